@@ -1,0 +1,140 @@
+//! What goes into the core and what comes out of it.
+//!
+//! Purpose: the only vocabulary between [`crate::MeshNode`] and a shell (the real node or the simulator).
+//! What it does not do: hold behaviour.
+
+use crate::ids::{ConnId, Key, PeerId, RequestId};
+use crate::docs::Document;
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// The two clocks, read by the shell once for each input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Time since the Unix epoch, as the host believes it; may jump. Stamps come from it.
+    pub wall: Duration,
+    /// Time since some fixed moment; never goes back. Timers come from it.
+    pub uptime: Duration,
+}
+
+/// Who wants a peer to be dialled. A peer is dialled while at least one source wants it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// A `--peer` flag.
+    Flag,
+    /// `ConnectPeer`.
+    Api,
+    /// The membership stream of the operator, or the mesh's ConfigMap.
+    Membership,
+}
+
+/// Where a peer may be reached: `host:port`, kept as text; resolving is the shell's.
+pub type Address = String;
+
+/// What happened outside.
+#[derive(Debug)]
+pub enum Input {
+    /// The deadline of [`crate::MeshNode::deadline`] has come.
+    Tick,
+    /// An application replaces a document; answered by [`Reply::Done`].
+    Put { request: RequestId, key: Key, document: Document },
+    /// An application deletes a document; answered by [`Reply::Done`], also when there is none.
+    Delete { request: RequestId, key: Key },
+    /// A source wants `peer`; the addresses replace those it gave before.
+    Want { source: Source, peer: PeerId, addresses: Vec<Address> },
+    /// A source no longer wants `peer`. A live connection stays.
+    Unwant { source: Source, peer: PeerId },
+    /// `ConnectPeer`: wants `peer` and lifts a ban; answered when it is attached, or by the failure of the next dial.
+    Connect { request: RequestId, peer: PeerId, addresses: Vec<Address> },
+    /// `DisconnectPeer`: closes, and bans until the next `Connect`; answered by [`Reply::Done`].
+    Disconnect { request: RequestId, peer: PeerId },
+    /// The operator revoked these: closed and refused from now on.
+    Revoke { peers: BTreeSet<PeerId> },
+    /// The dial asked for by [`Output::Dial`] failed, authentication included.
+    DialFailed { peer: PeerId, reason: String },
+    /// A connection is up and `peer` has proved its id and its membership.
+    Connected { conn: ConnId, peer: PeerId, direction: Direction },
+    /// A connection is gone. One report for each `Connected`.
+    Disconnected { conn: ConnId, peer: PeerId },
+    /// One whole frame arrived, of at most [`crate::sync::frame::LONGEST`] bytes.
+    Frame { conn: ConnId, peer: PeerId, frame: Bytes },
+    /// `bytes` of what [`Output::Send`] gave have left for the network; room for more.
+    Sent { conn: ConnId, peer: PeerId, bytes: usize },
+    /// `StartSync` or `StopSync`.
+    Sync { request: RequestId, active: bool },
+}
+
+/// Who opened a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// We dialled.
+    Out,
+    /// The peer dialled.
+    In,
+}
+
+/// What the shell is to do; it may collect the outputs of many inputs before it acts (group commit). It persists `writes`, then sends, then answers: in that order, in one place.
+#[derive(Debug, Default)]
+pub struct Outputs {
+    /// Encoded rows ([`crate::docs::row`]) by key, to be durable before anything else here happens; one atomic batch.
+    pub writes: BTreeMap<Key, Vec<u8>>,
+    /// To the network.
+    pub sends: Vec<Output>,
+    /// To the callers. Where `writes` fail, all of them become [`RequestError::Storage`].
+    pub answers: Vec<(RequestId, Result<Reply, RequestError>)>,
+}
+
+/// One act towards the network.
+#[derive(Debug)]
+pub enum Output {
+    /// Send one frame, in order with the others of this connection, and report `Sent`.
+    Send { conn: ConnId, peer: PeerId, frame: Bytes },
+    /// Dial and authenticate; report `Connected` or `DialFailed`, exactly one.
+    Dial { peer: PeerId, addresses: Vec<Address> },
+    /// Close with a reason that the other side may log; report `Disconnected`.
+    Close { conn: ConnId, peer: PeerId, reason: CloseReason },
+}
+
+/// Why a connection is closed by us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// Another connection between the same two nodes stays.
+    Duplicate,
+    /// `DisconnectPeer`.
+    Requested,
+    /// The operator revoked the peer.
+    Revoked,
+    /// The peer sent a frame that cannot be read.
+    Malformed,
+}
+
+/// A request that went well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply {
+    /// It is done, and durable if it was a write.
+    Done,
+}
+
+/// A request that did not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// `ConnectPeer` without addresses, and none known.
+    #[error("endpoint {0} has no known addresses: give at least one in `addresses`, or a `relay_url`")]
+    NoAddress(PeerId),
+    /// The peer could not be reached or refused us.
+    #[error("connect to {peer}: {reason}")]
+    Unreachable { peer: PeerId, reason: String },
+    /// The peer is this node.
+    #[error("endpoint_id is this node's own")]
+    Own,
+    /// The operator revoked the peer.
+    #[error("endpoint {0} is revoked")]
+    Revoked(PeerId),
+    /// The store could not be read or written; the text has no secrets.
+    #[error("store: {0}")]
+    Storage(String),
+    /// The document would exceed the limit once encoded.
+    #[error("json_data needs {size} bytes with its history, over the limit of {limit}")]
+    TooLarge { size: usize, limit: usize },
+}
