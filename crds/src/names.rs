@@ -107,7 +107,7 @@ pub mod env {
     pub const POD_IP: &str = "PEAT_NODE_POD_IP";
     /// Downward API: name of the Kubernetes node.
     pub const NODE_NAME: &str = "PEAT_NODE_NODE_NAME";
-    /// UID of the mesh.
+    /// Identity of the mesh: its `spec.meshID`, else its UID. The trust domain of every SPIFFE ID in it.
     pub const MESH_UID: &str = "PEAT_NODE_MESH_UID";
     /// `<namespace>/<name>` of the mesh, for people.
     pub const MESH_NAME: &str = "PEAT_NODE_MESH_NAME";
@@ -131,6 +131,27 @@ pub mod env {
     pub const IROH_UDP_PORT: &str = "PEAT_NODE_IROH_UDP_PORT";
     /// Log filter.
     pub const LOG_LEVEL: &str = "PEAT_NODE_LOG_LEVEL";
+
+    /// Everything that the injector sets, and that a mesh's own `env` may therefore not set.
+    pub const INJECTED: [&str; 17] = [
+        POD_NAME,
+        POD_NAMESPACE,
+        POD_UID,
+        POD_IP,
+        NODE_NAME,
+        MESH_UID,
+        MESH_NAME,
+        MEMBERSHIP_URL,
+        MEMBERSHIP_CA,
+        TOKEN_FILE,
+        KEY_DIR,
+        MESH_DIR,
+        DATA_DIR,
+        LISTEN,
+        ADMIN_LISTEN,
+        IROH_UDP_PORT,
+        LOG_LEVEL,
+    ];
 }
 
 /// Keys of the ConfigMap that each mesh has in every namespace it serves; see [`mesh_config_map`].
