@@ -1,2 +1,61 @@
-//! Placeholder while the workspace is laid out.
-fn main() {}
+//! Every developer job as one typed command: `cargo xtask <job>`.
+//!
+//! Input: the command line. Output: the job's own, and exit code 1 when it failed. Does no work itself: one file per job.
+
+mod generate;
+mod policy;
+mod test;
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+
+/// Developer jobs of Peat for Kubernetes.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    job: Job,
+}
+
+#[derive(Debug, Subcommand)]
+enum Job {
+    /// Runs every check and suite that this machine can run, with one summary at the end.
+    Test(test::Args),
+    /// Writes the generated files: CRD YAML and the templates of the chart peat-crds.
+    Generate {
+        /// Write nothing; fail when a file is not what would be written.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Checks licences and banned crates against deny.toml.
+    Policy,
+    /// Checks the chart: rendering, values, acceptance by a real API server.
+    Chart,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    match Args::parse().job {
+        Job::Test(args) => test::run(args).await,
+        Job::Generate { check: true } => generate::check(&root()?),
+        Job::Generate { check: false } => generate::generate(&root()?),
+        Job::Policy => policy::run(),
+        Job::Chart => test::run(test::Args::one(test::Stage::Chart)).await,
+    }
+}
+
+/// The root of the work tree this program was built from.
+fn root() -> Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("this crate has no parent folder")?;
+    Ok(root.to_owned())
+}
+
+/// The cargo that runs this program.
+fn cargo() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"))
+}

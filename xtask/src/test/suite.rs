@@ -1,0 +1,148 @@
+//! Test programs: built once, then run one by one.
+//!
+//! Input: the workspace. Output: [`Suites`], the programs that cargo says it built, and the [`Outcome`] of running those of a stage.
+//! Does not know what a test does; the prefix of its file name is its tier.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Result;
+use serde::Deserialize;
+use tokio::process::Command;
+
+use super::{
+    count::{self, Counts},
+    logged::{Ended, Logs},
+    stage::Stage,
+    summary::Outcome,
+};
+
+/// Features that switch suites on which a plain `cargo test` leaves alone, because they need more than a compiler.
+pub(crate) const FEATURES: &str = "peat-tests/real-pods";
+
+/// A built test program.
+#[derive(Debug)]
+struct Program {
+    name: String,
+    stage: Stage,
+    executable: PathBuf,
+    /// Where cargo would run it: the folder of its crate.
+    folder: PathBuf,
+}
+
+/// Every test program of the workspace.
+#[derive(Debug)]
+pub(crate) struct Suites {
+    programs: Vec<Program>,
+}
+
+impl Suites {
+    /// Compiles all test programs, and the binaries that tests start.
+    pub(crate) async fn build(root: &Path, logs: &Logs) -> Result<(Ended, Self)> {
+        let mut command = Command::new(crate::cargo());
+        command.current_dir(root).args([
+            "test",
+            "--locked",
+            "--workspace",
+            "--bins",
+            "--lib",
+            "--tests",
+            "--features",
+            FEATURES,
+        ]);
+        command.args(["--no-run", "--message-format", "json-render-diagnostics"]);
+        let ended = logs.run(Stage::Build, command, Stage::Build.deadline()).await?;
+        let mut programs: Vec<Program> = ended.output.lines().filter_map(program).collect();
+        programs.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok((ended, Self { programs }))
+    }
+
+    /// Runs the programs of `stage`, or only their tests whose name contains `filter`, with `env` added to the environment.
+    pub(crate) async fn run(
+        &self,
+        stage: Stage,
+        filter: Option<&str>,
+        env: &[(String, OsString)],
+        logs: &Logs,
+    ) -> Result<Outcome> {
+        let mut counts = Counts::default();
+        for program in self.programs.iter().filter(|program| program.stage == stage) {
+            let mut command = Command::new(&program.executable);
+            command.current_dir(&program.folder).env("CARGO_MANIFEST_DIR", &program.folder).envs(env.iter().cloned());
+            command.args(filter);
+            let ended = logs.run(stage, command, stage.deadline()).await?;
+            counts.add(count::tests(&ended.output, &program.name, ended.success()));
+        }
+        Ok(Outcome::Ran(counts))
+    }
+
+    /// Whether `stage` has any program.
+    pub(crate) fn has(&self, stage: Stage) -> bool {
+        self.programs.iter().any(|program| program.stage == stage)
+    }
+}
+
+/// The parts of a line of cargo's JSON that are needed here.
+#[derive(Debug, Deserialize)]
+struct Message {
+    reason: String,
+    #[serde(default)]
+    manifest_path: PathBuf,
+    target: Option<Target>,
+    profile: Option<Profile>,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Profile {
+    test: bool,
+}
+
+/// The test program that a line of cargo's output announces, if it does.
+fn program(line: &str) -> Option<Program> {
+    let message: Message = serde_json::from_str(line).ok()?;
+    let (target, executable) = (message.target?, message.executable?);
+    let folder = message.manifest_path.parent()?.to_owned();
+    if message.reason != "compiler-artifact" || !message.profile?.test {
+        return None;
+    }
+    let crate_name = folder.file_name()?.to_string_lossy().into_owned();
+    let name = if target.kind.iter().any(|kind| kind == "test") {
+        target.name.clone()
+    } else {
+        format!("{crate_name}/{}", target.name)
+    };
+    Some(Program { name, stage: Stage::of(&target.name), executable, folder })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_artifact_with_tests_becomes_a_program() {
+        let line = r#"{"reason":"compiler-artifact","manifest_path":"/w/tests/Cargo.toml","target":{"name":"sim_loss","kind":["test"]},
+            "profile":{"test":true},"executable":"/t/sim_loss-1"}"#;
+        let program = program(line).unwrap();
+        assert_eq!(
+            (program.name.as_str(), program.stage, program.folder.as_path()),
+            ("sim_loss", Stage::Simulator, Path::new("/w/tests"))
+        );
+    }
+
+    #[test]
+    fn a_binary_and_a_diagnostic_are_not_programs() {
+        let binary = r#"{"reason":"compiler-artifact","manifest_path":"/w/node/Cargo.toml","target":{"name":"peat-node","kind":["bin"]},
+            "profile":{"test":false},"executable":"/t/peat-node"}"#;
+        assert!(program(binary).is_none());
+        assert!(program("   Compiling peat-node v0.1.0").is_none());
+    }
+}
