@@ -33,6 +33,7 @@ pub enum Source {
 pub type Address = String;
 
 /// What happened outside.
+#[expect(missing_docs, reason = "the variant's line names its fields")]
 #[derive(Debug)]
 pub enum Input {
     /// The deadline of [`crate::MeshNode::deadline`] has come.
@@ -74,11 +75,21 @@ pub enum Direction {
     In,
 }
 
+/// A row to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    /// The encoded row; see [`crate::docs::row`].
+    pub row: Vec<u8>,
+    /// Whether readers see a difference: then the change feed tells them. A row may change without (a tombstone that
+    /// learns more history).
+    pub visible: bool,
+}
+
 /// What the shell is to do; it may collect the outputs of many inputs before it acts (group commit). It persists `writes`, then sends, then answers: in that order, in one place.
 #[derive(Debug, Default)]
 pub struct Outputs {
-    /// Encoded rows ([`crate::docs::row`]) by key, to be durable before anything else here happens; one atomic batch.
-    pub writes: BTreeMap<Key, Vec<u8>>,
+    /// Rows by key, to be durable before anything else here happens; one atomic batch.
+    pub writes: BTreeMap<Key, Write>,
     /// To the network.
     pub sends: Vec<Output>,
     /// To the callers. Where `writes` fail, all of them become [`RequestError::Storage`].
@@ -86,6 +97,7 @@ pub struct Outputs {
 }
 
 /// One act towards the network.
+#[expect(missing_docs, reason = "the variant's line names its fields")]
 #[derive(Debug)]
 pub enum Output {
     /// Send one frame, in order with the others of this connection, and report `Sent`.
@@ -117,6 +129,7 @@ pub enum Reply {
 }
 
 /// A request that did not.
+#[expect(missing_docs, reason = "the variant's line names its fields")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// `ConnectPeer` without addresses, and none known.
@@ -134,7 +147,10 @@ pub enum RequestError {
     /// The store could not be read or written; the text has no secrets.
     #[error("store: {0}")]
     Storage(String),
+    /// The document's shape cannot be stored; the text names the field.
+    #[error("{0}")]
+    Shape(String),
     /// The document would exceed the limit once encoded.
-    #[error("json_data needs {size} bytes with its history, over the limit of {limit}")]
+    #[error("json_data needs {size} bytes as one change, over the limit of {limit}")]
     TooLarge { size: usize, limit: usize },
 }

@@ -122,6 +122,11 @@ impl Key {
         self.0.as_bytes()
     }
 
+    /// Sorts before every key; the key of no document.
+    pub(crate) fn lowest() -> Self {
+        Self(Arc::from(""))
+    }
+
     /// First key bytes of every document of `collection`.
     pub fn prefix(collection: &Collection) -> Vec<u8> {
         let mut prefix = collection.as_str().as_bytes().to_vec();

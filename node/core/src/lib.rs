@@ -11,6 +11,7 @@ pub mod event;
 pub mod ids;
 pub mod membership;
 mod node;
+mod shelf;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod stamp;

@@ -1,0 +1,274 @@
+//! A field-merged document: leaves under path keys in the root map of one Automerge document.
+//!
+//! Purpose: a put becomes the smallest set of changes, so that edits of different fields on two nodes both survive.
+//! Inputs: [`Document`]s and encoded changes; outputs: the same. What it does not do: know stamps or deletes; the row does.
+
+use super::Document;
+use super::path::{self, ShapeError};
+use automerge::hydrate;
+use automerge::transaction::Transactable;
+use automerge::{ActorId, Automerge, Change, ChangeHash, ObjType, ROOT, ReadDoc, ScalarValue};
+use serde_json::{Map, Number, Value};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// One document in Automerge.
+pub struct FullDoc {
+    doc: Automerge,
+}
+
+/// A document that cannot be read, changed or merged.
+#[derive(Debug, thiserror::Error)]
+pub enum FullError {
+    /// Not an Automerge document, or damaged.
+    #[error("load the document: {0}")]
+    Load(automerge::AutomergeError),
+    /// A change of a peer that cannot be decoded.
+    #[error("decode a change: {0}")]
+    Decode(String),
+    /// Changes of a peer that contradict what is there.
+    #[error("apply changes: {0}")]
+    Apply(automerge::AutomergeError),
+    /// An edit that Automerge refused.
+    #[error("edit the document: {0}")]
+    Edit(#[from] automerge::AutomergeError),
+    /// A shape that cannot be stored.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+}
+
+impl FullDoc {
+    /// An empty document whose edits carry `actor`, which must be fresh for each start of the process.
+    pub fn new(actor: [u8; 16]) -> Self {
+        Self { doc: Automerge::new().with_actor(ActorId::from(actor)) }
+    }
+
+    /// Reads what [`FullDoc::save`] gave.
+    ///
+    /// # Errors
+    /// [`FullError::Load`] for anything else.
+    pub fn load(saved: &[u8], actor: [u8; 16]) -> Result<Self, FullError> {
+        let doc = Automerge::load(saved).map_err(FullError::Load)?.with_actor(ActorId::from(actor));
+        Ok(Self { doc })
+    }
+
+    /// The whole document, with changes whose dependencies are still missing.
+    pub fn save(&self) -> Vec<u8> {
+        self.doc.save()
+    }
+
+    /// The heads, ascending.
+    pub fn heads(&self) -> Vec<ChangeHash> {
+        let mut heads = self.doc.get_heads();
+        heads.sort_unstable();
+        heads
+    }
+
+    /// Whether changes wait for others that have not come.
+    pub fn has_gaps(&self) -> bool {
+        !self.doc.get_missing_deps(&[]).is_empty()
+    }
+
+    /// Whether every one of `heads` is known here.
+    pub fn knows(&self, heads: &[ChangeHash]) -> bool {
+        heads.iter().all(|head| self.doc.get_change_meta_by_hash(head).is_some())
+    }
+
+    /// Encoded changes that are not in the history of `heads`, dependencies first.
+    pub fn changes_since(&self, heads: &[ChangeHash]) -> Vec<Vec<u8>> {
+        self.doc.get_changes(heads).into_iter().map(|mut change| change.bytes().into_owned()).collect()
+    }
+
+    /// As many of [`FullDoc::changes_since`] as fit `room` bytes, at least one; and, where that is not all, the heads to
+    /// go on from.
+    pub fn some_changes_since(&self, heads: &[ChangeHash], room: usize) -> (Vec<Vec<u8>>, Option<Vec<ChangeHash>>) {
+        let mut size = 0;
+        let mut sent = Vec::new();
+        let mut frontier: BTreeSet<ChangeHash> = heads.iter().copied().collect();
+        for mut change in self.doc.get_changes(heads) {
+            if size >= room {
+                return (sent, Some(frontier.into_iter().collect()));
+            }
+            change.deps().iter().for_each(|dep| {
+                frontier.remove(dep);
+            });
+            frontier.insert(change.hash());
+            let bytes = change.bytes().into_owned();
+            size += bytes.len();
+            sent.push(bytes);
+        }
+        (sent, None)
+    }
+
+    /// Merges encoded changes; those with missing dependencies wait inside the document.
+    ///
+    /// # Errors
+    /// [`FullError::Decode`] or [`FullError::Apply`]; the document is then as it was or holds some of the changes,
+    /// which is a state it could have had anyway.
+    pub fn apply(&mut self, changes: &[impl AsRef<[u8]>]) -> Result<(), FullError> {
+        let changes = changes
+            .iter()
+            .map(|bytes| Change::from_bytes(bytes.as_ref().to_vec()).map_err(|e| FullError::Decode(e.to_string())))
+            .collect::<Result<Vec<_>, _>>()?;
+        self.doc.apply_changes(changes).map_err(FullError::Apply)
+    }
+
+    /// The object that readers see.
+    pub fn document(&self) -> Document {
+        let mut root = Map::new();
+        for (key, value) in self.leaves() {
+            path::insert(&mut root, &key, value);
+        }
+        Document::from_map(root)
+    }
+
+    /// Makes the document equal to `wanted` by writing only what differs. Returns whether anything did.
+    ///
+    /// # Errors
+    /// [`FullError::Shape`] before anything is written; [`FullError::Edit`] with nothing written.
+    pub fn put(&mut self, wanted: &Document) -> Result<bool, FullError> {
+        let wanted = path::leaves(wanted.as_map())?;
+        let there = self.leaves();
+        let mut edit = self.doc.transaction();
+        for key in there.keys().filter(|key| !wanted.contains_key(*key)) {
+            edit.delete(ROOT, key.as_str())?;
+        }
+        for (key, value) in &wanted {
+            match (there.get(key), value) {
+                (Some(old), _) if same(old, value) => {}
+                (Some(Value::Array(old)), Value::Array(new)) => {
+                    let Some((_, list)) = edit.get(ROOT, key.as_str())? else { continue };
+                    edit_list(&mut edit, &list, old, new)?;
+                }
+                _ => put_leaf(&mut edit, key, value)?,
+            }
+        }
+        let (commit, _) = edit.commit();
+        Ok(commit.is_some())
+    }
+
+    /// Size of the newest local change in bytes, 0 when there is none.
+    pub fn last_change_size(&self) -> usize {
+        self.doc.get_last_local_change().map_or(0, |change| change.raw_bytes().len())
+    }
+
+    fn leaves(&self) -> BTreeMap<String, Value> {
+        match self.doc.hydrate(None) {
+            hydrate::Value::Map(map) => map.iter().map(|(key, leaf)| (key.clone(), to_json(&leaf.value))).collect(),
+            hydrate::Value::Scalar(_) | hydrate::Value::List(_) | hydrate::Value::Text(_) => BTreeMap::new(),
+        }
+    }
+}
+
+impl fmt::Debug for FullDoc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FullDoc").field("heads", &self.doc.get_heads().len()).finish_non_exhaustive()
+    }
+}
+
+/// Equality of stored and wanted values: an integer and a float of equal value are different texts, so different.
+fn same(old: &Value, new: &Value) -> bool {
+    old == new
+}
+
+/// Replaces only the stretch between the common beginning and the common end.
+fn edit_list<T: Transactable>(
+    edit: &mut T,
+    list: &automerge::ObjId,
+    old: &[Value],
+    new: &[Value],
+) -> Result<(), automerge::AutomergeError> {
+    let start = old.iter().zip(new).take_while(|(a, b)| same(a, b)).count();
+    let end = old[start..].iter().rev().zip(new[start..].iter().rev()).take_while(|(a, b)| same(a, b)).count();
+    for _ in start..old.len() - end {
+        edit.delete(list, start)?;
+    }
+    for (offset, value) in new[start..new.len() - end].iter().enumerate() {
+        let index = start + offset;
+        match object_type(value) {
+            None => edit.insert(list, index, scalar(value))?,
+            Some(kind) => {
+                let object = edit.insert_object(list, index, kind)?;
+                fill(edit, &object, value)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn put_leaf<T: Transactable>(edit: &mut T, key: &str, value: &Value) -> Result<(), automerge::AutomergeError> {
+    match object_type(value) {
+        None => edit.put(ROOT, key, scalar(value)),
+        Some(kind) => {
+            let object = edit.put_object(ROOT, key, kind)?;
+            fill(edit, &object, value)
+        }
+    }
+}
+
+/// Writes the members of a fresh object. Depth is bounded by the JSON parser's.
+fn fill<T: Transactable>(
+    edit: &mut T,
+    object: &automerge::ObjId,
+    value: &Value,
+) -> Result<(), automerge::AutomergeError> {
+    match value {
+        Value::Array(items) => edit_list(edit, object, &[], items),
+        Value::Object(members) => {
+            for (key, member) in members {
+                match object_type(member) {
+                    None => edit.put(object, key.as_str(), scalar(member))?,
+                    Some(kind) => {
+                        let inner = edit.put_object(object, key.as_str(), kind)?;
+                        fill(edit, &inner, member)?;
+                    }
+                }
+            }
+            Ok(())
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
+    }
+}
+
+const fn object_type(value: &Value) -> Option<ObjType> {
+    match value {
+        Value::Array(_) => Some(ObjType::List),
+        Value::Object(_) => Some(ObjType::Map),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    }
+}
+
+fn scalar(value: &Value) -> ScalarValue {
+    match value {
+        Value::Bool(truth) => ScalarValue::Boolean(*truth),
+        Value::String(text) => ScalarValue::Str(text.as_str().into()),
+        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(integer), _) => ScalarValue::Int(integer),
+            (None, Some(integer)) => ScalarValue::Uint(integer),
+            (None, None) => number.as_f64().map_or(ScalarValue::Null, ScalarValue::F64),
+        },
+        Value::Null | Value::Array(_) | Value::Object(_) => ScalarValue::Null,
+    }
+}
+
+fn to_json(value: &hydrate::Value) -> Value {
+    match value {
+        hydrate::Value::Map(map) => {
+            Value::Object(map.iter().map(|(key, member)| (key.clone(), to_json(&member.value))).collect())
+        }
+        hydrate::Value::List(list) => Value::Array(list.iter().map(|item| to_json(&item.value)).collect()),
+        hydrate::Value::Text(text) => Value::String(text.to_string()),
+        hydrate::Value::Scalar(scalar) => match scalar {
+            ScalarValue::Str(text) => Value::String(text.to_string()),
+            ScalarValue::Int(integer) | ScalarValue::Timestamp(integer) => Value::from(*integer),
+            ScalarValue::Uint(integer) => Value::from(*integer),
+            ScalarValue::F64(float) => Number::from_f64(*float).map_or(Value::Null, Value::Number),
+            ScalarValue::Counter(counter) => Value::from(i64::from(counter)),
+            ScalarValue::Boolean(truth) => Value::Bool(*truth),
+            ScalarValue::Bytes(_) | ScalarValue::Unknown { .. } | ScalarValue::Null => Value::Null,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+use super::*;
+use proptest::prelude::*;
+
+const A: [u8; 16] = [1; 16];
+const B: [u8; 16] = [2; 16];
+
+fn json(text: &str) -> Document {
+    Document::parse(text).unwrap()
+}
+
+/// Brings both to the union of their changes.
+fn join(a: &mut FullDoc, b: &mut FullDoc) {
+    let (to_b, to_a) = (a.changes_since(&b.heads()), b.changes_since(&a.heads()));
+    a.apply(&to_a).unwrap();
+    b.apply(&to_b).unwrap();
+    assert_eq!(a.heads(), b.heads());
+    assert_eq!(a.document(), b.document());
+}
+
+fn pair(base: &str) -> (FullDoc, FullDoc) {
+    let mut a = FullDoc::new(A);
+    a.put(&json(base)).unwrap();
+    let b = FullDoc::load(&a.save(), B).unwrap();
+    (a, b)
+}
+
+#[test]
+fn edits_of_different_fields_on_two_nodes_both_survive() {
+    let (mut a, mut b) = pair(r#"{"x":0,"y":0,"n":{"b":0,"c":0}}"#);
+    a.put(&json(r#"{"x":1,"y":0,"n":{"b":1,"c":0}}"#)).unwrap();
+    b.put(&json(r#"{"x":0,"y":2,"n":{"b":0,"c":2}}"#)).unwrap();
+    join(&mut a, &mut b);
+    assert_eq!(a.document().to_json(), r#"{"n":{"b":1,"c":2},"x":1,"y":2}"#);
+}
+
+#[test]
+fn a_nested_document_first_put_on_both_sides_loses_no_leaf() {
+    let (mut a, mut b) = (FullDoc::new(A), FullDoc::new(B));
+    a.put(&json(r#"{"n":{"a":{"x":1}}}"#)).unwrap();
+    b.put(&json(r#"{"n":{"a":{"y":2},"b":3}}"#)).unwrap();
+    join(&mut a, &mut b);
+    assert_eq!(a.document().to_json(), r#"{"n":{"a":{"x":1,"y":2},"b":3}}"#);
+}
+
+#[test]
+fn list_edits_at_both_ends_both_survive() {
+    let (mut a, mut b) = pair(r#"{"l":[1,2,3]}"#);
+    a.put(&json(r#"{"l":[0,1,2,3]}"#)).unwrap();
+    b.put(&json(r#"{"l":[1,2,3,{"four":[4]}]}"#)).unwrap();
+    join(&mut a, &mut b);
+    assert_eq!(a.document().to_json(), r#"{"l":[0,1,2,3,{"four":[4]}]}"#);
+}
+
+#[test]
+fn a_put_of_equal_content_makes_no_change() {
+    let (mut a, _) = pair(r#"{"x":{"y":[1,{"z":null}]},"e":{}}"#);
+    let heads = a.heads();
+    assert!(!a.put(&json(r#"{"e":{},"x":{"y":[1,{"z":null}]}}"#)).unwrap());
+    assert_eq!(a.heads(), heads);
+    assert!(a.put(&json(r#"{"x":1}"#)).unwrap());
+    assert_eq!(a.document().to_json(), r#"{"x":1}"#);
+}
+
+#[test]
+fn a_change_before_its_dependency_waits_and_survives_a_save() {
+    let (mut a, _) = pair(r#"{"x":1}"#);
+    let first = a.heads();
+    a.put(&json(r#"{"x":2}"#)).unwrap();
+    let (all, last) = (a.changes_since(&[]), a.changes_since(&first));
+    let mut b = FullDoc::new(B);
+    b.apply(&last).unwrap();
+    assert!(b.has_gaps());
+    let mut b = FullDoc::load(&b.save(), B).unwrap();
+    b.apply(&all[..1]).unwrap();
+    assert!(!b.has_gaps());
+    assert_eq!(b.document(), a.document());
+}
+
+#[test]
+fn damaged_changes_are_an_error_and_leave_the_document() {
+    let (mut a, b) = pair(r#"{"x":1}"#);
+    let mut change = b.changes_since(&[]).remove(0);
+    let last = change.len() - 1;
+    change[last] ^= 1;
+    assert!(a.apply(&[change]).is_err());
+    assert!(a.apply(&[b"nonsense".to_vec()]).is_err());
+    assert_eq!(a.document(), b.document());
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        (-1e9..1e9f64).prop_map(Value::from),
+        "[a-c/~]{0,3}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map("[a-c/~]{0,2}", inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+fn any_document() -> impl Strategy<Value = Document> {
+    prop::collection::btree_map("[a-c/~]{0,2}", any_json(), 0..5)
+        .prop_map(|map| Document::from_map(map.into_iter().collect()))
+}
+
+proptest! {
+    #[test]
+    fn what_is_put_is_what_is_read(first in any_document(), second in any_document()) {
+        let mut doc = FullDoc::new(A);
+        for wanted in [&first, &second] {
+            doc.put(wanted).unwrap();
+            prop_assert_eq!(doc.document().to_json(), wanted.to_json());
+        }
+        prop_assert_eq!(FullDoc::load(&doc.save(), B).unwrap().document().to_json(), second.to_json());
+    }
+
+    #[test]
+    fn concurrent_puts_converge_whatever_they_are(base in any_document(), left in any_document(), right in any_document()) {
+        let mut a = FullDoc::new(A);
+        a.put(&base).unwrap();
+        let mut b = FullDoc::load(&a.save(), B).unwrap();
+        a.put(&left).unwrap();
+        b.put(&right).unwrap();
+        join(&mut a, &mut b);
+    }
+}

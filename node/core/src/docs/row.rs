@@ -1,0 +1,264 @@
+//! A row: all that a store holds, and a peer may learn, of one document.
+//!
+//! Purpose: one encoding for disk and for the start-up scan, whose header is readable without Automerge.
+//! Inputs: bytes from disk; outputs: a [`View`], or a [`RowError`]. What it does not do: checksum; the store does.
+//!
+//! Layout, big endian: format `1`, kind (`1` full, `2` latest), live (`0`, `1`), version (16), stamp (8), tombstone (8,
+//! 0 = none); then for full: count of heads (1), heads (32 each), Automerge `save()`; for latest: writer (32), JSON text.
+
+use super::full::{FullDoc, FullError};
+use super::{Document, Kind};
+use crate::ids::PeerId;
+use crate::stamp::Stamp;
+use automerge::ChangeHash;
+use sha2::{Digest as _, Sha256};
+
+/// Fingerprint of a row's logical state: equal on two nodes exactly when the rows are, whatever their local encoding.
+pub type Version = [u8; 16];
+
+const FORMAT: u8 = 1;
+const HEADER: usize = 3 + 16 + 8 + 8;
+
+/// What decides between two rows of one document, and names what one of them has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Have {
+    /// Field-merged: everything up to `heads`.
+    Full {
+        /// Automerge heads, ascending.
+        heads: Vec<ChangeHash>,
+        /// Stamp of the last edit.
+        edited: Option<Stamp>,
+        /// Stamp of the last delete.
+        tombstone: Option<Stamp>,
+    },
+    /// Last writer wins.
+    Latest {
+        /// Stamp of the write.
+        stamp: Stamp,
+        /// Who wrote.
+        writer: PeerId,
+    },
+}
+
+impl Have {
+    /// The row's fingerprint.
+    pub fn version(&self) -> Version {
+        let mut hash = Sha256::new();
+        match self {
+            Self::Full { heads, edited, tombstone } => {
+                hash.update([1]);
+                heads.iter().for_each(|head| hash.update(head.0));
+                hash.update(number(*edited).to_be_bytes());
+                hash.update(number(*tombstone).to_be_bytes());
+            }
+            Self::Latest { stamp, writer } => {
+                hash.update([2]);
+                hash.update(stamp.0.to_be_bytes());
+                hash.update(writer.0);
+            }
+        }
+        let mut version = [0; 16];
+        version.copy_from_slice(&hash.finalize()[..16]);
+        version
+    }
+
+    /// The newest stamp in the row.
+    pub fn newest(&self) -> Stamp {
+        match self {
+            Self::Full { edited, tombstone, .. } => edited.max(tombstone).unwrap_or_default(),
+            Self::Latest { stamp, .. } => *stamp,
+        }
+    }
+
+    /// The row's kind.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Full { .. } => Kind::Full,
+            Self::Latest { .. } => Kind::Latest,
+        }
+    }
+}
+
+fn number(stamp: Option<Stamp>) -> u64 {
+    stamp.unwrap_or_default().0
+}
+
+fn stamp(number: u64) -> Option<Stamp> {
+    (number != 0).then_some(Stamp(number))
+}
+
+/// The content of a row, borrowed from its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Body<'a> {
+    /// An Automerge document.
+    Saved(&'a [u8]),
+    /// JSON text; absent when deleted.
+    Text(Option<&'a str>),
+}
+
+/// A row whose header was checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View<'a> {
+    /// How concurrent writes merge.
+    pub kind: Kind,
+    /// Whether readers see a document.
+    pub live: bool,
+    /// Fingerprint of the logical state.
+    pub version: Version,
+    /// What the row has.
+    pub have: Have,
+    body: Body<'a>,
+}
+
+/// Bytes that are no row.
+#[derive(Debug, thiserror::Error)]
+pub enum RowError {
+    /// Shorter than its header says.
+    #[error("row is cut short")]
+    Short,
+    /// Written by a newer version of this software.
+    #[error("row has format {0}, newer than this version reads")]
+    Format(u8),
+    /// A field has a value that is never written.
+    #[error("row has a wrong {0}")]
+    Field(&'static str),
+    /// The Automerge part.
+    #[error("read the row's document")]
+    Document(#[from] FullError),
+}
+
+impl<'a> View<'a> {
+    /// Reads the header; the body is read by [`View::document`].
+    ///
+    /// # Errors
+    /// [`RowError`] for bytes that were never written by this software, or by a newer one.
+    pub fn parse(row: &'a [u8]) -> Result<Self, RowError> {
+        let (header, rest) = row.split_at_checked(HEADER).ok_or(RowError::Short)?;
+        if header[0] != FORMAT {
+            return Err(RowError::Format(header[0]));
+        }
+        let live = match header[2] {
+            0 => false,
+            1 => true,
+            _ => return Err(RowError::Field("live flag")),
+        };
+        let mut version = [0; 16];
+        version.copy_from_slice(&header[3..19]);
+        let edited = stamp(u64::from_be_bytes(array(&header[19..27])?));
+        let tombstone = stamp(u64::from_be_bytes(array(&header[27..35])?));
+        let (kind, have, body) = match header[1] {
+            1 => {
+                let (heads, saved) = heads(rest)?;
+                (Kind::Full, Have::Full { heads, edited, tombstone }, Body::Saved(saved))
+            }
+            2 => {
+                let (writer, text) = rest.split_at_checked(32).ok_or(RowError::Short)?;
+                let text = std::str::from_utf8(text).map_err(|_| RowError::Field("text"))?;
+                let have = Have::Latest { stamp: edited.unwrap_or_default(), writer: PeerId(array(writer)?) };
+                (Kind::Latest, have, Body::Text(live.then_some(text)))
+            }
+            _ => return Err(RowError::Field("kind")),
+        };
+        Ok(Self { kind, live, version, have, body })
+    }
+
+    /// The document that readers see; none when it is deleted.
+    ///
+    /// # Errors
+    /// [`RowError::Document`] or [`RowError::Field`] when the body is damaged.
+    pub fn document(&self) -> Result<Option<Document>, RowError> {
+        match self.body {
+            _ if !self.live => Ok(None),
+            Body::Saved(saved) => Ok(Some(FullDoc::load(saved, [0; 16])?.document())),
+            Body::Text(text) => match text {
+                Some(text) => Document::parse(text).map(Some).map_err(|_| RowError::Field("text")),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// The bytes after the header: an Automerge document, or JSON text.
+    pub(crate) fn body(&self) -> &'a [u8] {
+        match self.body {
+            Body::Saved(saved) => saved,
+            Body::Text(text) => text.unwrap_or_default().as_bytes(),
+        }
+    }
+}
+
+fn array<const N: usize>(bytes: &[u8]) -> Result<[u8; N], RowError> {
+    bytes.try_into().map_err(|_| RowError::Short)
+}
+
+fn heads(rest: &[u8]) -> Result<(Vec<ChangeHash>, &[u8]), RowError> {
+    let (&count, rest) = rest.split_first().ok_or(RowError::Short)?;
+    let (heads, saved) = rest.split_at_checked(usize::from(count) * 32).ok_or(RowError::Short)?;
+    Ok((heads.chunks_exact(32).map(|head| Ok(ChangeHash(array(head)?))).collect::<Result<_, RowError>>()?, saved))
+}
+
+/// Whether a full row with these stamps shows a document: a delete loses to later edits and beats the others.
+pub const fn is_live(edited: Option<Stamp>, tombstone: Option<Stamp>) -> bool {
+    match (edited, tombstone) {
+        (Some(edited), Some(tombstone)) => edited.0 > tombstone.0,
+        (Some(_), None) => true,
+        (None, _) => false,
+    }
+}
+
+/// Encodes a row. `body`: the Automerge document of a full row, the JSON text of a latest one (none when deleted).
+pub fn encode(have: &Have, body: Option<&[u8]>) -> Vec<u8> {
+    let (kind, live, stamps) = match have {
+        Have::Full { edited, tombstone, .. } => (1, is_live(*edited, *tombstone), [number(*edited), number(*tombstone)]),
+        Have::Latest { stamp, .. } => (2, body.is_some(), [stamp.0, 0]),
+    };
+    let body = body.unwrap_or_default();
+    let mut row = Vec::with_capacity(HEADER + 33 + body.len());
+    row.extend([FORMAT, kind, u8::from(live)]);
+    row.extend(have.version());
+    stamps.iter().for_each(|number| row.extend(number.to_be_bytes()));
+    match have {
+        Have::Full { heads, .. } => {
+            // More than 255 concurrent heads cannot be counted in one byte; the next local edit joins them all.
+            let shown = &heads[..heads.len().min(255)];
+            row.push(shown.len() as u8);
+            shown.iter().for_each(|head| row.extend(head.0));
+        }
+        Have::Latest { writer, .. } => row.extend(writer.0),
+    }
+    row.extend(body);
+    row
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_reads_back_as_it_was_written() {
+        let have = Have::Latest { stamp: Stamp(7), writer: PeerId([3; 32]) };
+        let row = encode(&have, Some(br#"{"a":1}"#));
+        let view = View::parse(&row).unwrap();
+        assert_eq!((view.kind, view.live, view.version), (Kind::Latest, true, have.version()));
+        assert_eq!(view.document().unwrap().unwrap().to_json(), r#"{"a":1}"#);
+        let deleted = encode(&have, None);
+        assert_eq!(View::parse(&deleted).unwrap().document().unwrap(), None);
+    }
+
+    #[test]
+    fn a_cut_row_is_an_error_at_every_length() {
+        let have = Have::Full { heads: vec![ChangeHash([1; 32])], edited: Some(Stamp(1)), tombstone: None };
+        let row = encode(&have, None);
+        for length in 0..row.len() {
+            assert!(View::parse(&row[..length]).is_err(), "{length}");
+        }
+        assert!(matches!(View::parse(&[9; 64]), Err(RowError::Format(9))));
+    }
+
+    #[test]
+    fn a_delete_beats_the_edits_before_it_and_loses_to_later_ones() {
+        assert!(!is_live(Some(Stamp(1)), Some(Stamp(2))));
+        assert!(!is_live(Some(Stamp(2)), Some(Stamp(2))));
+        assert!(is_live(Some(Stamp(3)), Some(Stamp(2))));
+        assert!(!is_live(None, None));
+    }
+}

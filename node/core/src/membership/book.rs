@@ -1,0 +1,334 @@
+//! The peer book: one entry for each peer that somebody wants or that is connected.
+//!
+//! States of an entry: Idle (nobody wants it, or no address), Waiting (for the next dial), Dialing, Connected.
+//! Two nodes that dial each other at once end up with two connections; both keep the one that the node with the smaller
+//! id dialled, so they agree without a word.
+
+use super::backoff::Backoff;
+use crate::event::{Address, CloseReason, Direction, Output, Reply, RequestError, Source};
+use crate::ids::{ConnId, PeerId, RequestId};
+use rand::Rng;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// A connection that lived this long clears its peer's failures.
+const LIVED: Duration = Duration::from_secs(10);
+
+/// How a peer stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Not wanted, or nowhere to dial. Left by a wish with an address, or by the peer's own dial.
+    Idle,
+    /// To be dialled at this uptime.
+    Waiting(Duration),
+    /// The shell dials. Left by its report.
+    Dialing,
+    /// Attached since this uptime. Left when the connection goes.
+    Connected { conn: ConnId, direction: Direction, since: Duration },
+}
+
+#[derive(Debug)]
+struct Peer {
+    wishes: BTreeMap<Source, Vec<Address>>,
+    state: State,
+    banned: bool,
+    backoff: Backoff,
+    failure: Option<String>,
+    /// `ConnectPeer` calls that wait for this peer.
+    waiting: Vec<RequestId>,
+}
+
+impl Peer {
+    fn new() -> Self {
+        Self {
+            wishes: BTreeMap::new(),
+            state: State::Idle,
+            banned: false,
+            backoff: Backoff::default(),
+            failure: None,
+            waiting: Vec::new(),
+        }
+    }
+
+    fn addresses(&self) -> Vec<Address> {
+        let all: BTreeSet<&Address> = self.wishes.values().flatten().collect();
+        all.into_iter().cloned().collect()
+    }
+
+    fn forgettable(&self) -> bool {
+        self.wishes.is_empty() && !self.banned && self.waiting.is_empty() && self.state == State::Idle
+    }
+}
+
+/// What the API shows of a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerView {
+    /// Who.
+    pub peer: PeerId,
+    /// Where it may be reached, from all sources.
+    pub addresses: Vec<Address>,
+    /// The live connection.
+    pub connected: Option<ConnId>,
+    /// Who wants it.
+    pub sources: BTreeSet<Source>,
+    /// Why the last dial failed.
+    pub failure: Option<String>,
+    /// Documents that wait to be sent to it.
+    pub backlog: usize,
+}
+
+/// Answers to callers, appended by the book.
+pub(crate) type Answers = Vec<(RequestId, Result<Reply, RequestError>)>;
+
+/// All peers of one node.
+#[derive(Debug)]
+pub(crate) struct PeerBook {
+    me: PeerId,
+    peers: BTreeMap<PeerId, Peer>,
+    revoked: BTreeSet<PeerId>,
+}
+
+/// What became of a new connection.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Attach {
+    /// It is the peer's connection now, in place of this one if there was one.
+    Kept { replaces: Option<ConnId> },
+    /// It is closed.
+    Refused(CloseReason),
+}
+
+impl PeerBook {
+    /// An empty book of node `me`.
+    pub(crate) const fn new(me: PeerId) -> Self {
+        Self { me, peers: BTreeMap::new(), revoked: BTreeSet::new() }
+    }
+
+    /// Notes that `source` wants `peer` at `addresses`; a new address is tried at once.
+    pub(crate) fn want(&mut self, source: Source, peer: PeerId, addresses: Vec<Address>, uptime: Duration) {
+        if peer == self.me || self.revoked.contains(&peer) {
+            return;
+        }
+        let entry = self.peers.entry(peer).or_insert_with(Peer::new);
+        let before = entry.addresses();
+        entry.wishes.insert(source, addresses);
+        let changed = entry.addresses() != before;
+        if matches!(entry.state, State::Idle) || (changed && matches!(entry.state, State::Waiting(_))) {
+            entry.state = State::Waiting(uptime);
+        }
+    }
+
+    /// Notes that `source` no longer wants `peer`.
+    pub(crate) fn unwant(&mut self, source: Source, peer: PeerId) {
+        let Some(entry) = self.peers.get_mut(&peer) else { return };
+        entry.wishes.remove(&source);
+        if entry.wishes.is_empty() && matches!(entry.state, State::Waiting(_)) {
+            entry.state = State::Idle;
+        }
+        self.forget(peer);
+    }
+
+    /// `ConnectPeer`: lifts a ban and answers when the peer is attached or the next dial fails.
+    pub(crate) fn connect(
+        &mut self,
+        request: RequestId,
+        peer: PeerId,
+        addresses: Vec<Address>,
+        uptime: Duration,
+        answers: &mut Answers,
+    ) {
+        let known = self.peers.get(&peer).is_some_and(|entry| !entry.addresses().is_empty());
+        let refusal = match () {
+            () if peer == self.me => Some(RequestError::Own),
+            () if self.revoked.contains(&peer) => Some(RequestError::Revoked(peer)),
+            () if addresses.is_empty() && !known => Some(RequestError::NoAddress(peer)),
+            () => None,
+        };
+        if let Some(refusal) = refusal {
+            answers.push((request, Err(refusal)));
+            return;
+        }
+        let entry = self.peers.entry(peer).or_insert_with(Peer::new);
+        entry.banned = false;
+        if !addresses.is_empty() {
+            entry.wishes.insert(Source::Api, addresses);
+        }
+        match entry.state {
+            State::Connected { .. } => answers.push((request, Ok(Reply::Done))),
+            State::Dialing => entry.waiting.push(request),
+            State::Idle | State::Waiting(_) => {
+                entry.waiting.push(request);
+                entry.state = State::Waiting(uptime);
+            }
+        }
+    }
+
+    /// `DisconnectPeer`: returns the connection to close. The peer stays away until the next `connect`.
+    pub(crate) fn disconnect(&mut self, peer: PeerId, answers: &mut Answers) -> Option<ConnId> {
+        let entry = self.peers.entry(peer).or_insert_with(Peer::new);
+        entry.banned = true;
+        Self::close(peer, entry, "disconnected by request", answers)
+    }
+
+    /// Refuses these peers for good; returns the connections to close.
+    pub(crate) fn revoke(&mut self, peers: BTreeSet<PeerId>, answers: &mut Answers) -> Vec<(PeerId, ConnId)> {
+        let mut closed = Vec::new();
+        for peer in peers {
+            self.revoked.insert(peer);
+            if let Some(mut entry) = self.peers.remove(&peer) {
+                closed.extend(Self::close(peer, &mut entry, "revoked", answers).map(|conn| (peer, conn)));
+            }
+        }
+        closed
+    }
+
+    fn close(peer: PeerId, entry: &mut Peer, reason: &str, answers: &mut Answers) -> Option<ConnId> {
+        let conn = match entry.state {
+            State::Connected { conn, .. } => Some(conn),
+            State::Idle | State::Waiting(_) | State::Dialing => None,
+        };
+        entry.state = State::Idle;
+        let reason = reason.to_owned();
+        answers.extend(entry.waiting.drain(..).map(|request| {
+            (request, Err(RequestError::Unreachable { peer, reason: reason.clone() }))
+        }));
+        conn
+    }
+
+    /// A connection is up and authenticated.
+    pub(crate) fn connected(
+        &mut self,
+        conn: ConnId,
+        peer: PeerId,
+        direction: Direction,
+        uptime: Duration,
+        answers: &mut Answers,
+    ) -> Attach {
+        if self.revoked.contains(&peer) {
+            return Attach::Refused(CloseReason::Revoked);
+        }
+        let smaller_is_me = self.me < peer;
+        let entry = self.peers.entry(peer).or_insert_with(Peer::new);
+        if entry.banned {
+            return Attach::Refused(CloseReason::Requested);
+        }
+        let replaces = match entry.state {
+            State::Connected { conn: old, direction: was, .. } => {
+                let smaller_dialled = (direction == Direction::Out) == smaller_is_me;
+                if direction != was && !smaller_dialled {
+                    return Attach::Refused(CloseReason::Duplicate);
+                }
+                Some(old)
+            }
+            State::Idle | State::Waiting(_) | State::Dialing => None,
+        };
+        entry.state = State::Connected { conn, direction, since: uptime };
+        entry.failure = None;
+        answers.extend(entry.waiting.drain(..).map(|request| (request, Ok(Reply::Done))));
+        Attach::Kept { replaces }
+    }
+
+    /// A connection is gone. Returns whether it was the peer's.
+    pub(crate) fn disconnected(&mut self, conn: ConnId, peer: PeerId, uptime: Duration, rng: &mut impl Rng) -> bool {
+        let Some(entry) = self.peers.get_mut(&peer) else { return false };
+        let State::Connected { conn: current, since, .. } = entry.state else { return false };
+        if current != conn {
+            return false;
+        }
+        if uptime.saturating_sub(since) >= LIVED {
+            entry.backoff.reset();
+        }
+        Self::retry(entry, uptime, rng);
+        self.forget(peer);
+        true
+    }
+
+    /// A dial failed.
+    pub(crate) fn dial_failed(
+        &mut self,
+        peer: PeerId,
+        reason: String,
+        uptime: Duration,
+        rng: &mut impl Rng,
+        answers: &mut Answers,
+    ) {
+        let Some(entry) = self.peers.get_mut(&peer) else { return };
+        if entry.state != State::Dialing {
+            return;
+        }
+        answers.extend(entry.waiting.drain(..).map(|request| {
+            (request, Err(RequestError::Unreachable { peer, reason: reason.clone() }))
+        }));
+        entry.failure = Some(reason);
+        Self::retry(entry, uptime, rng);
+        self.forget(peer);
+    }
+
+    fn retry(entry: &mut Peer, uptime: Duration, rng: &mut impl Rng) {
+        let wanted = !entry.banned && !entry.addresses().is_empty();
+        entry.state = if wanted { State::Waiting(uptime + entry.backoff.fail(rng)) } else { State::Idle };
+    }
+
+    /// Dials that are due.
+    pub(crate) fn due(&mut self, uptime: Duration) -> Vec<Output> {
+        let mut dials = Vec::new();
+        for (&peer, entry) in &mut self.peers {
+            let State::Waiting(at) = entry.state else { continue };
+            let addresses = entry.addresses();
+            if at > uptime {
+                continue;
+            }
+            if entry.banned || addresses.is_empty() {
+                entry.state = State::Idle;
+                continue;
+            }
+            entry.state = State::Dialing;
+            dials.push(Output::Dial { peer, addresses });
+        }
+        dials
+    }
+
+    /// Uptime of the next dial.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        self.peers
+            .values()
+            .filter_map(|entry| match entry.state {
+                State::Waiting(at) => Some(at),
+                State::Idle | State::Dialing | State::Connected { .. } => None,
+            })
+            .min()
+    }
+
+    /// Whether any source wants `peer`.
+    pub(crate) fn knows(&self, peer: &PeerId) -> bool {
+        self.peers.get(peer).is_some_and(|entry| !entry.wishes.is_empty())
+    }
+
+    /// The live connection of `peer`.
+    pub(crate) fn connection(&self, peer: &PeerId) -> Option<ConnId> {
+        match self.peers.get(peer)?.state {
+            State::Connected { conn, .. } => Some(conn),
+            State::Idle | State::Waiting(_) | State::Dialing => None,
+        }
+    }
+
+    /// Every peer, by id.
+    pub(crate) fn views(&self) -> impl Iterator<Item = PeerView> {
+        self.peers.iter().map(|(&peer, entry)| PeerView {
+            peer,
+            addresses: entry.addresses(),
+            connected: self.connection(&peer),
+            sources: entry.wishes.keys().copied().collect(),
+            failure: entry.failure.clone(),
+            backlog: 0,
+        })
+    }
+
+    fn forget(&mut self, peer: PeerId) {
+        if self.peers.get(&peer).is_some_and(Peer::forgettable) {
+            self.peers.remove(&peer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+use super::*;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+const ME: PeerId = PeerId([5; 32]);
+const LARGER: PeerId = PeerId([9; 32]);
+const SMALLER: PeerId = PeerId([1; 32]);
+const T0: Duration = Duration::from_secs(100);
+
+fn rng() -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(7)
+}
+
+fn wanting(peer: PeerId) -> PeerBook {
+    let mut book = PeerBook::new(ME);
+    book.want(Source::Flag, peer, vec!["a:1".into()], T0);
+    book
+}
+
+#[test]
+fn a_wanted_peer_is_dialled_again_for_ever_until_it_answers() {
+    let mut book = wanting(LARGER);
+    let mut now = T0;
+    for _ in 0..50 {
+        assert_eq!(book.due(now).len(), 1);
+        assert!(book.due(now).is_empty(), "one dial at a time");
+        book.dial_failed(LARGER, "refused".into(), now, &mut rng(), &mut Vec::new());
+        now = book.deadline().expect("a next try");
+    }
+    assert!(now - T0 <= Duration::from_secs(50 * 30));
+}
+
+#[test]
+fn of_two_simultaneous_connections_both_sides_keep_the_one_the_smaller_dialled() {
+    for (peer, kept) in [(LARGER, Direction::Out), (SMALLER, Direction::In)] {
+        let other = if kept == Direction::Out { Direction::In } else { Direction::Out };
+        for order in [[kept, other], [other, kept]] {
+            let mut book = wanting(peer);
+            let attached: Vec<_> = order
+                .into_iter()
+                .zip(1..)
+                .map(|(direction, n)| book.connected(ConnId(n), peer, direction, T0, &mut Vec::new()))
+                .collect();
+            let second = match order[1] == kept {
+                true => Attach::Kept { replaces: Some(ConnId(1)) },
+                false => Attach::Refused(CloseReason::Duplicate),
+            };
+            assert_eq!(attached, [Attach::Kept { replaces: None }, second]);
+        }
+    }
+}
+
+#[test]
+fn a_newer_connection_of_the_same_dialler_takes_over_from_a_dead_one() {
+    let mut book = wanting(LARGER);
+    book.connected(ConnId(1), LARGER, Direction::In, T0, &mut Vec::new());
+    let again = book.connected(ConnId(2), LARGER, Direction::In, T0, &mut Vec::new());
+    assert_eq!(again, Attach::Kept { replaces: Some(ConnId(1)) });
+    assert!(!book.disconnected(ConnId(1), LARGER, T0, &mut rng()), "the old one's end changes nothing");
+    assert_eq!(book.connection(&LARGER), Some(ConnId(2)));
+}
+
+#[test]
+fn a_disconnected_peer_stays_away_until_connect() {
+    let mut book = wanting(LARGER);
+    book.connected(ConnId(1), LARGER, Direction::Out, T0, &mut Vec::new());
+    assert_eq!(book.disconnect(LARGER, &mut Vec::new()), Some(ConnId(1)));
+    book.want(Source::Membership, LARGER, vec!["b:2".into()], T0);
+    assert!(book.due(T0 + Duration::from_secs(3600)).is_empty());
+    let inbound = book.connected(ConnId(2), LARGER, Direction::In, T0, &mut Vec::new());
+    assert_eq!(inbound, Attach::Refused(CloseReason::Requested));
+    let mut answers = Vec::new();
+    book.connect(RequestId(1), LARGER, Vec::new(), T0, &mut answers);
+    assert!(answers.is_empty(), "answered when it is attached");
+    assert_eq!(book.due(T0).len(), 1);
+    book.connected(ConnId(3), LARGER, Direction::Out, T0, &mut answers);
+    assert_eq!(answers, [(RequestId(1), Ok(Reply::Done))]);
+}
+
+#[test]
+fn connect_says_what_is_missing_and_what_failed() {
+    let mut book = PeerBook::new(ME);
+    let mut answers = Vec::new();
+    book.connect(RequestId(1), LARGER, Vec::new(), T0, &mut answers);
+    book.connect(RequestId(2), ME, vec!["a:1".into()], T0, &mut answers);
+    book.connect(RequestId(3), LARGER, vec!["a:1".into()], T0, &mut answers);
+    book.due(T0);
+    book.dial_failed(LARGER, "no route".into(), T0, &mut rng(), &mut answers);
+    let texts: Vec<_> = answers.iter().map(|(_, answer)| answer.clone().unwrap_err().to_string()).collect();
+    assert!(texts[0].contains("addresses") && texts[0].contains("relay"), "{}", texts[0]);
+    assert_eq!(texts[1], "endpoint_id is this node's own");
+    assert!(texts[2].contains("no route"));
+}
+
+#[test]
+fn a_revoked_peer_is_closed_and_refused_whoever_wants_it() {
+    let mut book = wanting(LARGER);
+    book.connected(ConnId(1), LARGER, Direction::Out, T0, &mut Vec::new());
+    assert_eq!(book.revoke(BTreeSet::from([LARGER]), &mut Vec::new()), [(LARGER, ConnId(1))]);
+    book.want(Source::Flag, LARGER, vec!["a:1".into()], T0);
+    assert!(book.due(T0).is_empty());
+    let again = book.connected(ConnId(2), LARGER, Direction::In, T0, &mut Vec::new());
+    assert_eq!(again, Attach::Refused(CloseReason::Revoked));
+}
+
+#[test]
+fn a_new_address_is_tried_at_once() {
+    let mut book = wanting(LARGER);
+    book.due(T0);
+    book.dial_failed(LARGER, "refused".into(), T0, &mut rng(), &mut Vec::new());
+    assert!(book.due(T0).is_empty());
+    book.want(Source::Flag, LARGER, vec!["b:2".into()], T0);
+    assert_eq!(book.due(T0).len(), 1);
+}

@@ -1,0 +1,272 @@
+//! The one door of the mesh engine.
+//!
+//! Purpose: [`MeshNode::handle`] takes one [`Input`], [`MeshNode::flush`] turns what neighbours lack into frames; the shell
+//! then persists, sends and answers. What it does not do: any of those.
+
+mod flush;
+mod receive;
+
+use crate::docs::row::RowError;
+use crate::event::{CloseReason, Input, Now, Output, Outputs, Reply, RequestError};
+use crate::ids::{ConnId, Key, PeerId, RequestId};
+use crate::membership::PeerBook;
+use crate::membership::book::Attach;
+use crate::shelf::{Changed, Shelf, ShelfError};
+use crate::sync::frame::LONGEST;
+use crate::sync::neighbour::Neighbour;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+pub use crate::membership::PeerView;
+
+/// What a node needs to know at start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Who we are.
+    pub me: PeerId,
+    /// Automerge actor: fresh random bytes for each start of the process, so that a restored or cloned store can never use
+    /// a sequence number twice.
+    pub actor: [u8; 16],
+    /// Seed of the jitter.
+    pub seed: [u8; 32],
+    /// Whether sync begins switched on.
+    pub sync_active: bool,
+    /// Memory for hot documents.
+    pub cache_bytes: usize,
+}
+
+/// The shell's committed rows.
+pub trait Rows {
+    /// Reads the row of `key`; blocks.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the store fails; the core then answers or waits for the next comparison.
+    fn read(&self, key: &Key) -> Result<Option<Vec<u8>>, ReadError>;
+}
+
+/// A failure of the shell's store.
+#[derive(Debug, thiserror::Error)]
+#[error("read a row: {0}")]
+pub struct ReadError(pub Box<dyn std::error::Error + Send + Sync>);
+
+/// Figures for metrics and health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stats {
+    /// Rows, tombstones included.
+    pub rows: usize,
+    /// Peers with a live connection.
+    pub connected_peers: usize,
+    /// Documents that wait to be sent, over all neighbours.
+    pub backlog: usize,
+    /// Whether sync is switched on.
+    pub sync_active: bool,
+    /// Frames that could not be read, since start.
+    pub frames_malformed: u64,
+    /// Documents of peers that could not be merged, since start.
+    pub merges_failed: u64,
+    /// Estimated memory of hot documents.
+    pub cache_bytes: usize,
+    /// Root of the hash tree: equal on nodes with equal rows.
+    pub digest: u128,
+}
+
+/// How often two neighbours compare roots, before jitter.
+const ROOT_EVERY: Duration = Duration::from_secs(5);
+/// Never, for the side that does not open comparisons.
+const NEVER: Duration = Duration::MAX;
+
+/// A node of the mesh, without I/O.
+#[derive(Debug)]
+pub struct MeshNode {
+    me: PeerId,
+    shelf: Shelf,
+    book: PeerBook,
+    neighbours: BTreeMap<PeerId, Neighbour>,
+    rng: ChaCha8Rng,
+    sync_active: bool,
+    frames_malformed: u64,
+    merges_failed: u64,
+}
+
+impl MeshNode {
+    /// A node without documents or peers.
+    pub fn new(config: Config) -> Self {
+        let Config { me, actor, seed, sync_active, cache_bytes } = config;
+        Self {
+            me,
+            shelf: Shelf::new(me, actor, cache_bytes),
+            book: PeerBook::new(me),
+            neighbours: BTreeMap::new(),
+            rng: ChaCha8Rng::from_seed(seed),
+            sync_active,
+            frames_malformed: 0,
+            merges_failed: 0,
+        }
+    }
+
+    /// Notes one stored row; call for each before the first [`MeshNode::handle`].
+    ///
+    /// # Errors
+    /// [`RowError`] when the row is damaged; the shell sets it aside, and a neighbour brings the document back.
+    pub fn restore(&mut self, key: &Key, row: &[u8]) -> Result<(), RowError> {
+        self.shelf.restore(key, row)
+    }
+
+    /// Takes in what happened and appends what is to be done.
+    pub fn handle(&mut self, now: Now, input: Input, rows: &dyn Rows, outputs: &mut Outputs) {
+        let Now { wall, uptime } = now;
+        match input {
+            Input::Tick => {}
+            Input::Put { request, key, document } => {
+                let result = self.shelf.put(&key, &document, wall, rows, outputs);
+                self.finish(request, &key, result, outputs);
+            }
+            Input::Delete { request, key } => {
+                let result = self.shelf.delete(&key, wall, rows, outputs);
+                self.finish(request, &key, result, outputs);
+            }
+            Input::Want { source, peer, addresses } => self.book.want(source, peer, addresses, uptime),
+            Input::Unwant { source, peer } => self.book.unwant(source, peer),
+            Input::Connect { request, peer, addresses } => {
+                self.book.connect(request, peer, addresses, uptime, &mut outputs.answers);
+            }
+            Input::Disconnect { request, peer } => {
+                if let Some(conn) = self.book.disconnect(peer, &mut outputs.answers) {
+                    self.detach(peer, conn, CloseReason::Requested, outputs);
+                }
+                outputs.answers.push((request, Ok(Reply::Done)));
+            }
+            Input::Revoke { peers } => {
+                for (peer, conn) in self.book.revoke(peers, &mut outputs.answers) {
+                    self.detach(peer, conn, CloseReason::Revoked, outputs);
+                }
+            }
+            Input::DialFailed { peer, reason } => {
+                self.book.dial_failed(peer, reason, uptime, &mut self.rng, &mut outputs.answers);
+            }
+            Input::Connected { conn, peer, direction } => {
+                let attach = self.book.connected(conn, peer, direction, uptime, &mut outputs.answers);
+                self.attach(attach, conn, peer, uptime, outputs);
+            }
+            Input::Disconnected { conn, peer } => {
+                if self.book.disconnected(conn, peer, uptime, &mut self.rng) {
+                    self.neighbours.remove(&peer);
+                }
+            }
+            Input::Frame { conn, peer, frame } => self.receive(now, (conn, peer), frame, rows, outputs),
+            Input::Sent { conn, peer, bytes } => {
+                if let Some(neighbour) = self.neighbours.get_mut(&peer).filter(|n| n.conn == conn) {
+                    neighbour.sent(bytes);
+                }
+            }
+            Input::Sync { request, active } => {
+                self.switch_sync(active, uptime);
+                outputs.answers.push((request, Ok(Reply::Done)));
+            }
+        }
+        outputs.sends.extend(self.book.due(uptime));
+    }
+
+    /// The batch with these keys was not persisted: forgets what was in memory only.
+    pub fn persist_failed<'a>(&mut self, keys: impl Iterator<Item = &'a Key>, rows: &dyn Rows) {
+        keys.for_each(|key| self.shelf.forget(key, rows));
+    }
+
+    /// Uptime at which [`Input::Tick`] is due.
+    pub fn deadline(&self) -> Option<Duration> {
+        let roots = self.neighbours.values().map(|neighbour| neighbour.next_root).filter(|at| *at != NEVER);
+        let roots = if self.sync_active { roots.min() } else { None };
+        self.book.deadline().into_iter().chain(roots).min()
+    }
+
+    /// Every peer, connected or not.
+    pub fn peers(&self) -> Vec<PeerView> {
+        let backlog = |peer: &PeerId| self.neighbours.get(peer).map_or(0, |neighbour| neighbour.dirty.len());
+        self.book.views().map(|view| PeerView { backlog: backlog(&view.peer), ..view }).collect()
+    }
+
+    /// Whether any source wants `peer`.
+    pub fn knows(&self, peer: &PeerId) -> bool {
+        self.book.knows(peer)
+    }
+
+    /// Figures of this moment.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            rows: self.shelf.index.count(crate::sync::digest::Place::ROOT),
+            connected_peers: self.neighbours.len(),
+            backlog: self.neighbours.values().map(|neighbour| neighbour.dirty.len()).sum(),
+            sync_active: self.sync_active,
+            frames_malformed: self.frames_malformed,
+            merges_failed: self.merges_failed,
+            cache_bytes: self.shelf.cached_bytes(),
+            digest: self.shelf.index.root(),
+        }
+    }
+
+    fn finish(&mut self, request: RequestId, key: &Key, result: Result<Changed, ShelfError>, outputs: &mut Outputs) {
+        let answer = match result {
+            Ok(changed) => {
+                self.owe_all(key, changed, None);
+                Ok(Reply::Done)
+            }
+            Err(ShelfError::TooLarge { size }) => Err(RequestError::TooLarge { size, limit: LONGEST }),
+            Err(ShelfError::Document(crate::docs::full::FullError::Shape(shape))) => {
+                Err(RequestError::Shape(shape.to_string()))
+            }
+            Err(error @ (ShelfError::Read(_) | ShelfError::Row(_) | ShelfError::Document(_))) => {
+                Err(RequestError::Storage(error.to_string()))
+            }
+        };
+        outputs.answers.push((request, answer));
+    }
+
+    /// Owes a change to every neighbour but the one that sent it.
+    fn owe_all(&mut self, key: &Key, changed: Changed, from: Option<PeerId>) {
+        let Some(since) = changed.filter(|_| self.sync_active) else { return };
+        for (_, neighbour) in self.neighbours.iter_mut().filter(|(peer, _)| Some(**peer) != from) {
+            neighbour.owe(key, since.clone());
+        }
+    }
+
+    fn attach(&mut self, attach: Attach, conn: ConnId, peer: PeerId, uptime: Duration, outputs: &mut Outputs) {
+        match attach {
+            Attach::Refused(reason) => outputs.sends.push(Output::Close { conn, peer, reason }),
+            Attach::Kept { replaces } => {
+                if let Some(conn) = replaces {
+                    outputs.sends.push(Output::Close { conn, peer, reason: CloseReason::Duplicate });
+                }
+                // Whatever was owed on the old connection is found again by comparing roots on the new one.
+                let next_root = if self.me < peer { uptime } else { NEVER };
+                self.neighbours.insert(peer, Neighbour::new(conn, next_root));
+            }
+        }
+    }
+
+    fn detach(&mut self, peer: PeerId, conn: ConnId, reason: CloseReason, outputs: &mut Outputs) {
+        self.neighbours.remove(&peer);
+        outputs.sends.push(Output::Close { conn, peer, reason });
+    }
+
+    fn switch_sync(&mut self, active: bool, uptime: Duration) {
+        let starts = active && !self.sync_active;
+        self.sync_active = active;
+        for neighbour in self.neighbours.values_mut() {
+            if starts {
+                neighbour.next_root = uptime;
+            } else if !active {
+                neighbour.clear();
+            }
+        }
+    }
+
+    /// When to compare roots again: the smaller id opens, so that a pair compares once and not twice.
+    fn next_root(&mut self, peer: &PeerId, uptime: Duration) -> Duration {
+        if self.me < *peer { uptime + self.rng.random_range(ROOT_EVERY * 4 / 5..=ROOT_EVERY * 6 / 5) } else { NEVER }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! From what is owed to frames.
+//!
+//! Order of importance: what finds differences first (small), then questions, then content. Frames stop when a neighbour's
+//! window is full and go on when the transport reports room.
+
+use super::{MeshNode, NEVER, Rows};
+use crate::event::{Now, Output, Outputs};
+use crate::ids::{Key, PeerId};
+use crate::sync::digest::Place;
+use crate::sync::frame::{Frame, Payload};
+use bytes::Bytes;
+
+/// Content of one frame, about: large enough that the header does not count, small enough to interleave.
+const FRAME_BYTES: usize = 64 << 10;
+/// Tree places answered in one frame: sixteen digests each.
+const PLACES: usize = 128;
+/// Questions in one frame.
+const WANTS: usize = 256;
+
+impl MeshNode {
+    /// Makes frames of what neighbours lack, as far as their windows allow. Call once per batch, after the last
+    /// [`MeshNode::handle`].
+    pub fn flush(&mut self, now: Now, rows: &dyn Rows, outputs: &mut Outputs) {
+        if !self.sync_active {
+            return;
+        }
+        let peers: Vec<PeerId> = self.neighbours.keys().copied().collect();
+        for peer in peers {
+            self.open_comparison(&peer, now);
+            while let Some(frame) = self.next_frame(&peer, rows, outputs) {
+                let Some(neighbour) = self.neighbours.get_mut(&peer) else { break };
+                let frame = frame.encode();
+                neighbour.took(frame.len());
+                outputs.sends.push(Output::Send { conn: neighbour.conn, peer, frame });
+            }
+        }
+    }
+
+    fn open_comparison(&mut self, peer: &PeerId, now: Now) {
+        let due = |next: std::time::Duration| next != NEVER && next <= now.uptime;
+        if !self.neighbours.get(peer).is_some_and(|neighbour| due(neighbour.next_root)) {
+            return;
+        }
+        let next = self.next_root(peer, now.uptime);
+        let Some(neighbour) = self.neighbours.get_mut(peer) else { return };
+        neighbour.next_root = next;
+        // While content is still on its way, the roots differ for a known reason.
+        neighbour.open_root = neighbour.is_settled();
+    }
+
+    fn next_frame(&mut self, peer: &PeerId, rows: &dyn Rows, outputs: &Outputs) -> Option<Frame> {
+        let neighbour = self.neighbours.get_mut(peer).filter(|neighbour| neighbour.has_room())?;
+        if std::mem::take(&mut neighbour.open_root) {
+            return Some(Frame::Compare(vec![(Place::ROOT, self.shelf.index.root())]));
+        }
+        if !neighbour.compare.is_empty() {
+            let mut nodes = Vec::new();
+            for place in pop(&mut neighbour.compare, PLACES) {
+                nodes.extend(place.children().map(|child| (child, self.shelf.index.digest(child))));
+            }
+            return Some(Frame::Compare(nodes));
+        }
+        if let Some((place, after)) = neighbour.list.pop_first() {
+            return Some(self.keys_frame(peer, place, after));
+        }
+        if !neighbour.wanted.is_empty() {
+            let keys = pop(&mut neighbour.wanted, WANTS);
+            // A row that cannot be read is asked for whole, which also heals it.
+            let have = |key: &Key| self.shelf.have(key, rows, outputs).ok().flatten();
+            return Some(Frame::Want(keys.into_iter().map(|key| (key.clone(), have(&key))).collect()));
+        }
+        self.docs_frame(peer, rows, outputs)
+    }
+
+    /// The rows below `place` behind `after`; what does not fit one frame is owed as the next.
+    fn keys_frame(&mut self, peer: &PeerId, place: Place, after: Option<Key>) -> Frame {
+        let mut size = 0;
+        let mut listed = Vec::new();
+        let mut upto = None;
+        for (key, version) in self.shelf.index.below(place, after.as_ref()) {
+            if size > FRAME_BYTES {
+                upto = listed.last().map(|(key, _): &(Key, _)| key.clone());
+                break;
+            }
+            size += key.as_bytes().len() + version.len();
+            listed.push((key.clone(), *version));
+        }
+        if let (Some(last), Some(neighbour)) = (&upto, self.neighbours.get_mut(peer)) {
+            neighbour.list.insert(place, Some(last.clone()));
+        }
+        Frame::Keys { place, after, upto, rows: listed }
+    }
+
+    fn docs_frame(&mut self, peer: &PeerId, rows: &dyn Rows, outputs: &Outputs) -> Option<Frame> {
+        let mut docs = Vec::new();
+        let mut size = 0;
+        while size < FRAME_BYTES {
+            let Some((key, since)) = self.neighbours.get_mut(peer)?.dirty.pop_first() else { break };
+            // A document that cannot be read now is left to the next comparison.
+            let Ok(Some((payload, rest))) = self.shelf.payload(&key, &since, FRAME_BYTES, rows, outputs) else { continue };
+            size += key.as_bytes().len() + weight(&payload);
+            if let (Some(rest), Some(neighbour)) = (rest, self.neighbours.get_mut(peer)) {
+                neighbour.owe_exactly(&key, rest);
+            }
+            docs.push((key, payload));
+        }
+        (!docs.is_empty()).then(|| Frame::Docs(docs))
+    }
+}
+
+fn pop<T: Ord>(set: &mut std::collections::BTreeSet<T>, most: usize) -> Vec<T> {
+    std::iter::from_fn(|| set.pop_first()).take(most).collect()
+}
+
+/// Bytes of a payload's content.
+fn weight(payload: &Payload) -> usize {
+    match payload {
+        Payload::Full { changes, .. } => changes.iter().map(Bytes::len).sum(),
+        Payload::Latest { text, .. } => text.as_ref().map_or(0, Bytes::len),
+    }
+}

@@ -1,0 +1,170 @@
+//! What a neighbour's frames mean.
+//!
+//! Every handler only changes what is owed or stored; the frames themselves are made by the flush, from the state of that
+//! moment. A handler that cannot finish (a store error) does nothing more: the next comparison of roots repeats it.
+
+use super::MeshNode;
+use crate::docs::Kind;
+use crate::docs::row::{Have, Version};
+use crate::event::{CloseReason, Now, Outputs};
+use crate::ids::{ConnId, Key, PeerId};
+use crate::node::Rows;
+use crate::shelf::ShelfError;
+use crate::sync::digest::{DEPTH, Digest, Index, Place};
+use crate::sync::frame::{Frame, Payload};
+use crate::sync::neighbour::{Neighbour, Since};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+
+/// Tree nodes with at most this many rows are listed instead of compared further: a level of digests costs as much.
+const LIST_AT: usize = 16;
+/// Documents that may be waiting to be asked for. More are found again by the next comparison.
+const WANTED_LIMIT: usize = 1 << 16;
+
+impl MeshNode {
+    pub(super) fn receive(
+        &mut self,
+        now: Now,
+        (conn, peer): (ConnId, PeerId),
+        frame: Bytes,
+        rows: &dyn Rows,
+        outputs: &mut Outputs,
+    ) {
+        let current = self.neighbours.get(&peer).is_some_and(|neighbour| neighbour.conn == conn);
+        if !current || !self.sync_active {
+            return;
+        }
+        match Frame::decode(frame) {
+            Ok(Frame::Compare(theirs)) => self.on_compare(peer, theirs),
+            Ok(Frame::Keys { place, after, upto, rows }) => self.on_keys(peer, place, (after, upto), rows),
+            Ok(Frame::Want(keys)) => {
+                for (key, theirs) in keys {
+                    if self.on_want(peer, &key, theirs, rows, outputs).is_err() {
+                        self.merges_failed += 1;
+                    }
+                }
+            }
+            Ok(Frame::Docs(docs)) => {
+                for (key, payload) in docs {
+                    if self.on_doc(now, peer, &key, payload, rows, outputs).is_err() {
+                        self.merges_failed += 1;
+                    }
+                }
+            }
+            Err(_) => {
+                self.frames_malformed += 1;
+                self.book.disconnected(conn, peer, now.uptime, &mut self.rng);
+                self.detach(peer, conn, CloseReason::Malformed, outputs);
+            }
+        }
+    }
+
+    fn on_compare(&mut self, peer: PeerId, theirs: Vec<(Place, Digest)>) {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        for (place, digest) in theirs {
+            if self.shelf.index.digest(place) == digest {
+                continue;
+            }
+            if place.level == DEPTH || self.shelf.index.count(place) <= LIST_AT {
+                neighbour.list.insert(place, None);
+            } else {
+                neighbour.compare.insert(place);
+            }
+        }
+    }
+
+    fn on_keys(
+        &mut self,
+        peer: PeerId,
+        place: Place,
+        (after, upto): (Option<Key>, Option<Key>),
+        theirs: Vec<(Key, Version)>,
+    ) {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        let index = &self.shelf.index;
+        let listed: BTreeMap<&Key, &Version> = theirs.iter().map(|(key, version)| (key, version)).collect();
+        let last = upto.as_ref().map(Index::order);
+        let ours = index.below(place, after.as_ref()).map(|(key, _)| key);
+        for key in ours.take_while(|key| last.is_none_or(|last| Index::order(key) <= last)) {
+            if !listed.contains_key(key) {
+                neighbour.owe(key, Since::Start);
+            }
+        }
+        for (key, version) in listed {
+            if index.version(key).as_ref() != Some(version) {
+                want(neighbour, key);
+            }
+        }
+    }
+
+    fn on_want(
+        &mut self,
+        peer: PeerId,
+        key: &Key,
+        theirs: Option<Have>,
+        rows: &dyn Rows,
+        outputs: &mut Outputs,
+    ) -> Result<(), ShelfError> {
+        let ours = self.shelf.have(key, rows, outputs)?;
+        let (send, ask) = match (ours, theirs) {
+            (None, theirs) => (None, theirs.is_some()),
+            (Some(_), None) => (Some(Since::Start), false),
+            (Some(ours), Some(theirs)) if ours == theirs => (None, false),
+            (Some(ours), Some(theirs)) => match (&ours, theirs) {
+                (Have::Full { edited, tombstone, .. }, Have::Full { heads, edited: e, tombstone: t }) => {
+                    let ask = e > *edited || t > *tombstone || !self.shelf.knows(key, &heads, rows, outputs)?;
+                    (Some(Since::Heads(heads)), ask)
+                }
+                (_, theirs) => {
+                    let newer = rank(&ours) > rank(&theirs);
+                    (newer.then_some(Since::Start), !newer)
+                }
+            },
+        };
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Ok(()) };
+        if let Some(since) = send {
+            neighbour.owe_exactly(key, since);
+        }
+        if ask {
+            want(neighbour, key);
+        }
+        Ok(())
+    }
+
+    fn on_doc(
+        &mut self,
+        now: Now,
+        peer: PeerId,
+        key: &Key,
+        payload: Payload,
+        rows: &dyn Rows,
+        outputs: &mut Outputs,
+    ) -> Result<(), ShelfError> {
+        let merged = self.shelf.merge(key, payload, now.wall, rows, outputs)?;
+        self.owe_all(key, merged.changed, Some(peer));
+        if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+            if merged.gaps {
+                want(neighbour, key);
+            }
+            if merged.sender_behind {
+                neighbour.owe(key, Since::Start);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn want(neighbour: &mut Neighbour, key: &Key) {
+    if neighbour.wanted.len() < WANTED_LIMIT {
+        neighbour.wanted.insert(key.clone());
+    }
+}
+
+/// Orders rows of which one counts whole.
+fn rank(have: &Have) -> (crate::stamp::Stamp, Kind, Option<PeerId>) {
+    let writer = match have {
+        Have::Latest { writer, .. } => Some(*writer),
+        Have::Full { .. } => None,
+    };
+    (have.newest(), have.kind(), writer)
+}

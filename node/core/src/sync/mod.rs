@@ -1,0 +1,13 @@
+//! How two nodes find out what the other lacks, and bring it.
+//!
+//! - **Live**: each neighbour has a set of dirty keys ([`neighbour`]), not a queue of messages. A slow neighbour costs at
+//!   most one entry per document and gets the latest state when there is room again.
+//! - **Catch-up**: [`digest`] keeps a hash tree over (key, version); two nodes compare it from the root down and exchange
+//!   key lists only where it differs ([`frame`] has the messages). Every answer is computed from the state of the moment,
+//!   so any lost message is made good by the next comparison of roots, which comes every few seconds.
+//!
+//! What it does not do: prove who a peer is, or move bytes.
+
+pub mod digest;
+pub mod frame;
+pub(crate) mod neighbour;

@@ -1,0 +1,95 @@
+//! What one connected peer still has to hear from us.
+//!
+//! Everything owed is a set, keyed by document or tree place, so that memory is bounded by what exists and a slow peer
+//! gets the latest state when it reads again. Frames are made only while there is room in the window of bytes in flight.
+//! What it does not do: make the frames; the node does, because it has the rows.
+
+use super::digest::Place;
+use crate::ids::{ConnId, Key};
+use automerge::ChangeHash;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Bytes that may wait in the transport for one peer. Enough to keep a 1 Gbit/s link with 20 ms round trip from idling
+/// between two flushes of the driver, small enough that a stalled peer costs little.
+const WINDOW: usize = 1 << 20;
+
+/// From where on a document's changes are owed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// The peer has nothing that we know of.
+    Start,
+    /// The peer has, or was sent, everything up to these heads. Whatever is wrong with that is found by the peer, which
+    /// then asks.
+    Heads(Vec<ChangeHash>),
+}
+
+/// One connected peer.
+#[derive(Debug)]
+pub(crate) struct Neighbour {
+    pub(crate) conn: ConnId,
+    in_flight: usize,
+    /// Documents whose state is owed.
+    pub(crate) dirty: BTreeMap<Key, Since>,
+    /// Documents to ask for.
+    pub(crate) wanted: BTreeSet<Key>,
+    /// Tree places whose own digests are owed.
+    pub(crate) compare: BTreeSet<Place>,
+    /// Tree places whose keys are owed, with the key behind which the list goes on.
+    pub(crate) list: BTreeMap<Place, Option<Key>>,
+    /// Whether our root is owed.
+    pub(crate) open_root: bool,
+    /// Uptime at which we open the next comparison of roots.
+    pub(crate) next_root: Duration,
+}
+
+impl Neighbour {
+    pub(crate) const fn new(conn: ConnId, next_root: Duration) -> Self {
+        Self {
+            conn,
+            in_flight: 0,
+            dirty: BTreeMap::new(),
+            wanted: BTreeSet::new(),
+            compare: BTreeSet::new(),
+            list: BTreeMap::new(),
+            open_root: false,
+            next_root,
+        }
+    }
+
+    /// Whether another frame may be handed to the transport.
+    pub(crate) const fn has_room(&self) -> bool {
+        self.in_flight < WINDOW
+    }
+
+    pub(crate) fn took(&mut self, bytes: usize) {
+        self.in_flight += bytes;
+    }
+
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.in_flight = self.in_flight.saturating_sub(bytes);
+    }
+
+    /// Owes the state of `key` from `since` on. What is owed already reaches further back and stays.
+    pub(crate) fn owe(&mut self, key: &Key, since: Since) {
+        self.dirty.entry(key.clone()).or_insert(since);
+    }
+
+    /// Owes what the peer itself said it lacks, which is more exact than what we assumed.
+    pub(crate) fn owe_exactly(&mut self, key: &Key, since: Since) {
+        self.dirty.insert(key.clone(), since);
+    }
+
+    /// Whether all that was found missing has been handed over, so that a comparison of roots tells something new.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.dirty.is_empty() && self.wanted.is_empty() && self.list.is_empty() && self.compare.is_empty()
+    }
+
+    /// Forgets what is owed, when sync is switched off; the next comparison of roots finds it again.
+    pub(crate) fn clear(&mut self) {
+        self.dirty.clear();
+        self.wanted.clear();
+        self.compare.clear();
+        self.list.clear();
+    }
+}
