@@ -5,7 +5,11 @@
 //! Inputs: none. Outputs: Rust types, and [`all`] for whoever installs or prints the definitions.
 //! What it does not do: talk to an API server; it has no runtime.
 
-#[expect(unreachable_pub, reason = "the derive of CEL rules makes public types inside functions")]
+#[expect(
+    unreachable_pub,
+    clippy::duplicated_attributes,
+    reason = "the derive of CEL rules makes public types inside functions; columns repeat their type"
+)]
 pub mod mesh;
 pub mod names;
 #[expect(unreachable_pub, reason = "as above")]

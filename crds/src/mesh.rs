@@ -86,8 +86,8 @@ pub struct PeatMeshSpec {
     #[serde(default)]
     pub identity: IdentitySpec,
 
-    /// Freezes what the operator does for this mesh: no writes, no injection of new pods. Running nodes go on, and
-    /// their certificates are renewed.
+    /// Stops the operator from writing ConfigMaps for this mesh. Injection and membership go on, so that a pod which
+    /// restarts meanwhile does not lose its sidecar.
     #[serde(default)]
     pub paused: bool,
 }

@@ -2,6 +2,8 @@
 //!
 //! Inputs: `crds/yaml`, the types. What it does not do: evaluate CEL; a real API server does, in the suite for it.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::Value;
 

@@ -27,7 +27,7 @@ pub struct PeatMeshStatus {
     #[serde(rename = "meshID", default, skip_serializing_if = "Option::is_none")]
     pub mesh_id: Option<String>,
 
-    /// Pods that ask for this mesh by name.
+    /// Pods that ask for exactly this mesh.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pods: Option<PodCounts>,
 
@@ -48,7 +48,7 @@ pub struct PeatMeshStatus {
     pub summary: Option<MeshSummary>,
 }
 
-/// Pods that ask for a mesh by name, not counting those that have ended.
+/// Pods that ask for exactly this mesh, not counting those being deleted.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodCounts {
