@@ -3,8 +3,8 @@
 //! Purpose: the only vocabulary between [`crate::MeshNode`] and a shell (the real node or the simulator).
 //! What it does not do: hold behaviour.
 
-use crate::ids::{ConnId, Key, PeerId, RequestId};
 use crate::docs::Document;
+use crate::ids::{ConnId, Key, PeerId, RequestId};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

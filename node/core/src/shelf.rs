@@ -268,12 +268,7 @@ impl Shelf {
     }
 
     /// What is here of `key`.
-    pub(crate) fn have(
-        &self,
-        key: &Key,
-        rows: &dyn Rows,
-        outputs: &Outputs,
-    ) -> Result<Option<Have>, ShelfError> {
+    pub(crate) fn have(&self, key: &Key, rows: &dyn Rows, outputs: &Outputs) -> Result<Option<Have>, ShelfError> {
         if self.index.version(key).is_none() {
             return Ok(None);
         }

@@ -7,14 +7,15 @@ use super::Document;
 use super::path::{self, ShapeError};
 use automerge::hydrate;
 use automerge::transaction::Transactable;
-use automerge::{ActorId, Automerge, Change, ChangeHash, ObjType, ROOT, ReadDoc, ScalarValue};
+use automerge::{ActorId, Automerge, AutomergeError, Change, ChangeHash, ObjType, ROOT, ReadDoc, ScalarValue};
 use serde_json::{Map, Number, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// One document in Automerge.
 pub struct FullDoc {
-    doc: Automerge,
+    /// On the heap: it is moved in and out of the cache for every use.
+    doc: Box<Automerge>,
 }
 
 /// A document that cannot be read, changed or merged.
@@ -22,16 +23,16 @@ pub struct FullDoc {
 pub enum FullError {
     /// Not an Automerge document, or damaged.
     #[error("load the document: {0}")]
-    Load(automerge::AutomergeError),
+    Load(Box<AutomergeError>),
     /// A change of a peer that cannot be decoded.
     #[error("decode a change: {0}")]
     Decode(String),
     /// Changes of a peer that contradict what is there.
     #[error("apply changes: {0}")]
-    Apply(automerge::AutomergeError),
+    Apply(Box<AutomergeError>),
     /// An edit that Automerge refused.
     #[error("edit the document: {0}")]
-    Edit(#[from] automerge::AutomergeError),
+    Edit(Box<AutomergeError>),
     /// A shape that cannot be stored.
     #[error(transparent)]
     Shape(#[from] ShapeError),
@@ -40,7 +41,7 @@ pub enum FullError {
 impl FullDoc {
     /// An empty document whose edits carry `actor`, which must be fresh for each start of the process.
     pub fn new(actor: [u8; 16]) -> Self {
-        Self { doc: Automerge::new().with_actor(ActorId::from(actor)) }
+        Self { doc: Box::new(Automerge::new().with_actor(ActorId::from(actor))) }
     }
 
     /// Reads what [`FullDoc::save`] gave.
@@ -48,8 +49,8 @@ impl FullDoc {
     /// # Errors
     /// [`FullError::Load`] for anything else.
     pub fn load(saved: &[u8], actor: [u8; 16]) -> Result<Self, FullError> {
-        let doc = Automerge::load(saved).map_err(FullError::Load)?.with_actor(ActorId::from(actor));
-        Ok(Self { doc })
+        let doc = Automerge::load(saved).map_err(|error| FullError::Load(Box::new(error)))?;
+        Ok(Self { doc: Box::new(doc.with_actor(ActorId::from(actor))) })
     }
 
     /// The whole document, with changes whose dependencies are still missing.
@@ -110,7 +111,7 @@ impl FullDoc {
             .iter()
             .map(|bytes| Change::from_bytes(bytes.as_ref().to_vec()).map_err(|e| FullError::Decode(e.to_string())))
             .collect::<Result<Vec<_>, _>>()?;
-        self.doc.apply_changes(changes).map_err(FullError::Apply)
+        self.doc.apply_changes(changes).map_err(|error| FullError::Apply(Box::new(error)))
     }
 
     /// The object that readers see.
@@ -130,19 +131,8 @@ impl FullDoc {
         let wanted = path::leaves(wanted.as_map())?;
         let there = self.leaves();
         let mut edit = self.doc.transaction();
-        for key in there.keys().filter(|key| !wanted.contains_key(*key)) {
-            edit.delete(ROOT, key.as_str())?;
-        }
-        for (key, value) in &wanted {
-            match (there.get(key), value) {
-                (Some(old), _) if same(old, value) => {}
-                (Some(Value::Array(old)), Value::Array(new)) => {
-                    let Some((_, list)) = edit.get(ROOT, key.as_str())? else { continue };
-                    edit_list(&mut edit, &list, old, new)?;
-                }
-                _ => put_leaf(&mut edit, key, value)?,
-            }
-        }
+        // A transaction that is dropped on an error rolls back.
+        write_difference(&mut edit, &there, &wanted).map_err(|error| FullError::Edit(Box::new(error)))?;
         let (commit, _) = edit.commit();
         Ok(commit.is_some())
     }
@@ -171,13 +161,35 @@ fn same(old: &Value, new: &Value) -> bool {
     old == new
 }
 
+fn write_difference<T: Transactable>(
+    edit: &mut T,
+    there: &BTreeMap<String, Value>,
+    wanted: &BTreeMap<String, &Value>,
+) -> Result<(), AutomergeError> {
+    for key in there.keys().filter(|key| !wanted.contains_key(*key)) {
+        edit.delete(ROOT, key.as_str())?;
+    }
+    for (key, value) in wanted {
+        match (there.get(key), value) {
+            (Some(old), _) if same(old, value) => {}
+            (Some(Value::Array(old)), Value::Array(new)) => {
+                if let Some((_, list)) = edit.get(ROOT, key.as_str())? {
+                    edit_list(edit, &list, old, new)?;
+                }
+            }
+            _ => put_leaf(edit, key, value)?,
+        }
+    }
+    Ok(())
+}
+
 /// Replaces only the stretch between the common beginning and the common end.
 fn edit_list<T: Transactable>(
     edit: &mut T,
     list: &automerge::ObjId,
     old: &[Value],
     new: &[Value],
-) -> Result<(), automerge::AutomergeError> {
+) -> Result<(), AutomergeError> {
     let start = old.iter().zip(new).take_while(|(a, b)| same(a, b)).count();
     let end = old[start..].iter().rev().zip(new[start..].iter().rev()).take_while(|(a, b)| same(a, b)).count();
     for _ in start..old.len() - end {
@@ -196,7 +208,7 @@ fn edit_list<T: Transactable>(
     Ok(())
 }
 
-fn put_leaf<T: Transactable>(edit: &mut T, key: &str, value: &Value) -> Result<(), automerge::AutomergeError> {
+fn put_leaf<T: Transactable>(edit: &mut T, key: &str, value: &Value) -> Result<(), AutomergeError> {
     match object_type(value) {
         None => edit.put(ROOT, key, scalar(value)),
         Some(kind) => {
@@ -207,11 +219,7 @@ fn put_leaf<T: Transactable>(edit: &mut T, key: &str, value: &Value) -> Result<(
 }
 
 /// Writes the members of a fresh object. Depth is bounded by the JSON parser's.
-fn fill<T: Transactable>(
-    edit: &mut T,
-    object: &automerge::ObjId,
-    value: &Value,
-) -> Result<(), automerge::AutomergeError> {
+fn fill<T: Transactable>(edit: &mut T, object: &automerge::ObjId, value: &Value) -> Result<(), AutomergeError> {
     match value {
         Value::Array(items) => edit_list(edit, object, &[], items),
         Value::Object(members) => {

@@ -41,12 +41,7 @@ fn collect<'a>(
         }
         match value {
             Value::Object(members) if !members.is_empty() => collect(members, path, found)?,
-            Value::Object(_)
-            | Value::Array(_)
-            | Value::Null
-            | Value::Bool(_)
-            | Value::Number(_)
-            | Value::String(_) => {
+            Value::Object(_) | Value::Array(_) | Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
                 found.insert(path.clone(), value);
             }
         }
@@ -62,7 +57,7 @@ pub(super) fn insert(root: &mut Map<String, Value>, path: &str, leaf: Value) {
     while let Some(segment) = segments.next() {
         if segments.peek().is_none() {
             let slot = object.entry(segment).or_insert(Value::Null);
-            if !slot.as_object().is_some_and(|members| !members.is_empty()) {
+            if slot.as_object().is_none_or(Map::is_empty) {
                 *slot = leaf;
             }
             return;

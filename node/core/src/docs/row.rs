@@ -208,7 +208,9 @@ pub const fn is_live(edited: Option<Stamp>, tombstone: Option<Stamp>) -> bool {
 /// Encodes a row. `body`: the Automerge document of a full row, the JSON text of a latest one (none when deleted).
 pub fn encode(have: &Have, body: Option<&[u8]>) -> Vec<u8> {
     let (kind, live, stamps) = match have {
-        Have::Full { edited, tombstone, .. } => (1, is_live(*edited, *tombstone), [number(*edited), number(*tombstone)]),
+        Have::Full { edited, tombstone, .. } => {
+            (1, is_live(*edited, *tombstone), [number(*edited), number(*tombstone)])
+        }
         Have::Latest { stamp, .. } => (2, body.is_some(), [stamp.0, 0]),
     };
     let body = body.unwrap_or_default();

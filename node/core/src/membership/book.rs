@@ -188,9 +188,12 @@ impl PeerBook {
         };
         entry.state = State::Idle;
         let reason = reason.to_owned();
-        answers.extend(entry.waiting.drain(..).map(|request| {
-            (request, Err(RequestError::Unreachable { peer, reason: reason.clone() }))
-        }));
+        answers.extend(
+            entry
+                .waiting
+                .drain(..)
+                .map(|request| (request, Err(RequestError::Unreachable { peer, reason: reason.clone() }))),
+        );
         conn
     }
 
@@ -255,9 +258,12 @@ impl PeerBook {
         if entry.state != State::Dialing {
             return;
         }
-        answers.extend(entry.waiting.drain(..).map(|request| {
-            (request, Err(RequestError::Unreachable { peer, reason: reason.clone() }))
-        }));
+        answers.extend(
+            entry
+                .waiting
+                .drain(..)
+                .map(|request| (request, Err(RequestError::Unreachable { peer, reason: reason.clone() }))),
+        );
         entry.failure = Some(reason);
         Self::retry(entry, uptime, rng);
         self.forget(peer);

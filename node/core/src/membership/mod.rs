@@ -7,5 +7,5 @@
 pub mod backoff;
 pub(crate) mod book;
 
-pub use book::PeerView;
 pub(crate) use book::PeerBook;
+pub use book::PeerView;

@@ -97,7 +97,9 @@ impl MeshNode {
         while size < FRAME_BYTES {
             let Some((key, since)) = self.neighbours.get_mut(peer)?.dirty.pop_first() else { break };
             // A document that cannot be read now is left to the next comparison.
-            let Ok(Some((payload, rest))) = self.shelf.payload(&key, &since, FRAME_BYTES, rows, outputs) else { continue };
+            let Ok(Some((payload, rest))) = self.shelf.payload(&key, &since, FRAME_BYTES, rows, outputs) else {
+                continue;
+            };
             size += key.as_bytes().len() + weight(&payload);
             if let (Some(rest), Some(neighbour)) = (rest, self.neighbours.get_mut(peer)) {
                 neighbour.owe_exactly(&key, rest);

@@ -1,0 +1,113 @@
+//! The simulator: a mesh of cores in one thread, with virtual time and a network that fails.
+//!
+//! Purpose: find an order of events in which the engine loses or diverges, and replay it from one number.
+//! Inputs: a [`Scenario`] with its seed; outputs: a [`Report`], or a [`Failure`] that prints the seed.
+//! Faults: lost, late and reordered frames, partitions, crashes that lose what was not yet durable, clocks that disagree.
+//! Frames are lost one by one, which is harsher than QUIC. What it does not do: run the shell, or measure speed.
+
+mod check;
+mod disk;
+mod world;
+
+pub use check::{Failure, Problem};
+
+use crate::event::Now;
+use std::time::Duration;
+use world::World;
+
+/// What to simulate.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// The one source of chance.
+    pub seed: u64,
+    /// Nodes: at least 2.
+    pub nodes: usize,
+    /// Peers each node is told of, beside its successor in the ring.
+    pub peers: usize,
+    /// Chance that a frame is lost: below 1.
+    pub loss: f64,
+    /// How long applications write and faults happen.
+    pub trouble: Duration,
+    /// Writes in all.
+    pub writes: usize,
+    /// Crashes in all.
+    pub crashes: usize,
+    /// Partitions in all, one after the other.
+    pub partitions: usize,
+    /// How long after the last fault all nodes must be equal.
+    pub heal: Duration,
+}
+
+impl Scenario {
+    /// The scenario of the acceptance suite: `nodes` nodes, a fifth of all frames lost, partitions and restarts.
+    pub fn rough(seed: u64, nodes: usize) -> Self {
+        Self {
+            seed,
+            nodes,
+            peers: 3,
+            loss: 0.2,
+            trouble: Duration::from_secs(60),
+            writes: nodes * 8,
+            crashes: nodes / 4,
+            partitions: 4,
+            heal: Duration::from_secs(300),
+        }
+    }
+}
+
+/// What a run showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    /// Writes that were acknowledged.
+    pub acknowledged: usize,
+    /// Rows on every node at the end.
+    pub rows: usize,
+    /// Frames sent.
+    pub frames: u64,
+    /// Bytes sent.
+    pub bytes: u64,
+    /// Virtual time from the last fault to equality.
+    pub healed_in: Duration,
+    /// Hash over every event in order: equal for equal seeds.
+    pub trace: u64,
+}
+
+/// Runs one scenario to its end.
+///
+/// # Errors
+/// [`Failure`] with the seed when an invariant does not hold.
+pub fn run(scenario: &Scenario) -> Result<Report, Failure> {
+    let fail = |problem| Failure { seed: scenario.seed, nodes: scenario.nodes, problem };
+    let mut world = World::new(scenario);
+    world.run_until(scenario.trouble);
+    world.heal();
+    let healed_at = world.uptime();
+    let limit = healed_at + scenario.heal;
+    while !world.is_equal() {
+        if world.uptime() >= limit {
+            return Err(fail(check::divergence(&world)));
+        }
+        world.run_until(world.uptime() + Duration::from_secs(1));
+    }
+    let healed_in = world.uptime() - healed_at;
+    let rows = check::acknowledged(&world).map_err(fail)?;
+    world.delete_everything();
+    let limit = world.uptime() + scenario.heal;
+    while !(world.is_idle() && world.is_equal()) {
+        if world.uptime() >= limit {
+            return Err(fail(check::divergence(&world)));
+        }
+        world.run_until(world.uptime() + Duration::from_secs(1));
+    }
+    world.restart_all();
+    world.run_until(world.uptime() + Duration::from_secs(30));
+    check::nothing_is_back(&world).map_err(fail)?;
+    Ok(Report { acknowledged: world.acknowledged(), rows, healed_in, ..world.report() })
+}
+
+/// Wall time of the simulated world at uptime zero.
+const EPOCH: Duration = Duration::from_secs(1_800_000_000);
+
+fn now(uptime: Duration, skew: Duration) -> Now {
+    Now { wall: EPOCH + uptime + skew, uptime }
+}

@@ -343,7 +343,12 @@ mod tests {
         let changes = vec![Bytes::from_static(b"one"), Bytes::from_static(b"")];
         vec![
             Frame::Compare(vec![(Place::ROOT, 7), (Place::new(4, 65_535).unwrap(), u128::MAX)]),
-            Frame::Keys { place: Place::ROOT, after: None, upto: Some(key.clone()), rows: vec![(key.clone(), [1; 16])] },
+            Frame::Keys {
+                place: Place::ROOT,
+                after: None,
+                upto: Some(key.clone()),
+                rows: vec![(key.clone(), [1; 16])],
+            },
             Frame::Want(vec![(key.clone(), None), (key.clone(), Some(have)), (key.clone(), Some(latest))]),
             Frame::Docs(vec![
                 (key.clone(), Payload::Full { edited: Some(Stamp(1)), tombstone: Some(Stamp(2)), changes }),

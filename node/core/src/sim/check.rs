@@ -1,0 +1,108 @@
+//! Invariants of a simulated run.
+//!
+//! Inputs: the world after it healed; outputs: the first [`Problem`]. What it does not do: change the world.
+
+use super::world::{World, Written};
+use crate::docs::row::View;
+use crate::ids::{Key, PeerId};
+use std::fmt;
+
+/// A run that broke an invariant; its text says how to replay it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Nodes of the run.
+    pub nodes: usize,
+    /// What was wrong.
+    pub problem: Problem,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, nodes, problem } = self;
+        write!(f, "{problem}; replay with `cargo xtask sim --nodes {nodes} --seeds 1 --first-seed {seed}`")
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// What was wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// Not all nodes became equal in time.
+    #[error("node {node:?} still differs from node {other:?} in {keys} rows, such as {example}")]
+    Divergence {
+        /// One node.
+        node: PeerId,
+        /// Another.
+        other: PeerId,
+        /// Rows that differ.
+        keys: usize,
+        /// One of them.
+        example: String,
+    },
+    /// An acknowledged write is missing.
+    #[error("acknowledged write {what} of {key} is missing on node {node:?}")]
+    Lost {
+        /// Where.
+        node: PeerId,
+        /// Which document.
+        key: String,
+        /// Which leaf.
+        what: String,
+    },
+    /// A deleted document is back.
+    #[error("deleted document {key} is back on node {node:?}")]
+    Resurrection {
+        /// Where.
+        node: PeerId,
+        /// Which document.
+        key: String,
+    },
+}
+
+/// Names two nodes that differ and where.
+pub(super) fn divergence(world: &World) -> Problem {
+    let mut disks = world.disks();
+    let Some((other, first)) = disks.next() else {
+        return Problem::Divergence { node: world.me(0), other: world.me(0), keys: 0, example: String::new() };
+    };
+    let version = |row: &Vec<u8>| View::parse(row).ok().map(|view| view.version);
+    for (node, disk) in disks {
+        let keys: std::collections::BTreeSet<&Key> = first.rows.keys().chain(disk.rows.keys()).collect();
+        let differing: Vec<_> = keys
+            .into_iter()
+            .filter(|key| first.rows.get(*key).map(version) != disk.rows.get(*key).map(version))
+            .collect();
+        if let Some(example) = differing.first() {
+            return Problem::Divergence { node, other, keys: differing.len(), example: format!("{example:?}") };
+        }
+    }
+    Problem::Divergence { node: other, other, keys: 0, example: "none on disk: something is still owed".into() }
+}
+
+/// Every acknowledged write is on every node. Returns the rows of one.
+pub(super) fn acknowledged(world: &World) -> Result<usize, Problem> {
+    for Written { key, leaf, value } in world.kept_writes() {
+        for (node, disk) in world.disks() {
+            let document = disk.rows.get(key).and_then(|row| View::parse(row).ok()?.document().ok()?);
+            let found = document.as_ref().and_then(|document| document.as_map().get(leaf)?.as_u64());
+            if found != Some(*value) {
+                return Err(Problem::Lost { node, key: format!("{key:?}"), what: format!("{leaf}={value}") });
+            }
+        }
+    }
+    Ok(world.disks().next().map_or(0, |(_, disk)| disk.rows.len()))
+}
+
+/// No document is live after all were deleted.
+pub(super) fn nothing_is_back(world: &World) -> Result<(), Problem> {
+    for (node, disk) in world.disks() {
+        let live = |row: &&Vec<u8>| View::parse(row).is_ok_and(|view| view.live);
+        if let Some((key, _)) = disk.rows.iter().find(|(_, row)| live(row)) {
+            return Err(Problem::Resurrection { node, key: format!("{key:?}") });
+        }
+    }
+    Ok(())
+}
