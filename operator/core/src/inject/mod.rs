@@ -12,6 +12,8 @@ pub mod fit;
 pub mod patch;
 mod refusal;
 pub mod sidecar;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
