@@ -2,6 +2,7 @@
 //!
 //! Input: the command line. Output: the job's own, and exit code 1 when it failed. Does no work itself: one file per job.
 
+mod cluster;
 mod generate;
 mod policy;
 mod test;
@@ -24,6 +25,9 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Job {
+    /// Brings a Kubernetes cluster up on this machine, takes it down, or says how it is.
+    #[command(subcommand)]
+    Cluster(cluster::Command),
     /// Runs every check and suite that this machine can run, with one summary at the end.
     Test(test::Args),
     /// Writes the generated files: CRD YAML and the templates of the chart peat-crds.
@@ -41,6 +45,7 @@ enum Job {
 #[tokio::main]
 async fn main() -> Result<()> {
     match Args::parse().job {
+        Job::Cluster(command) => cluster::run(command).await,
         Job::Test(args) => test::run(args).await,
         Job::Generate { check: true } => generate::check(&root()?),
         Job::Generate { check: false } => generate::generate(&root()?),

@@ -59,11 +59,8 @@ const KUBERNETES: Module = Module {
     go_mod: include_str!("../kube/kubernetes/go.mod"),
     go_sum: include_str!("../kube/kubernetes/go.sum"),
 };
-const HELM: Module = Module {
-    name: "helm",
-    go_mod: include_str!("../kube/helm/go.mod"),
-    go_sum: include_str!("../kube/helm/go.sum"),
-};
+const HELM: Module =
+    Module { name: "helm", go_mod: include_str!("../kube/helm/go.mod"), go_sum: include_str!("../kube/helm/go.sum") };
 const COREDNS: Module = Module {
     name: "coredns",
     go_mod: include_str!("../kube/coredns/go.mod"),
@@ -215,7 +212,9 @@ impl BinaryCache {
     /// `$KUBEBUILDER_ASSETS` first when that is set. This is the only place that reads these variables.
     pub fn from_env() -> Result<Self, BinaryError> {
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let caches = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache"))).ok_or(BinaryError::NoCache)?;
+        let caches = set("XDG_CACHE_HOME")
+            .or_else(|| set("HOME").map(|home| home.join(".cache")))
+            .ok_or(BinaryError::NoCache)?;
         let dir = caches.join("peat").join(format!("kube-{KUBERNETES_VERSION}"));
         Ok(Self { dir, assets: set("KUBEBUILDER_ASSETS") })
     }

@@ -87,7 +87,8 @@ pub(crate) fn prepare(state: &StateDir, endpoint: &Endpoint) -> Result<Pki, Cont
     pki.api_server(&["127.0.0.1".to_owned(), API_SERVICE.to_owned(), endpoint.address.clone()])?;
     for subject in [ADMIN, CONTROLLER_MANAGER, SCHEDULER] {
         pki.client(subject)?;
-        let path = if subject.file == ADMIN.file { state.kubeconfig() } else { state.component_kubeconfig(subject.file) };
+        let path =
+            if subject.file == ADMIN.file { state.kubeconfig() } else { state.component_kubeconfig(subject.file) };
         kubeconfig::write(&path, &endpoint.url(), &state.pki(), subject.file)?;
     }
     Ok(pki)

@@ -52,18 +52,22 @@ impl Default for EnvtestOptions {
 /// A control plane that ends with this process. Fields are dropped in order: processes first, then their folder.
 #[derive(Debug)]
 pub(crate) struct TiedControlPlane {
-    pub(crate) launcher: Launcher,
+    /// Held for its end.
+    _launcher: Launcher,
     pub(crate) dir: TiedDir,
     pub(crate) server: String,
 }
 
 /// Starts a control plane that ends with this process.
-pub(crate) async fn start_tied(cache: &BinaryCache, options: &EnvtestOptions) -> Result<TiedControlPlane, EnvtestError> {
+pub(crate) async fn start_tied(
+    cache: &BinaryCache,
+    options: &EnvtestOptions,
+) -> Result<TiedControlPlane, EnvtestError> {
     let binaries = cache.ensure(Binary::CONTROL_PLANE).await?;
     let dir = TiedDir::create(&options.root)?;
     let mut launcher = Launcher::tied();
     let server = start(dir.state(), &binaries, options, &mut launcher).await?;
-    Ok(TiedControlPlane { launcher, dir, server })
+    Ok(TiedControlPlane { _launcher: launcher, dir, server })
 }
 
 /// Starts a control plane in `state` and returns the API server's URL.

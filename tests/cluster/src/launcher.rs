@@ -58,7 +58,9 @@ impl Launcher {
     /// Says which process has ended, with the end of its log; `None` while all run.
     pub(crate) fn ended(&mut self) -> Option<String> {
         match self {
-            Self::Tied(started) => started.iter_mut().find_map(|(program, tied)| tied.ended().map(|how| describe(program, &how))),
+            Self::Tied(started) => {
+                started.iter_mut().find_map(|(program, tied)| tied.ended().map(|how| describe(program, &how)))
+            }
             Self::Recorded { started, .. } => {
                 started.iter().find(|(_, id)| !id.runs()).map(|(program, _)| describe(program, "no exit status"))
             }

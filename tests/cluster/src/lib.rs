@@ -7,6 +7,8 @@
 //! |---|---|---|
 //! | `envtest` | etcd, kube-apiserver, kube-controller-manager on loopback; no nodes | a Go toolchain or `KUBEBUILDER_ASSETS` |
 //! | `local` | the same, a scheduler and one node with real pods, Services and DNS | root on Linux |
+//! | `kind` | nodes in containers | kind and a Docker engine |
+//! | `kubeconfig` | the user's own cluster, only when `PEAT_CLUSTER` names it | a kubeconfig |
 //!
 //! A test that needs no pods shares one control plane with the others of its process, and works in a namespace of its own:
 //!
@@ -24,6 +26,9 @@
 //! wait_for(Duration::from_secs(10), "the config map", async || maps.get("a").await).await.ok();
 //! # Ok(()) }
 //! ```
+//!
+//! A test with real pods takes [`Cluster::for_pods`]; images come from [`image::Image`] and [`Cluster::load_image`]. Clusters that
+//! outlive a process are brought up and taken down by name with [`ClusterId`].
 
 pub mod binaries;
 mod client;
@@ -33,8 +38,12 @@ mod control_plane;
 mod envtest;
 mod error;
 mod files;
+pub mod image;
+mod kind;
 mod kubeconfig;
 mod launcher;
+mod lifecycle;
+pub mod local;
 mod namespace;
 mod pki;
 mod process;
@@ -49,6 +58,8 @@ pub use control_plane::ControlPlaneError;
 pub use envtest::{EnvtestError, EnvtestOptions};
 pub use error::Error;
 pub use files::FileError;
+pub use kind::KindError;
+pub use lifecycle::{ClusterId, DEFAULT_NAME, Flavor, NameError, Status, publish_kubeconfig};
 pub use namespace::{NamespaceError, TestNamespace};
 pub use pki::PkiError;
 pub use process::ProcessError;

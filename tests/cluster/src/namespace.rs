@@ -55,17 +55,26 @@ pub struct TestNamespace {
 
 impl TestNamespace {
     /// Creates `<prefix>-<random>` with `labels` and waits for its default ServiceAccount.
-    pub(crate) async fn create(kubeconfig: PathBuf, prefix: &str, labels: BTreeMap<String, String>) -> Result<Self, NamespaceError> {
+    pub(crate) async fn create(
+        kubeconfig: PathBuf,
+        prefix: &str,
+        labels: BTreeMap<String, String>,
+    ) -> Result<Self, NamespaceError> {
         let client = from_kubeconfig(&kubeconfig).await?;
         let wanted = Namespace {
-            metadata: ObjectMeta { generate_name: Some(format!("{prefix}-")), labels: Some(labels), ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                generate_name: Some(format!("{prefix}-")),
+                labels: Some(labels),
+                ..ObjectMeta::default()
+            },
             ..Namespace::default()
         };
         let created = Api::all(client.clone()).create(&PostParams::default(), &wanted).await;
         let created: Namespace = created.map_err(|source| request_error("create", prefix, source))?;
         let namespace = Self { name: created.name_any(), kubeconfig, deleted: false };
         let accounts: Api<ServiceAccount> = Api::namespaced(client, &namespace.name);
-        let found = wait_for(SERVICE_ACCOUNT, "the default ServiceAccount", async || accounts.get("default").await.map(drop));
+        let found =
+            wait_for(SERVICE_ACCOUNT, "the default ServiceAccount", async || accounts.get("default").await.map(drop));
         found.await.map_err(|source| NamespaceError::Wait { name: namespace.name.clone(), source })?;
         Ok(namespace)
     }

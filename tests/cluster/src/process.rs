@@ -208,7 +208,9 @@ mod tests {
         });
         let id = id.await.unwrap();
         drop(tied);
-        wait_for(Duration::from_secs(10), "its end", async || if id.runs() { Err("runs") } else { Ok(()) }).await.unwrap();
+        wait_for(Duration::from_secs(10), "its end", async || if id.runs() { Err("runs") } else { Ok(()) })
+            .await
+            .unwrap();
         std::fs::remove_file(out).unwrap();
     }
 

@@ -88,7 +88,8 @@ impl TiedDir {
         let guard = files::open_lock(&root.join(".lock"))?;
         files::at("lock", root, guard.lock())?;
         sweep(root)?;
-        let name = (0..).map(|n| format!("{TIED_PREFIX}{}-{n}", std::process::id())).find(|name| !root.join(name).exists());
+        let name =
+            (0..).map(|n| format!("{TIED_PREFIX}{}-{n}", std::process::id())).find(|name| !root.join(name).exists());
         let state = StateDir::new(root, &name.unwrap_or_default());
         state.prepare()?;
         let lock = files::open_lock(&state.path.join("owner.lock"))?;

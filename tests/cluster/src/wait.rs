@@ -70,7 +70,8 @@ mod tests {
     #[tokio::test]
     async fn a_check_that_hangs_is_cut_off() {
         let hangs: Result<(), WaitError> =
-            wait_for::<(), &str, _>(Duration::from_millis(50), "an answer", async || std::future::pending().await).await;
+            wait_for::<(), &str, _>(Duration::from_millis(50), "an answer", async || std::future::pending().await)
+                .await;
         assert!(hangs.is_err());
     }
 }

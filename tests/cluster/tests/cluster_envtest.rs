@@ -23,7 +23,10 @@ spec:
 "#;
 
 async fn apply(cluster: &Cluster, namespace: &str, manifest: &str) {
-    cluster.apply(&manifest.replace("metadata: {name: app}", &format!("metadata: {{name: app, namespace: {namespace}}}"))).await.unwrap();
+    cluster
+        .apply(&manifest.replace("metadata: {name: app}", &format!("metadata: {{name: app, namespace: {namespace}}}")))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
