@@ -1,1 +1,6 @@
-//! Placeholder while the workspace is laid out.
+//! What the suites and benchmarks of this workspace share.
+//!
+//! Purpose: the suites are in `tests/`; this library holds what more than one of them, or a benchmark, needs.
+//! What it does not do: imitate any part of the product or of Kubernetes.
+
+pub mod bench;
