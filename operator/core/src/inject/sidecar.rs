@@ -26,8 +26,9 @@ const MEMORY_VOLUME: &str = "1Mi";
 const ADMIN_PORT: &str = "peat-admin";
 /// Name of the container port of the mesh.
 const MESH_PORT: &str = "peat-mesh";
-/// The node answers 200 here once its store is open and its API serves; it never waits for peers.
-const STARTUP_PATH: &str = "/livez";
+/// The node answers 200 here once its API serves and its store is open; it never looks at peers. Alive (`/livez`) it is
+/// before that, so the app would start to an API without documents.
+const STARTUP_PATH: &str = "/readyz";
 /// How often the startup is probed, in seconds: the app starts right after the first success.
 const STARTUP_PERIOD: i32 = 1;
 /// How many probes may fail: a store that needs checking after a crash may take minutes.
