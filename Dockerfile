@@ -6,11 +6,10 @@
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
 COPY . .
-# The mounts keep crates and objects between builds; what is wanted is copied out of them. --workspace, so that the crates are
-# compiled with the same features as in the tests.
+# The mounts keep crates and objects between builds; what is wanted is copied out of them.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --locked --workspace --bins \
+    cargo build --locked --package peat-operator --package peat-node \
     && install -D -s -t /out/operator/usr/bin target/debug/peat-operator \
     && install -D -s -t /out/node/usr/bin target/debug/peat-node
 # The shared libraries and the loader, and nothing else that runs: no shell, no package manager.

@@ -3,7 +3,9 @@
 //! Input: the command line. Output: the job's own, and exit code 1 when it failed. Does no work itself: one file per job.
 
 mod cluster;
+mod demo;
 mod generate;
+mod image;
 mod policy;
 mod test;
 
@@ -30,6 +32,12 @@ enum Job {
     Cluster(cluster::Command),
     /// Runs every check and suite that this machine can run, with one summary at the end.
     Test(test::Args),
+    /// A real local cluster, the chart, a mesh, documents crossing; the cluster stays up.
+    Demo,
+    /// Takes the demo's cluster down.
+    DemoDown,
+    /// Builds both images without a container engine.
+    Image(image::Args),
     /// Writes the generated files: CRD YAML and the templates of the chart peat-crds.
     Generate {
         /// Write nothing; fail when a file is not what would be written.
@@ -47,6 +55,9 @@ async fn main() -> Result<()> {
     match Args::parse().job {
         Job::Cluster(command) => cluster::run(command).await,
         Job::Test(args) => test::run(args).await,
+        Job::Demo => demo::run().await,
+        Job::DemoDown => demo::down().await,
+        Job::Image(args) => image::run(args).await,
         Job::Generate { check: true } => generate::check(&root()?),
         Job::Generate { check: false } => generate::generate(&root()?),
         Job::Policy => policy::run(),

@@ -11,7 +11,7 @@ mod stage;
 mod suite;
 mod summary;
 
-use std::{path::PathBuf, time::Instant};
+use std::{ffi::OsString, path::PathBuf, time::Instant};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -94,11 +94,10 @@ impl Runner {
             Stage::Policy => self.xtask(stage, &["policy"]).await,
             Stage::Build => self.build().await,
             Stage::Documentation => self.documentation().await,
-            Stage::Unit | Stage::Simulator => self.programs(stage).await,
-            Stage::Nodes => self.programs(stage).await,
+            Stage::Unit | Stage::Simulator | Stage::Nodes => self.programs(stage, &[]).await,
             Stage::ControlPlane | Stage::Chart => match control_plane_missing().await? {
                 Some(reason) => Ok(Outcome::LeftOut(reason)),
-                None => self.programs(stage).await,
+                None => self.programs(stage, &[]).await,
             },
             Stage::Pods => pods::run(self).await,
         }
@@ -136,13 +135,13 @@ impl Runner {
         Ok(Outcome::Ran(count::tests(&ended.output, "doc", ended.success())))
     }
 
-    /// The test programs of a stage, one after the other, with every failure counted.
-    async fn programs(&mut self, stage: Stage) -> Result<Outcome> {
+    /// The test programs of a stage, one after the other, with every failure counted. `env` is added to their environment.
+    async fn programs(&mut self, stage: Stage, env: &[(String, OsString)]) -> Result<Outcome> {
         if self.suites.is_none() {
             self.build().await?;
         }
         let Some(suites) = self.suites.as_ref() else { bail!("the test programs were not built") };
-        suites.run(stage, self.filter.as_deref(), &[], &self.logs).await
+        suites.run(stage, self.filter.as_deref(), env, &self.logs).await
     }
 }
 

@@ -64,6 +64,11 @@ impl Logs {
         self.folder.join(format!("{}.log", stage.name()))
     }
 
+    /// Keeps `text` as the log `name`. A failure is ignored: it is there to explain another one.
+    pub(crate) fn keep(&self, name: &str, text: &str) {
+        let _ = std::fs::write(self.folder.join(format!("{name}.log")), text);
+    }
+
     /// Runs `command` to its end, or to the deadline, appending its output to the log of `stage`.
     pub(crate) async fn run(&self, stage: Stage, mut command: Command, deadline: Duration) -> Result<Ended> {
         let path = self.path(stage);

@@ -79,11 +79,6 @@ impl Suites {
         }
         Ok(Outcome::Ran(counts))
     }
-
-    /// Whether `stage` has any program.
-    pub(crate) fn has(&self, stage: Stage) -> bool {
-        self.programs.iter().any(|program| program.stage == stage)
-    }
 }
 
 /// The parts of a line of cargo's JSON that are needed here.
