@@ -19,12 +19,25 @@ fn sidecar(out: &std::path::Path) -> Result<(), Box<dyn Error>> {
     compiler.include_source_info(true).include_imports(true).open_file(file)?;
     let set = out.join("sidecar.bin");
     std::fs::write(&set, compiler.file_descriptor_set().encode_to_vec())?;
+    // The first era's JSON names of two fields; on the wire both eras are equal.
+    let mut code = connectrpc_build::CodeGenConfig::default();
+    code.generate_json = true;
+    code.field_attributes = vec![
+        (".peat.sidecar.v1.Cell.node_count".to_owned(), alias("platformCount", "platform_count")),
+        (".peat.sidecar.v1.Track.source_node".to_owned(), alias("sourcePlatform", "source_platform")),
+    ];
     connectrpc_build::Config::new()
+        .buffa_config(code)
         .descriptor_set(&set)
         .files(&[file])
         .include_file("_connectrpc.rs")
         .compile()?;
     Ok(())
+}
+
+#[cfg(feature = "sidecar")]
+fn alias(camel: &str, snake: &str) -> String {
+    format!("#[serde(alias = \"{camel}\", alias = \"{snake}\")]")
 }
 
 #[cfg(not(feature = "sidecar"))]
