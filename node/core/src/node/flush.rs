@@ -104,7 +104,8 @@ impl MeshNode {
             if let (Some(rest), Some(neighbour)) = (rest, self.neighbours.get_mut(peer)) {
                 neighbour.owe_exactly(&key, rest);
             }
-            docs.push((key, payload));
+            let Some(version) = self.shelf.index.version(&key) else { continue };
+            docs.push((key, version, payload));
         }
         (!docs.is_empty()).then(|| Frame::Docs(docs))
     }

@@ -45,8 +45,8 @@ impl MeshNode {
                 }
             }
             Ok(Frame::Docs(docs)) => {
-                for (key, payload) in docs {
-                    if self.on_doc(now, peer, &key, payload, rows, outputs).is_err() {
+                for (key, version, payload) in docs {
+                    if self.on_doc(now, peer, (&key, version), payload, rows, outputs).is_err() {
                         self.merges_failed += 1;
                     }
                 }
@@ -135,20 +135,28 @@ impl MeshNode {
         &mut self,
         now: Now,
         peer: PeerId,
-        key: &Key,
+        (key, version): (&Key, Version),
         payload: Payload,
         rows: &dyn Rows,
         outputs: &mut Outputs,
     ) -> Result<(), ShelfError> {
-        let merged = self.shelf.merge(key, payload, now.wall, rows, outputs)?;
-        self.owe_all(key, merged.changed, Some(peer));
-        if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+        let known = self.shelf.index.version(key) == Some(version);
+        if !known {
+            let merged = self.shelf.merge(key, payload, now.wall, rows, outputs)?;
+            self.owe_all(key, merged.changed, Some(peer));
+            let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Ok(()) };
             if merged.gaps {
                 want(neighbour, key);
             }
             if merged.sender_behind {
                 neighbour.owe(key, Since::Start);
             }
+        }
+        if let Some(neighbour) = self.neighbours.get_mut(&peer)
+            && self.shelf.index.version(key) == Some(version)
+        {
+            // Equal now, so neither owes the other anything: most echoes of a flooded change end here.
+            neighbour.dirty.remove(key);
         }
         Ok(())
     }

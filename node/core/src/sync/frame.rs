@@ -36,8 +36,8 @@ pub enum Frame {
     },
     /// "Of these documents I have this; send what I lack." The receiver asks back for what it lacks itself.
     Want(Vec<(Key, Option<Have>)>),
-    /// Content. The receiver merges it, whatever it has.
-    Docs(Vec<(Key, Payload)>),
+    /// Content, with the version of the sender's row. A receiver of that version has nothing to learn; any other merges.
+    Docs(Vec<(Key, Version, Payload)>),
 }
 
 /// Content of one document.
@@ -133,8 +133,9 @@ impl Frame {
             }
             Self::Docs(docs) => {
                 out.put_u8(DOCS);
-                put_list(&mut out, docs, |out, (key, payload)| {
+                put_list(&mut out, docs, |out, (key, version, payload)| {
                     put_key(out, key);
+                    out.put_slice(version);
                     put_payload(out, payload);
                 });
             }
@@ -157,7 +158,9 @@ impl Frame {
                 rows: take_list(input, 20, |input| Ok((take_key(input)?, take_array(input)?)))?,
             },
             WANT => Self::Want(take_list(input, 5, |input| Ok((take_key(input)?, take_option(input, take_have)?)))?),
-            DOCS => Self::Docs(take_list(input, 5, |input| Ok((take_key(input)?, take_payload(input)?)))?),
+            DOCS => Self::Docs(take_list(input, 20, |input| {
+                Ok((take_key(input)?, take_array(input)?, take_payload(input)?))
+            })?),
             _ => return Err(FrameError::Field("tag")),
         };
         if input.is_empty() { Ok(decoded) } else { Err(FrameError::Trailing(input.len())) }
@@ -351,8 +354,8 @@ mod tests {
             },
             Frame::Want(vec![(key.clone(), None), (key.clone(), Some(have)), (key.clone(), Some(latest))]),
             Frame::Docs(vec![
-                (key.clone(), Payload::Full { edited: Some(Stamp(1)), tombstone: Some(Stamp(2)), changes }),
-                (key, Payload::Latest { stamp: Stamp(3), writer: PeerId([4; 32]), text: Some("{}".into()) }),
+                (key.clone(), [2; 16], Payload::Full { edited: Some(Stamp(1)), tombstone: Some(Stamp(2)), changes }),
+                (key, [3; 16], Payload::Latest { stamp: Stamp(3), writer: PeerId([4; 32]), text: Some("{}".into()) }),
             ]),
         ]
     }
