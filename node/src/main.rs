@@ -1,2 +1,46 @@
-//! Placeholder while the workspace is laid out.
-fn main() {}
+//! `peat-node`: reads the command line and hands over to the node or to the client.
+
+use anyhow::Context as _;
+use clap::error::ErrorKind;
+use peat_node::client::{self, EXIT_USAGE};
+use peat_node::config::Config;
+use peat_node::{cli, run, shutdown, telemetry};
+use std::io::Write as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let parsed = match cli::parse(std::env::args_os().collect(), |name| std::env::var_os(name)) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            let printed = error.print().is_ok();
+            return if asked && printed { ExitCode::SUCCESS } else { ExitCode::from(EXIT_USAGE) };
+        }
+    };
+    if let Some(command) = parsed.cli.command {
+        return client::main(command);
+    }
+    let result = match Config::read(parsed) {
+        Ok(config) if config.print => write!(std::io::stdout(), "{config}").context("print the configuration"),
+        Ok(config) => node(config),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "peat-node: {:#}", anyhow::Error::from(error));
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    let _ = writeln!(std::io::stderr(), "peat-node: {error:#}");
+    ExitCode::FAILURE
+}
+
+fn node(config: Config) -> anyhow::Result<()> {
+    telemetry::install(&config.log).context("install the log")?;
+    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    // Both the mesh and the membership stream use it; a second installation cannot happen here.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Runtime::new().context("start the runtime")?;
+    runtime.block_on(async {
+        let stop = shutdown::on_signals().context("listen for signals")?;
+        run::run(config, stop).await.context("run the node")
+    })
+}

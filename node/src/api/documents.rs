@@ -1,0 +1,111 @@
+//! Documents and typed collections: put, get, delete, list.
+//!
+//! Inputs: fields of requests, as they came. Outputs: plain values, or the error the caller sees.
+//! What it does not do: know which protocol the call came by.
+
+use super::service::Sidecar;
+use super::status::IntoStatus as _;
+use super::typed::{self, Record};
+use crate::handle::HandleError;
+use crate::store::StoreError;
+use connectrpc::ConnectError;
+use futures::stream::{Stream, StreamExt as _};
+use peat_node_core::docs::Document;
+use peat_node_core::ids::{Collection, Key};
+use std::collections::BTreeMap;
+use std::pin::pin;
+
+/// The collections that hold one kind of thing under two names.
+pub(super) const NODES: &str = "nodes";
+/// See [`NODES`].
+pub(super) const PLATFORMS: &str = "platforms";
+
+impl Sidecar {
+    pub(super) async fn put(&self, collection: &str, doc_id: &str, json: &str) -> Result<(), ConnectError> {
+        let key = key(collection, doc_id)?;
+        if json.len() > self.document_limit {
+            let text = format!("json_data has {} bytes, over the limit of {}", json.len(), self.document_limit);
+            return Err(ConnectError::resource_exhausted(text));
+        }
+        let document = Document::parse(json).map_err(|error| error.into_status())?;
+        self.handle.put(key, document).await.map_err(|error| error.into_status())
+    }
+
+    pub(super) fn get(&self, collection: &str, doc_id: &str) -> Result<Option<String>, ConnectError> {
+        let document = self.handle.get(&key(collection, doc_id)?).map_err(|error| error.into_status())?;
+        Ok(document.map(|document| document.to_json()))
+    }
+
+    pub(super) async fn delete(&self, collection: &str, doc_id: &str) -> Result<(), ConnectError> {
+        let key = key(collection, doc_id)?;
+        self.handle.delete(key).await.map_err(|error| error.into_status())
+    }
+
+    pub(super) async fn list(&self, collection: &str) -> Result<Vec<String>, ConnectError> {
+        let collection = parse_collection(collection)?;
+        let ids = self.handle.list(&collection).map_err(|error| error.into_status())?;
+        let mut found = Vec::new();
+        each_readable(ids, |id| found.push(id)).await?;
+        Ok(found)
+    }
+
+    /// Writes a typed message; `field` is its name in the request, for errors.
+    pub(super) async fn put_record<R: Record>(
+        &self,
+        collection: &str,
+        field: &str,
+        record: Option<R>,
+    ) -> Result<(), ConnectError> {
+        let Some(mut record) = record else {
+            return Err(ConnectError::invalid_argument(format!("{field} is missing")));
+        };
+        let wrong = |error: &dyn std::fmt::Display| ConnectError::invalid_argument(format!("{field}.{error}"));
+        let id = record.id().clone();
+        if id.is_empty() {
+            return Err(wrong(&"id is empty"));
+        }
+        let key = key(collection, &id)?;
+        let document = typed::document(record).map_err(|error| wrong(&error))?;
+        self.handle.put(key, document).await.map_err(|error| error.into_status())
+    }
+
+    /// Every record of `collections`, one for each id, ascending; where two have the same id, the first collection wins.
+    pub(super) async fn records<R: Record>(&self, collections: &[&str]) -> Result<Vec<R>, ConnectError> {
+        let mut found = BTreeMap::new();
+        for collection in collections {
+            let collection = parse_collection(collection)?;
+            let documents = self.handle.scan(&collection).map_err(|error| error.into_status())?;
+            each_readable(documents, |(id, document): (String, Document)| {
+                found.entry(id).or_insert_with_key(|id| typed::record(id.clone(), &document));
+            })
+            .await?;
+        }
+        Ok(found.into_values().collect())
+    }
+}
+
+/// Takes every item up to the first failure; a corrupt row is one document less, not a collection less.
+async fn each_readable<T>(
+    items: impl Stream<Item = Result<T, HandleError>>,
+    mut take: impl FnMut(T),
+) -> Result<(), ConnectError> {
+    let mut items = pin!(items);
+    while let Some(item) = items.next().await {
+        match item {
+            Ok(item) => take(item),
+            Err(HandleError::Store(StoreError::Corrupt { key, source })) => {
+                tracing::warn!(?key, %source, "left out a corrupt document");
+            }
+            Err(error) => return Err(error.into_status()),
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn parse_collection(name: &str) -> Result<Collection, ConnectError> {
+    Collection::parse(name).map_err(|error| error.into_status())
+}
+
+fn key(collection: &str, doc_id: &str) -> Result<Key, ConnectError> {
+    Key::new(&parse_collection(collection)?, doc_id).map_err(|error| error.into_status())
+}

@@ -1,0 +1,86 @@
+//! Peers, sync and status.
+//!
+//! Inputs: fields of requests, as they came. Outputs: plain values, or the error the caller sees.
+//! What it does not do: dial; the engine's supervisor does.
+
+use super::service::Sidecar;
+use super::status::IntoStatus as _;
+use crate::config::check_address;
+use crate::handle::Phase;
+use connectrpc::ConnectError;
+use peat_node_core::event::Address;
+use peat_node_core::ids::PeerId;
+use peat_proto::sidecar::peat::sidecar::v1 as proto;
+
+impl Sidecar {
+    pub(super) fn status(&self) -> proto::GetStatusResponse {
+        let status = self.handle.status();
+        let phase = match status.phase {
+            Phase::Initializing => proto::NodePhase::NODE_PHASE_INITIALIZING,
+            Phase::Ready => proto::NodePhase::NODE_PHASE_READY,
+            Phase::Syncing => proto::NodePhase::NODE_PHASE_SYNCING,
+            Phase::ShuttingDown => proto::NodePhase::NODE_PHASE_SHUTTING_DOWN,
+        };
+        proto::GetStatusResponse {
+            node_id: self.node_id.clone(),
+            endpoint_addr: status.endpoint.to_string(),
+            sync_active: status.sync_active,
+            connected_peers: count(status.connected_peers),
+            phase: phase.into(),
+            ..Default::default()
+        }
+    }
+
+    pub(super) async fn connect(&self, id: &str, addresses: Vec<Address>, relay_url: &str) -> Result<(), ConnectError> {
+        let peer = endpoint(id)?;
+        for (index, address) in addresses.iter().enumerate() {
+            let wrong = |reason| ConnectError::invalid_argument(format!("addresses[{index}] {reason}: `{address}`"));
+            check_address(address).map_err(wrong)?;
+        }
+        if addresses.is_empty() && !relay_url.is_empty() {
+            let text = "relay_url alone is not enough in this version: give at least one of `addresses`";
+            return Err(ConnectError::unimplemented(text));
+        }
+        self.handle.connect(peer, addresses).await.map_err(|error| error.into_status())
+    }
+
+    pub(super) async fn disconnect(&self, id: &str) -> Result<(), ConnectError> {
+        let peer = endpoint(id)?;
+        self.handle.disconnect(peer).await.map_err(|error| error.into_status())
+    }
+
+    /// Live peers only: clients count the list.
+    pub(super) fn live_peers(&self) -> Vec<proto::PeerInfo> {
+        let live = self.handle.peers().into_iter().filter(|peer| peer.connected.is_some());
+        live.map(|peer| proto::PeerInfo {
+            endpoint_id: peer.peer.to_string(),
+            addresses: peer.addresses,
+            connected: true,
+            ..Default::default()
+        })
+        .collect()
+    }
+
+    pub(super) async fn set_sync(&self, active: bool) -> Result<(), ConnectError> {
+        self.handle.set_sync(active).await.map_err(|error| error.into_status())
+    }
+
+    pub(super) fn sync_stats(&self) -> proto::GetSyncStatsResponse {
+        let (status, traffic) = (self.handle.status(), self.handle.sync_stats());
+        proto::GetSyncStatsResponse {
+            sync_active: status.sync_active,
+            connected_peers: count(status.connected_peers),
+            bytes_sent: traffic.bytes_sent,
+            bytes_received: traffic.bytes_received,
+            ..Default::default()
+        }
+    }
+}
+
+fn endpoint(id: &str) -> Result<PeerId, ConnectError> {
+    PeerId::parse(id).map_err(|error| error.into_status())
+}
+
+fn count(peers: usize) -> u32 {
+    u32::try_from(peers).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,442 @@
+//! The command line: flags, subcommands and the environment, without meaning.
+//!
+//! Purpose: collect text. Every flag of the node has an environment variable, `PEAT_NODE_` and its name in capitals; the
+//! flag wins, an empty variable counts as unset, and the older `PEAT_SIDECAR_` name is read when the new one is not set.
+//! Inputs: arguments and a look-up of variables. Outputs: a [`Cli`] whose texts [`crate::config::Config`] checks.
+//! What it does not do: judge values; read files.
+
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use std::ffi::OsString;
+use std::fmt;
+
+/// A text that never prints itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  A node for yourself, its data under ./data, its API at http://127.0.0.1:50051:
+    peat-node --data-dir ./data
+  Two nodes that find each other by flags (make the key once: head -c 32 /dev/urandom | base64):
+    peat-node id --data-dir ./a                      # prints the endpoint id of a
+    peat-node --data-dir ./a --shared-key \"$KEY\" --iroh-udp-port 11204
+    peat-node --data-dir ./b --shared-key \"$KEY\" --listen tcp://127.0.0.1:50052 --peer <id of a>@127.0.0.1:11204
+  Documents:
+    peat-node doc put ferries one '{\"name\":\"Aurora\"}'
+    peat-node doc watch --collection ferries
+  The same over plain HTTP:
+    curl -d '{\"collection\":\"ferries\",\"docId\":\"one\"}' -H 'content-type: application/json' \\
+      http://127.0.0.1:50051/peat.sidecar.v1.PeatSidecar/GetDocument
+
+Every flag may come from the environment: --data-dir is PEAT_NODE_DATA_DIR. A flag wins over its variable.
+Exit codes: 0 fine, 1 failed, 64 bad flags or configuration, 69 the node could not be reached.";
+
+/// Runs a Peat node: documents that converge with every peer, behind an API for the application beside it.
+///
+/// Without a subcommand the node runs until SIGTERM or SIGINT. The subcommands talk to a running node or prepare its key.
+#[derive(Debug, Parser)]
+#[command(name = "peat-node", version, after_long_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do instead of running the node.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Flags of the node.
+    #[command(flatten)]
+    pub run: RawArgs,
+}
+
+/// Everything but running the node.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Read and write documents of a running node
+    #[command(subcommand)]
+    Doc(DocCommand),
+    /// Show where a running node stands
+    Status(ApiArgs),
+    /// Show the live peers of a running node
+    Peers(ApiArgs),
+    /// Make the node's key before its first start, and print its endpoint id; fails if there is one
+    Keygen(KeyArgs),
+    /// Print the node's endpoint id; makes the key if there is none
+    Id(KeyArgs),
+}
+
+/// Which node a client talks to, and how it prints.
+#[derive(Debug, Clone, Args)]
+pub struct ApiArgs {
+    /// The node's API: `http://HOST:PORT` or `unix:///PATH` [default: http://127.0.0.1:50051]
+    #[arg(long, value_name = "URL", env = "PEAT_NODE_API", hide_env_values = true)]
+    pub api: Option<String>,
+    /// How results are printed
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub output: Format,
+    /// Seconds to wait for an answer (a watch only waits for its beginning)
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub timeout: u64,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON value for each line.
+    Json,
+}
+
+/// `peat-node doc`.
+#[derive(Debug, Subcommand)]
+pub enum DocCommand {
+    /// Write a document; it is durable when this returns
+    Put {
+        /// Collection
+        collection: String,
+        /// Document id
+        id: String,
+        /// A JSON object; `-` reads standard input, `@FILE` a file
+        json: String,
+        /// Which node, and how to print
+        #[command(flatten)]
+        api: ApiArgs,
+    },
+    /// Print a document; exit code 1 if there is none
+    Get {
+        /// Collection
+        collection: String,
+        /// Document id
+        id: String,
+        /// Which node, and how to print
+        #[command(flatten)]
+        api: ApiArgs,
+    },
+    /// Print the ids of a collection, ascending
+    List {
+        /// Collection
+        collection: String,
+        /// Which node, and how to print
+        #[command(flatten)]
+        api: ApiArgs,
+    },
+    /// Delete a document, here and on every peer; fine if there is none
+    Delete {
+        /// Collection
+        collection: String,
+        /// Document id
+        id: String,
+        /// Which node, and how to print
+        #[command(flatten)]
+        api: ApiArgs,
+    },
+    /// Print what is stored, then every change, until interrupted
+    Watch {
+        /// Only this collection; may be given often
+        #[arg(long, short, value_name = "NAME")]
+        collection: Vec<String>,
+        /// Only documents whose top-level field has this value (JSON, else taken as a string); all given must hold
+        #[arg(long, value_name = "FIELD=VALUE")]
+        query_eq: Vec<String>,
+        /// Which node, and how to print
+        #[command(flatten)]
+        api: ApiArgs,
+    },
+}
+
+/// Where the key is.
+#[derive(Debug, Clone, Args)]
+pub struct KeyArgs {
+    /// Folder of the node's data [default: /data/peat-node]
+    #[arg(long, value_name = "DIR", env = "PEAT_NODE_DATA_DIR")]
+    pub data_dir: Option<String>,
+    /// Folder of the node's key [default: the data folder]
+    #[arg(long, value_name = "DIR", env = "PEAT_NODE_KEY_DIR")]
+    pub key_dir: Option<String>,
+}
+
+/// Flags of the node, as text.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RawArgs {
+    /// Where the API listens: `tcp://IP:PORT` or `unix:///PATH`; comma list or repeated [default: tcp://127.0.0.1:50051]
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',', help_heading = "API")]
+    pub listen: Vec<String>,
+    /// Permissions of API sockets, octal [default: 0666]
+    #[arg(long, value_name = "MODE", help_heading = "API")]
+    pub socket_mode: Option<String>,
+    /// `open`: whoever reaches a listener may call; `required`: refuse to start with a TCP listener beyond loopback [default: open]
+    #[arg(long, value_name = "RULE", help_heading = "API")]
+    pub api_auth: Option<String>,
+    /// Largest document in bytes, from 1024 to 2097152 [default: 1048576]
+    #[arg(long, value_name = "BYTES", help_heading = "API")]
+    pub max_document_bytes: Option<String>,
+    /// Deadline of a call whose caller sets none, 1-86400 [default: 120]
+    #[arg(long, value_name = "SECONDS", help_heading = "API")]
+    pub rpc_default_timeout_secs: Option<String>,
+    /// Longest deadline a caller may set, 1-86400 [default: 300]
+    #[arg(long, value_name = "SECONDS", help_heading = "API")]
+    pub rpc_max_timeout_secs: Option<String>,
+    /// A connection that sends no request header for so long is closed, 1-3600 [default: 30]
+    #[arg(long, value_name = "SECONDS", help_heading = "API")]
+    pub http_header_read_timeout_secs: Option<String>,
+    /// A connection without a running call for so long is retired, 1-86400 [default: 300]
+    #[arg(long, value_name = "SECONDS", help_heading = "API")]
+    pub http_max_connection_idle_secs: Option<String>,
+    /// Open API connections; more wait to be accepted, 1-65535 [default: 1024]
+    #[arg(long, value_name = "COUNT", help_heading = "API")]
+    pub http_max_connections: Option<String>,
+    /// Time between HTTP/2 pings, 1-3600 [default: 30]
+    #[arg(long, value_name = "SECONDS", help_heading = "API")]
+    pub http2_keepalive_interval_secs: Option<String>,
+    /// Time to answer an HTTP/2 ping, 1-3600 [default: 20]
+    #[arg(long, value_name = "SECONDS", help_heading = "API")]
+    pub http2_keepalive_timeout_secs: Option<String>,
+    /// Calls at once on one HTTP/2 connection, 1-65535 [default: 128]
+    #[arg(long, value_name = "COUNT", help_heading = "API")]
+    pub http2_max_concurrent_streams: Option<String>,
+
+    /// Folder of the store [default: /data/peat-node]
+    #[arg(long, value_name = "DIR", help_heading = "Node")]
+    pub data_dir: Option<String>,
+    /// Folder of the node's key [default: the data folder]
+    #[arg(long, value_name = "DIR", help_heading = "Node")]
+    pub key_dir: Option<String>,
+    /// Name of this node for people [default: the pod's name, else random and kept in the data folder]
+    #[arg(long, value_name = "NAME", help_heading = "Node")]
+    pub node_id: Option<String>,
+    /// Where health and metrics are served: `IP:PORT` [default: off]
+    #[arg(long, value_name = "ADDRESS", help_heading = "Node")]
+    pub admin_listen: Option<String>,
+    /// What is logged: `error`, `warn`, `info`, `debug`, `trace` or a filter such as `info,peat_node=debug` [default: info]
+    #[arg(long, value_name = "FILTER", help_heading = "Node")]
+    pub log_level: Option<String>,
+    /// How it is logged: `text` or `json` [default: text]
+    #[arg(long, value_name = "FORMAT", help_heading = "Node")]
+    pub log_format: Option<String>,
+    /// Print the configuration, secrets redacted, and exit
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Node")]
+    pub print_config: Option<String>,
+
+    /// Name of the mesh: nodes meet only under the same name [default: peat-default]
+    #[arg(long, value_name = "NAME", help_heading = "Mesh by flags")]
+    pub app_id: Option<String>,
+    /// Key of the mesh: 32 bytes in base64; better in a file
+    #[arg(long, value_name = "BASE64", help_heading = "Mesh by flags")]
+    pub shared_key: Option<Secret>,
+    /// File with the key of the mesh
+    #[arg(long, value_name = "FILE", help_heading = "Mesh by flags")]
+    pub shared_key_file: Option<String>,
+    /// Peer with anyone under the same name when no key is set
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Mesh by flags")]
+    pub allow_empty_key: Option<String>,
+    /// A peer to stay connected to: `ID@HOST:PORT`; comma list or repeated
+    #[arg(long, value_name = "PEER", value_delimiter = ',', help_heading = "Mesh by flags")]
+    pub peer: Vec<String>,
+
+    /// Exchange documents from the start [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Mesh")]
+    pub auto_sync: Option<String>,
+    /// UDP port of the mesh; 0 lets the system choose [default: 0]
+    #[arg(long, value_name = "PORT", help_heading = "Mesh")]
+    pub iroh_udp_port: Option<String>,
+    /// Address the mesh binds to [default: all, IPv4 and IPv6]
+    #[arg(long, value_name = "IP", help_heading = "Mesh")]
+    pub mesh_listen: Option<String>,
+
+    /// Name of the pod
+    #[arg(long, value_name = "NAME", help_heading = "Set by the operator's injector")]
+    pub pod_name: Option<String>,
+    /// Namespace of the pod
+    #[arg(long, value_name = "NAME", help_heading = "Set by the operator's injector")]
+    pub pod_namespace: Option<String>,
+    /// UID of the pod
+    #[arg(long, value_name = "UID", help_heading = "Set by the operator's injector")]
+    pub pod_uid: Option<String>,
+    /// IP of the pod
+    #[arg(long, value_name = "IP", help_heading = "Set by the operator's injector")]
+    pub pod_ip: Option<String>,
+    /// Name of the Kubernetes node
+    #[arg(long, value_name = "NAME", help_heading = "Set by the operator's injector")]
+    pub node_name: Option<String>,
+    /// Identity of the mesh
+    #[arg(long, value_name = "UID", help_heading = "Set by the operator's injector")]
+    pub mesh_uid: Option<String>,
+    /// `NAMESPACE/NAME` of the mesh
+    #[arg(long, value_name = "NAME", help_heading = "Set by the operator's injector")]
+    pub mesh_name: Option<String>,
+    /// Membership server: `https://HOST:PORT`
+    #[arg(long, value_name = "URL", help_heading = "Set by the operator's injector")]
+    pub membership_url: Option<String>,
+    /// Certificates that vouch for the membership server, PEM
+    #[arg(long, value_name = "PEM", help_heading = "Set by the operator's injector")]
+    pub membership_ca: Option<String>,
+    /// File with the service account token
+    #[arg(long, value_name = "FILE", help_heading = "Set by the operator's injector")]
+    pub token_file: Option<String>,
+    /// Folder of the mounted ConfigMap of the mesh
+    #[arg(long, value_name = "DIR", help_heading = "Set by the operator's injector")]
+    pub mesh_dir: Option<String>,
+
+    /// Encryption at rest; refused, because this version has none
+    #[arg(long, hide = true)]
+    pub encryption_key: Option<Secret>,
+    /// Bridge to NATS; refused, because this version has none
+    #[arg(long, hide = true)]
+    pub nats_url: Option<String>,
+    /// Bridge to NATS; refused, because this version has none
+    #[arg(long, hide = true)]
+    pub nats_mapping: Option<String>,
+    /// Attachments; ignored with a warning, because this version has none
+    #[arg(long, hide = true)]
+    pub attachment_root: Option<String>,
+    /// Attachments; ignored with a warning, because this version has none
+    #[arg(long, hide = true)]
+    pub attachment_inbox: Option<String>,
+    /// Discovery; anything but `none` is refused, because this version has none
+    #[arg(long, hide = true)]
+    pub discovery_mode: Option<String>,
+}
+
+/// What [`parse`] found.
+#[derive(Debug)]
+pub struct Parsed {
+    /// The arguments, completed from the environment.
+    pub cli: Cli,
+    /// Older variables that were read in place of the new ones.
+    pub aliases: Vec<String>,
+}
+
+/// Reads `args` (the first is the program's name) and, for the node's own flags, the variables that `env` finds.
+///
+/// # Errors
+/// What clap found, help and version included.
+pub fn parse(args: Vec<OsString>, env: impl Fn(&str) -> Option<OsString>) -> Result<Parsed, clap::Error> {
+    let command = Cli::command().mut_args(|arg| match variable(&arg) {
+        Some(name) => {
+            let help = format!("{} [env: {name}]", arg.get_help().cloned().unwrap_or_default());
+            arg.help(help)
+        }
+        None => arg,
+    });
+    let matches = command.clone().try_get_matches_from(&args)?;
+    let mut aliases = Vec::new();
+    let mut completed = args;
+    if matches.subcommand_name().is_none() {
+        for arg in command.get_arguments() {
+            let (Some(name), Some(long)) = (variable(arg), arg.get_long()) else { continue };
+            if matches.value_source(arg.get_id().as_str()).is_some() {
+                continue;
+            }
+            let alias = name.replacen("PEAT_NODE_", "PEAT_SIDECAR_", 1);
+            let filled = |name: &str| env(name).filter(|value| !value.is_empty());
+            let value = filled(&name).or_else(|| filled(&alias).inspect(|_| aliases.push(alias.clone())));
+            if let Some(value) = value {
+                let mut flag = OsString::from(format!("--{long}="));
+                flag.push(value);
+                completed.push(flag);
+            }
+        }
+    }
+    let matches = command.try_get_matches_from(completed)?;
+    Ok(Parsed { cli: Cli::from_arg_matches(&matches)?, aliases })
+}
+
+/// The environment variable of a flag; none for help, version and positional arguments.
+fn variable(arg: &clap::Arg) -> Option<String> {
+    match arg.get_id().as_str() {
+        "help" | "version" => None,
+        // A list in the environment has a plural name.
+        "peer" => Some("PEAT_NODE_PEERS".to_owned()),
+        id => arg.get_long().map(|_| format!("PEAT_NODE_{}", id.to_uppercase())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use peat_crds::names::env;
+    use std::collections::BTreeSet;
+
+    fn read(args: &[&str], variables: &[(&str, &str)]) -> Parsed {
+        let args = std::iter::once("peat-node").chain(args.iter().copied()).map(OsString::from).collect();
+        let find = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
+        parse(args, find).unwrap()
+    }
+
+    #[test]
+    fn every_variable_of_the_injector_is_that_of_a_flag() {
+        let flags: BTreeSet<String> = Cli::command().get_arguments().filter_map(variable).collect();
+        for name in env::INJECTED {
+            assert!(flags.contains(name), "{name} is set by the injector and read by nobody");
+        }
+    }
+
+    #[test]
+    fn a_flag_wins_over_its_variable_and_an_empty_variable_is_unset() {
+        let parsed = read(&["--node-id", "flag"], &[("PEAT_NODE_NODE_ID", "env"), ("PEAT_NODE_DATA_DIR", "")]);
+        assert_eq!(parsed.cli.run.node_id.as_deref(), Some("flag"));
+        assert_eq!(parsed.cli.run.data_dir, None);
+    }
+
+    #[test]
+    fn an_older_variable_counts_only_where_the_new_one_is_not_set() {
+        let parsed = read(
+            &[],
+            &[("PEAT_SIDECAR_NODE_ID", "old"), ("PEAT_NODE_APP_ID", "new"), ("PEAT_SIDECAR_APP_ID", "unread")],
+        );
+        assert_eq!(parsed.cli.run.node_id.as_deref(), Some("old"));
+        assert_eq!(parsed.cli.run.app_id.as_deref(), Some("new"));
+        assert_eq!(parsed.aliases, ["PEAT_SIDECAR_NODE_ID"]);
+    }
+
+    #[test]
+    fn a_boolean_is_a_bare_flag_or_has_a_value() {
+        assert_eq!(read(&["--auto-sync"], &[]).cli.run.auto_sync.as_deref(), Some("true"));
+        assert_eq!(read(&["--auto-sync=false"], &[]).cli.run.auto_sync.as_deref(), Some("false"));
+        assert_eq!(read(&[], &[("PEAT_NODE_AUTO_SYNC", "0")]).cli.run.auto_sync.as_deref(), Some("0"));
+    }
+
+    #[test]
+    fn lists_come_by_commas_and_by_repetition() {
+        let parsed = read(&["--listen", "a,b", "--listen", "c"], &[("PEAT_NODE_PEERS", "x,y")]);
+        assert_eq!(parsed.cli.run.listen, ["a", "b", "c"]);
+        assert_eq!(parsed.cli.run.peer, ["x", "y"]);
+    }
+
+    #[test]
+    fn the_key_does_not_print() {
+        let parsed = read(&["--shared-key", "hunter2"], &[]);
+        assert!(!format!("{parsed:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn subcommands_ignore_the_variables_of_the_node() {
+        let parsed = read(&["doc", "get", "ferries", "one"], &[("PEAT_NODE_LISTEN", "nonsense")]);
+        assert!(matches!(parsed.cli.command, Some(Command::Doc(DocCommand::Get { .. }))));
+        assert!(parsed.cli.run.listen.is_empty());
+    }
+
+    #[test]
+    fn the_definition_is_consistent_and_its_help_names_the_variables() {
+        let args = ["peat-node", "--help"].map(OsString::from).to_vec();
+        let help = parse(args, |_| None).unwrap_err().to_string();
+        assert!(help.contains("PEAT_NODE_IROH_UDP_PORT") && help.contains("peat-node doc watch"), "{help}");
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,273 @@
+//! The node's configuration: every value checked, nothing opened.
+//!
+//! Purpose: turn the text of [`RawArgs`] into types whose existence proves the check, so that whoever uses them cannot
+//! fail on them. Inputs: flags as text, the key file. Outputs: a [`Config`], or the first [`ConfigError`].
+//! What it does not do: open sockets or the store, talk to anyone. Secrets do not print.
+
+mod describe;
+mod parse;
+
+pub(crate) use parse::check_address;
+
+use crate::cli::{Parsed, RawArgs};
+use peat_node_core::event::Address;
+use peat_node_core::ids::PeerId;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where data is kept unless told otherwise.
+pub const DEFAULT_DATA_DIR: &str = "/data/peat-node";
+
+/// All that a node needs to know before it starts.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Name for people. None: random, kept in the data folder.
+    pub node_id: Option<String>,
+    /// Folder of the store.
+    pub data_dir: PathBuf,
+    /// Folder of the node's key.
+    pub key_dir: PathBuf,
+    /// Who decides on members.
+    pub mode: Mode,
+    /// Sockets of the mesh.
+    pub mesh: MeshConfig,
+    /// Listener of health and metrics, if any.
+    pub admin_listen: Option<SocketAddr>,
+    /// Largest document in bytes of JSON.
+    pub document_limit: usize,
+    /// The application API.
+    pub api: ApiConfig,
+    /// Logging.
+    pub log: LogConfig,
+    /// Print the configuration and exit.
+    pub print: bool,
+    /// What deserves a line in the log once there is one.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Checks what the command line and the environment gave.
+    ///
+    /// # Errors
+    /// The first value that cannot be used.
+    pub fn read(parsed: Parsed) -> Result<Self, ConfigError> {
+        let mut config = Self::try_from(parsed.cli.run)?;
+        if !parsed.aliases.is_empty() {
+            let names = parsed.aliases.join(", ");
+            config.warnings.push(format!("read older variables, please rename them to PEAT_NODE_*: {names}"));
+        }
+        Ok(config)
+    }
+}
+
+/// Who decides on members.
+#[derive(Debug, Clone)]
+pub enum Mode {
+    /// Flags: a shared key and named peers.
+    Flags(FlagsMode),
+    /// The operator, by certificates.
+    Managed(Box<ManagedMode>),
+}
+
+/// A mesh by flags.
+#[derive(Debug, Clone)]
+pub struct FlagsMode {
+    /// Name of the mesh.
+    pub app_id: String,
+    /// What members prove.
+    pub key: MeshKey,
+    /// Peers to stay connected to.
+    pub peers: Vec<PeerFlag>,
+}
+
+/// What members of a mesh by flags prove to each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MeshKey {
+    /// That they hold this key.
+    Shared(SharedKey),
+    /// Nothing but the mesh's name (`--allow-empty-key`).
+    Empty,
+    /// No key is set: the node peers with nobody.
+    Absent,
+}
+
+/// The key of a mesh by flags. Does not print.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SharedKey([u8; 32]);
+
+impl SharedKey {
+    /// The bytes.
+    pub const fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl From<[u8; 32]> for SharedKey {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Debug for SharedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SharedKey(..)")
+    }
+}
+
+/// One `--peer`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerFlag {
+    /// The peer.
+    pub id: PeerId,
+    /// `host:port`. None for a bare id, which only an already known address can complete.
+    pub address: Option<Address>,
+}
+
+/// A mesh run by the operator, as the injector describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManagedMode {
+    /// Name of the pod.
+    pub pod_name: String,
+    /// Namespace of the pod.
+    pub pod_namespace: String,
+    /// UID of the pod.
+    pub pod_uid: String,
+    /// IP of the pod, where the kubelet knew it.
+    pub pod_ip: Option<IpAddr>,
+    /// Name of the Kubernetes node.
+    pub kube_node: Option<String>,
+    /// Identity of the mesh, the trust domain of its certificates.
+    pub mesh_uid: String,
+    /// `namespace/name` of the mesh, for people.
+    pub mesh_name: String,
+    /// `https://host:port` of the membership server.
+    pub membership_url: String,
+    /// PEM of the certificates that vouch for it.
+    pub membership_ca: String,
+    /// The service account token.
+    pub token_file: PathBuf,
+    /// The mounted ConfigMap of the mesh, which supersedes URL and certificates when it is there.
+    pub mesh_dir: Option<PathBuf>,
+}
+
+/// Sockets of the mesh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeshConfig {
+    /// UDP port; 0 lets the system choose.
+    pub udp_port: u16,
+    /// Address to bind; none means all, IPv4 and IPv6.
+    pub bind: Option<IpAddr>,
+    /// Whether documents are exchanged from the start.
+    pub auto_sync: bool,
+}
+
+/// The application API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiConfig {
+    /// At least one.
+    pub listen: Vec<Listen>,
+    /// Permission bits of Unix sockets.
+    pub socket_mode: u32,
+    /// Whether a TCP listener is reachable from other hosts.
+    pub exposed: bool,
+    /// Largest document in bytes of JSON.
+    pub document_limit: usize,
+    /// Deadline of a call whose caller sets none.
+    pub default_timeout: Duration,
+    /// Longest deadline of a call.
+    pub max_timeout: Duration,
+    /// Time to send a request's header.
+    pub header_read_timeout: Duration,
+    /// Time without a running call after which a connection is retired.
+    pub max_idle: Duration,
+    /// Open connections; more wait in the listener's backlog.
+    pub max_connections: usize,
+    /// Time between HTTP/2 pings.
+    pub keepalive_interval: Duration,
+    /// Time to answer an HTTP/2 ping.
+    pub keepalive_timeout: Duration,
+    /// Calls at once on one HTTP/2 connection.
+    pub max_streams: u32,
+}
+
+/// One listener of the API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// `tcp://IP:PORT`; port 0 lets the system choose.
+    Tcp(SocketAddr),
+    /// `unix:///PATH`.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "tcp://{address}"),
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}
+
+/// Logging.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// A filter that was checked.
+    pub filter: String,
+    /// JSON lines in place of text.
+    pub json: bool,
+}
+
+/// A value that cannot be used. One line, naming the flag.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A value breaks its rule. Secrets are never in `reason`.
+    #[error("--{flag}: {reason}")]
+    Value {
+        /// The flag without dashes.
+        flag: &'static str,
+        /// What is wrong, and with which text.
+        reason: String,
+    },
+    /// The key file cannot be read.
+    #[error("--shared-key-file: read {path}")]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The operator manages this node, so flags may not.
+    #[error("--{flag} cannot be combined with an operator-managed mesh (--{managed} is set): remove one of them")]
+    Mixed {
+        /// The flag of the mesh by flags.
+        flag: &'static str,
+        /// The flag of the operator.
+        managed: &'static str,
+    },
+    /// The operator's injector always sets it.
+    #[error("--{flag} is required in an operator-managed mesh (--{managed} is set)")]
+    Missing {
+        /// What is missing.
+        flag: &'static str,
+        /// What shows the mode.
+        managed: &'static str,
+    },
+    /// Known upstream, not built here.
+    #[error("--{flag} is not available in this version: {instead}")]
+    Unavailable {
+        /// The flag.
+        flag: &'static str,
+        /// What to do.
+        instead: &'static str,
+    },
+}
+
+impl TryFrom<RawArgs> for Config {
+    type Error = ConfigError;
+
+    fn try_from(raw: RawArgs) -> Result<Self, ConfigError> {
+        parse::config(raw)
+    }
+}

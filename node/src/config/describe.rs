@@ -1,0 +1,68 @@
+//! The configuration as a person reads it: `--print-config`.
+//!
+//! Inputs: a [`Config`]. Outputs: one `flag = value` line each, secrets redacted. What it does not do: promise a format.
+
+use super::{Config, Listen, MeshKey, Mode};
+use std::fmt;
+
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { node_id, data_dir, key_dir, mode, mesh, admin_listen, document_limit, api, log, print: _, warnings } = self;
+        let mut line = |flag: &str, value: &dyn fmt::Display| writeln!(f, "{flag} = {value}");
+        line("node-id", &node_id.as_deref().unwrap_or("(random, kept in the data folder)"))?;
+        line("data-dir", &data_dir.display())?;
+        line("key-dir", &key_dir.display())?;
+        line("listen", &listeners(&api.listen))?;
+        line("socket-mode", &format_args!("{:04o}", api.socket_mode))?;
+        line("admin-listen", &admin_listen.map_or_else(|| "(off)".to_owned(), |address| address.to_string()))?;
+        line("max-document-bytes", document_limit)?;
+        line("rpc-default-timeout-secs", &api.default_timeout.as_secs())?;
+        line("rpc-max-timeout-secs", &api.max_timeout.as_secs())?;
+        line("http-header-read-timeout-secs", &api.header_read_timeout.as_secs())?;
+        line("http-max-connection-idle-secs", &api.max_idle.as_secs())?;
+        line("http-max-connections", &api.max_connections)?;
+        line("http2-keepalive-interval-secs", &api.keepalive_interval.as_secs())?;
+        line("http2-keepalive-timeout-secs", &api.keepalive_timeout.as_secs())?;
+        line("http2-max-concurrent-streams", &api.max_streams)?;
+        line("iroh-udp-port", &mesh.udp_port)?;
+        line("mesh-listen", &mesh.bind.map_or_else(|| "(all)".to_owned(), |ip| ip.to_string()))?;
+        line("auto-sync", &mesh.auto_sync)?;
+        line("log-level", &log.filter)?;
+        line("log-format", &if log.json { "json" } else { "text" })?;
+        write_mode(f, mode)?;
+        warnings.iter().try_for_each(|warning| writeln!(f, "# {warning}"))
+    }
+}
+
+fn write_mode(f: &mut fmt::Formatter<'_>, mode: &Mode) -> fmt::Result {
+    let mut line = |flag: &str, value: &dyn fmt::Display| writeln!(f, "{flag} = {value}");
+    match mode {
+        Mode::Flags(mode) => {
+            line("app-id", &mode.app_id)?;
+            let key = match mode.key {
+                MeshKey::Shared(_) => "(redacted)",
+                MeshKey::Empty => "(none; --allow-empty-key)",
+                MeshKey::Absent => "(none; peers with nobody)",
+            };
+            line("shared-key", &key)?;
+            mode.peers.iter().try_for_each(|peer| match &peer.address {
+                Some(address) => line("peer", &format_args!("{}@{address}", peer.id)),
+                None => line("peer", &peer.id),
+            })
+        }
+        Mode::Managed(mode) => {
+            line("mesh-uid", &mode.mesh_uid)?;
+            line("mesh-name", &mode.mesh_name)?;
+            line("membership-url", &mode.membership_url)?;
+            line("membership-ca", &format_args!("({} bytes of PEM)", mode.membership_ca.len()))?;
+            line("token-file", &mode.token_file.display())?;
+            line("pod-name", &mode.pod_name)?;
+            line("pod-namespace", &mode.pod_namespace)?;
+            line("pod-uid", &mode.pod_uid)
+        }
+    }
+}
+
+fn listeners(listen: &[Listen]) -> String {
+    listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,313 @@
+//! From the text of flags to checked values, in the order of [`Config`].
+//!
+//! Inputs: [`RawArgs`]. Outputs: [`Config`] or the first error. What it does not do: read anything but the key file.
+
+use super::{
+    ApiConfig, Config, ConfigError, DEFAULT_DATA_DIR, FlagsMode, Listen, LogConfig, ManagedMode, MeshConfig, MeshKey, Mode,
+    PeerFlag, SharedKey,
+};
+use crate::cli::{RawArgs, Secret};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use peat_crds::names::port;
+use peat_node_core::ids::PeerId;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Largest document unless told otherwise.
+const DEFAULT_DOCUMENT_BYTES: u64 = 1 << 20;
+/// Bounds of `--max-document-bytes`: a document must fit a frame of the mesh with its history.
+const DOCUMENT_BYTES: RangeInclusive<u64> = 1024..=2 << 20;
+/// Longest name of a mesh or node, so that it fits a label and a handshake.
+const LONGEST_NAME: usize = 253;
+
+pub(super) fn config(raw: RawArgs) -> Result<Config, ConfigError> {
+    let mut warnings = refuse_unbuilt(&raw)?;
+    let api = api(&raw)?;
+    if api.exposed {
+        warnings.push("the API listens beyond loopback without TLS or authentication: whoever reaches it may read and write every document".to_owned());
+    }
+    let mode = mode(&raw)?;
+    if let Mode::Flags(FlagsMode { key: MeshKey::Absent, .. }) = &mode {
+        warnings.push("no --shared-key: this node peers with nobody (--allow-empty-key peers with anyone)".to_owned());
+    }
+    let node_id = match (given(raw.node_id.as_ref()), &mode) {
+        (Some(name), _) => Some(short_name("node-id", name)?),
+        (None, Mode::Managed(managed)) => Some(managed.pod_name.clone()),
+        (None, Mode::Flags(_)) => None,
+    };
+    let data_dir = PathBuf::from(given(raw.data_dir.as_ref()).unwrap_or(DEFAULT_DATA_DIR));
+    Ok(Config {
+        node_id,
+        key_dir: given(raw.key_dir.as_ref()).map_or_else(|| data_dir.clone(), PathBuf::from),
+        data_dir,
+        mode,
+        mesh: MeshConfig {
+            udp_port: parsed("iroh-udp-port", raw.iroh_udp_port.as_ref(), "a port from 0 to 65535")?.unwrap_or(0),
+            bind: parsed("mesh-listen", raw.mesh_listen.as_ref(), "an IP address")?,
+            auto_sync: boolean("auto-sync", raw.auto_sync.as_ref(), true)?,
+        },
+        admin_listen: parsed("admin-listen", raw.admin_listen.as_ref(), "IP:PORT")?,
+        document_limit: api.document_limit,
+        api,
+        log: log(&raw)?,
+        print: boolean("print-config", raw.print_config.as_ref(), false)?,
+        warnings,
+    })
+}
+
+/// Flags of the upstream node for what this version does not have: silence would promise it.
+fn refuse_unbuilt(raw: &RawArgs) -> Result<Vec<String>, ConfigError> {
+    let unavailable = |flag, instead| Err(ConfigError::Unavailable { flag, instead });
+    if raw.encryption_key.as_ref().is_some_and(|key| !key.expose().is_empty()) {
+        return unavailable("encryption-key", "encrypt the volume, or the documents in the application");
+    }
+    if given(raw.nats_url.as_ref()).is_some() || given(raw.nats_mapping.as_ref()).is_some() {
+        return unavailable("nats-url", "bridge in the application, with Subscribe and PutDocument");
+    }
+    if given(raw.discovery_mode.as_ref()).is_some_and(|mode| mode != "none") {
+        return unavailable("discovery-mode", "name the peers with --peer, or let the operator manage the mesh");
+    }
+    let attachments = given(raw.attachment_root.as_ref()).or(given(raw.attachment_inbox.as_ref()));
+    Ok(attachments.map(|_| "attachments are not available in this version: their flags are ignored".to_owned()).into_iter().collect())
+}
+
+fn api(raw: &RawArgs) -> Result<ApiConfig, ConfigError> {
+    let mut listen = Vec::new();
+    for text in raw.listen.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
+        let address = listener(text)?;
+        if !listen.contains(&address) {
+            listen.push(address);
+        }
+    }
+    if listen.is_empty() {
+        listen.push(Listen::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port::API))));
+    }
+    let exposed = listen.iter().any(|listen| matches!(listen, Listen::Tcp(address) if !address.ip().is_loopback()));
+    match given(raw.api_auth.as_ref()).unwrap_or("open") {
+        "open" => {}
+        "required" if !exposed => {}
+        "required" => {
+            let reason = "`required` needs TLS for a TCP listener beyond loopback, which this version does not have: \
+                          listen on loopback or a Unix socket";
+            return Err(value("api-auth", reason));
+        }
+        other => return Err(value("api-auth", format!("`{other}` is neither `open` nor `required`"))),
+    }
+    const SECONDS: &str = "seconds";
+    let seconds = |flag, text: &Option<String>, range, default| {
+        Ok(Duration::from_secs(number(flag, text.as_ref(), range, default, SECONDS)?))
+    };
+    let default_timeout = seconds("rpc-default-timeout-secs", &raw.rpc_default_timeout_secs, 1..=86_400, 120)?;
+    let max_timeout = seconds("rpc-max-timeout-secs", &raw.rpc_max_timeout_secs, 1..=86_400, 300)?;
+    if default_timeout > max_timeout {
+        let reason = format!("{} is over --rpc-max-timeout-secs ({})", default_timeout.as_secs(), max_timeout.as_secs());
+        return Err(value("rpc-default-timeout-secs", reason));
+    }
+    let count = |flag, text: &Option<String>, default| number(flag, text.as_ref(), 1..=65_535, default, "a count");
+    let document_limit =
+        number("max-document-bytes", raw.max_document_bytes.as_ref(), DOCUMENT_BYTES, DEFAULT_DOCUMENT_BYTES, "bytes")?;
+    Ok(ApiConfig {
+        listen,
+        socket_mode: socket_mode(raw.socket_mode.as_ref())?,
+        exposed,
+        document_limit: document_limit as usize,
+        default_timeout,
+        max_timeout,
+        header_read_timeout: seconds("http-header-read-timeout-secs", &raw.http_header_read_timeout_secs, 1..=3600, 30)?,
+        max_idle: seconds("http-max-connection-idle-secs", &raw.http_max_connection_idle_secs, 1..=86_400, 300)?,
+        max_connections: count("http-max-connections", &raw.http_max_connections, 1024)? as usize,
+        keepalive_interval: seconds("http2-keepalive-interval-secs", &raw.http2_keepalive_interval_secs, 1..=3600, 30)?,
+        keepalive_timeout: seconds("http2-keepalive-timeout-secs", &raw.http2_keepalive_timeout_secs, 1..=3600, 20)?,
+        max_streams: count("http2-max-concurrent-streams", &raw.http2_max_concurrent_streams, 128)? as u32,
+    })
+}
+
+fn listener(text: &str) -> Result<Listen, ConfigError> {
+    let wrong = || value("listen", format!("`{text}` is neither tcp://IP:PORT nor unix:///PATH"));
+    if let Some(path) = text.strip_prefix("unix://") {
+        let path = Path::new(path);
+        return if path.is_absolute() { Ok(Listen::Unix(path.to_owned())) } else { Err(wrong()) };
+    }
+    let address = text.strip_prefix("tcp://").unwrap_or(text);
+    address.parse().map(Listen::Tcp).map_err(|_| wrong())
+}
+
+fn socket_mode(text: Option<&String>) -> Result<u32, ConfigError> {
+    let Some(text) = given(text) else { return Ok(0o666) };
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+    mode.ok_or_else(|| value("socket-mode", format!("`{text}` is not an octal mode up to 0777")))
+}
+
+fn mode(raw: &RawArgs) -> Result<Mode, ConfigError> {
+    let managed = [
+        ("mesh-uid", given(raw.mesh_uid.as_ref())),
+        ("membership-url", given(raw.membership_url.as_ref())),
+        ("membership-ca", given(raw.membership_ca.as_ref())),
+        ("token-file", given(raw.token_file.as_ref())),
+        ("mesh-name", given(raw.mesh_name.as_ref())),
+        ("mesh-dir", given(raw.mesh_dir.as_ref())),
+    ];
+    match managed.into_iter().find(|(_, text)| text.is_some()) {
+        Some((managed, _)) => managed_mode(raw, managed).map(|mode| Mode::Managed(Box::new(mode))),
+        None => flags_mode(raw).map(Mode::Flags),
+    }
+}
+
+fn managed_mode(raw: &RawArgs, managed: &'static str) -> Result<ManagedMode, ConfigError> {
+    let by_flags = [
+        ("app-id", given(raw.app_id.as_ref()).is_some()),
+        ("shared-key", secret(raw.shared_key.as_ref()).is_some()),
+        ("shared-key-file", given(raw.shared_key_file.as_ref()).is_some()),
+        ("allow-empty-key", boolean("allow-empty-key", raw.allow_empty_key.as_ref(), false)?),
+        ("peer", !raw.peer.is_empty()),
+    ];
+    if let Some((flag, _)) = by_flags.into_iter().find(|(_, set)| *set) {
+        return Err(ConfigError::Mixed { flag, managed });
+    }
+    let required = |flag, text: &Option<String>| {
+        given(text.as_ref()).map(str::to_owned).ok_or(ConfigError::Missing { flag, managed })
+    };
+    let membership_url = required("membership-url", &raw.membership_url)?;
+    if !membership_url.parse::<http::Uri>().is_ok_and(|uri| uri.scheme_str() == Some("https") && uri.host().is_some()) {
+        return Err(value("membership-url", format!("`{membership_url}` is not https://HOST:PORT")));
+    }
+    let membership_ca = required("membership-ca", &raw.membership_ca)?;
+    if !membership_ca.contains("-----BEGIN CERTIFICATE-----") {
+        return Err(value("membership-ca", "has no PEM certificate"));
+    }
+    Ok(ManagedMode {
+        pod_name: required("pod-name", &raw.pod_name)?,
+        pod_namespace: required("pod-namespace", &raw.pod_namespace)?,
+        pod_uid: required("pod-uid", &raw.pod_uid)?,
+        pod_ip: parsed("pod-ip", raw.pod_ip.as_ref(), "an IP address")?,
+        kube_node: given(raw.node_name.as_ref()).map(str::to_owned),
+        mesh_uid: required("mesh-uid", &raw.mesh_uid)?,
+        mesh_name: given(raw.mesh_name.as_ref()).unwrap_or_default().to_owned(),
+        membership_url,
+        membership_ca,
+        token_file: required("token-file", &raw.token_file)?.into(),
+        mesh_dir: given(raw.mesh_dir.as_ref()).map(PathBuf::from),
+    })
+}
+
+fn flags_mode(raw: &RawArgs) -> Result<FlagsMode, ConfigError> {
+    let app_id = short_name("app-id", given(raw.app_id.as_ref()).unwrap_or("peat-default"))?;
+    let allow_empty = boolean("allow-empty-key", raw.allow_empty_key.as_ref(), false)?;
+    let key = match (secret(raw.shared_key.as_ref()), given(raw.shared_key_file.as_ref())) {
+        (Some(_), Some(_)) => return Err(value("shared-key-file", "give it or --shared-key, not both")),
+        (Some(text), None) => MeshKey::Shared(key("shared-key", text)?),
+        (None, Some(path)) => {
+            let path = PathBuf::from(path);
+            let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::KeyFile { path, source })?;
+            MeshKey::Shared(key("shared-key-file", text.trim())?)
+        }
+        (None, None) if allow_empty => MeshKey::Empty,
+        (None, None) => MeshKey::Absent,
+    };
+    let mut peers = Vec::new();
+    for text in raw.peer.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
+        peers.push(peer(text)?);
+    }
+    if !peers.is_empty() && key == MeshKey::Absent {
+        return Err(value("peer", "needs --shared-key or --shared-key-file (or --allow-empty-key, to peer with anyone)"));
+    }
+    Ok(FlagsMode { app_id, key, peers })
+}
+
+fn key(flag: &'static str, text: &str) -> Result<SharedKey, ConfigError> {
+    let bytes = STANDARD.decode(text).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    bytes.map(SharedKey).ok_or_else(|| value(flag, "is not 32 bytes in base64"))
+}
+
+fn peer(text: &str) -> Result<PeerFlag, ConfigError> {
+    let (id, address) = match text.split_once('@') {
+        Some((id, address)) => (id, Some(address)),
+        None => (text, None),
+    };
+    let id = PeerId::parse(id).map_err(|_| value("peer", format!("`{text}` does not begin with 64 hexadecimal digits")))?;
+    if let Some(address) = address {
+        check_address(address).map_err(|reason| value("peer", format!("`{address}` {reason}")))?;
+    }
+    Ok(PeerFlag { id, address: address.map(str::to_owned) })
+}
+
+/// Checks `ip:port` or `name:port`, IPv6 in brackets.
+pub(crate) fn check_address(text: &str) -> Result<(), &'static str> {
+    const WRONG: &str = "is not HOST:PORT (IPv6 in brackets)";
+    if text.parse::<SocketAddr>().is_ok_and(|address| address.port() != 0) {
+        return Ok(());
+    }
+    let (host, port) = text.rsplit_once(':').ok_or(WRONG)?;
+    let name = !host.is_empty()
+        && host.len() <= LONGEST_NAME
+        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+    let port = port.parse::<u16>().is_ok_and(|port| port != 0);
+    // A dotted quad that is no address is a typing error, not a name.
+    let quad = host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') && host.parse::<IpAddr>().is_err();
+    if name && port && !quad { Ok(()) } else { Err(WRONG) }
+}
+
+fn log(raw: &RawArgs) -> Result<LogConfig, ConfigError> {
+    let filter = given(raw.log_level.as_ref()).unwrap_or("info").to_owned();
+    tracing_subscriber::EnvFilter::try_new(&filter)
+        .map_err(|_| value("log-level", format!("`{filter}` is not a level or filter")))?;
+    let json = match given(raw.log_format.as_ref()).unwrap_or("text") {
+        "text" => false,
+        "json" => true,
+        other => return Err(value("log-format", format!("`{other}` is neither `text` nor `json`"))),
+    };
+    Ok(LogConfig { filter, json })
+}
+
+/// Reads a boolean flag; none is `default`.
+pub(crate) fn boolean(flag: &'static str, text: Option<&String>, default: bool) -> Result<bool, ConfigError> {
+    match given(text) {
+        None => Ok(default),
+        Some("true" | "1") => Ok(true),
+        Some("false" | "0") => Ok(false),
+        Some(other) => Err(value(flag, format!("`{other}` is neither `true` nor `false`"))),
+    }
+}
+
+fn number(
+    flag: &'static str,
+    text: Option<&String>,
+    range: RangeInclusive<u64>,
+    default: u64,
+    unit: &str,
+) -> Result<u64, ConfigError> {
+    let Some(text) = given(text) else { return Ok(default) };
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| value(flag, format!("`{text}` is not {unit} from {} to {}", range.start(), range.end())))
+}
+
+fn parsed<T: FromStr>(flag: &'static str, text: Option<&String>, what: &str) -> Result<Option<T>, ConfigError> {
+    given(text).map(|text| text.parse().map_err(|_| value(flag, format!("`{text}` is not {what}")))).transpose()
+}
+
+fn short_name(flag: &'static str, text: &str) -> Result<String, ConfigError> {
+    if text.len() > LONGEST_NAME || text.chars().any(char::is_control) {
+        return Err(value(flag, format!("is longer than {LONGEST_NAME} bytes or has control characters")));
+    }
+    Ok(text.to_owned())
+}
+
+/// Empty is unset: compose files and Helm charts pass empty strings.
+fn given(text: Option<&String>) -> Option<&str> {
+    text.map(|text| text.trim()).filter(|text| !text.is_empty())
+}
+
+fn secret(text: Option<&Secret>) -> Option<&str> {
+    text.map(|text| text.expose().trim()).filter(|text| !text.is_empty())
+}
+
+fn value(flag: &'static str, reason: impl Into<String>) -> ConfigError {
+    ConfigError::Value { flag, reason: reason.into() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,425 @@
+//! The one loop of the node: inputs, engine, disk, network, answers.
+//!
+//! Purpose: run the engine on a thread of its own, because the disk blocks. Inputs: [`Message`]s. Outputs: rows to the
+//! store, acts to the network, answers to callers, a view for readers. The order is always the same and stands in one
+//! function, [`Driver::finish`]: **persist, then send, then answer**. All inputs that wait are handled before the next
+//! commit (group commit), so one `fdatasync` serves many callers. The loop waits for its inputs and the disk, never for a peer.
+//! What it does not do: decide anything about documents or peers.
+
+use crate::handle::Published;
+use crate::metrics::Metrics;
+use crate::store::{Seq, Store, StoreError};
+use arc_swap::ArcSwapOption;
+use peat_node_core::docs::Document;
+use peat_node_core::event::{Address, Reply, RequestError};
+use peat_node_core::ids::{Key, PeerId, RequestId};
+use peat_node_core::{Config, Input, MeshNode, Now, Output, Outputs, ReadError, Rows};
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tracing::{error, info};
+
+/// Inputs that wait for the driver. When it is full, callers and connections wait, and so their peers: nothing is lost.
+pub const INPUTS: usize = 1024;
+
+/// Most inputs of one commit: enough to share the disk's delay, few enough that the first caller does not wait long.
+const BATCH: usize = 512;
+
+/// The view for readers is at most this old while inputs keep coming; it is fresh whenever the driver has nothing to do.
+const VIEW_AGE: Duration = Duration::from_millis(100);
+
+/// A call of an application.
+#[derive(Debug)]
+pub enum Request {
+    /// See [`Input::Put`].
+    Put {
+        /// Which document.
+        key: Key,
+        /// Its new content.
+        document: Document,
+    },
+    /// See [`Input::Delete`].
+    Delete {
+        /// Which document.
+        key: Key,
+    },
+    /// See [`Input::Connect`].
+    Connect {
+        /// Whom.
+        peer: PeerId,
+        /// Where.
+        addresses: Vec<Address>,
+    },
+    /// See [`Input::Disconnect`].
+    Disconnect {
+        /// Whom.
+        peer: PeerId,
+    },
+    /// See [`Input::Sync`].
+    Sync {
+        /// On or off.
+        active: bool,
+    },
+}
+
+/// What the driver is told.
+#[derive(Debug)]
+pub enum Message {
+    /// A call that waits for its answer.
+    Request {
+        /// The call.
+        request: Request,
+        /// Dropped without an answer when the driver ends.
+        answer: oneshot::Sender<Result<(), RequestError>>,
+    },
+    /// Something happened outside.
+    Event(Input),
+    /// A frame came; `room` is given back once it is handled.
+    Frame {
+        /// [`Input::Frame`].
+        input: Input,
+        /// Its share of the memory for received frames.
+        room: OwnedSemaphorePermit,
+    },
+    /// Asks for a view as it is after the messages before this one.
+    View(oneshot::Sender<Arc<Published>>),
+    /// Ends the driver after the messages before this one.
+    Stop,
+}
+
+/// The network, as the driver sees it. No call waits.
+pub trait Network: Send + 'static {
+    /// Does what the engine asks for.
+    fn act(&self, output: Output);
+}
+
+/// What a driver is made of.
+pub struct Setup<N> {
+    /// The engine's configuration.
+    pub config: Config,
+    /// Rows.
+    pub store: Arc<dyn Store>,
+    /// Peers.
+    pub network: N,
+    /// Inputs; their senders are with the transport and the handle.
+    pub inputs: mpsc::Receiver<Message>,
+    /// Where readers look.
+    pub published: Arc<ArcSwapOption<Published>>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+impl<N> std::fmt::Debug for Setup<N> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Setup").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// A running driver.
+#[derive(Debug)]
+pub struct Running {
+    /// The highest committed number.
+    pub committed: watch::Receiver<Seq>,
+    /// Resolves when the thread has ended, for whatever reason.
+    pub ended: oneshot::Receiver<()>,
+}
+
+/// A driver that could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The rows could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The thread or its timer could not be made.
+    #[error("start the driver")]
+    Thread(#[from] io::Error),
+}
+
+/// Starts the thread and returns when every stored row is known to the engine.
+///
+/// # Errors
+/// [`DriverError`]; nothing runs then.
+pub async fn start<N: Network>(setup: Setup<N>) -> Result<Running, DriverError> {
+    let (ready, started) = oneshot::channel();
+    let (end, ended) = oneshot::channel::<()>();
+    std::thread::Builder::new().name("driver".to_owned()).spawn(move || {
+        // Dropped at the very end, by a panic as well.
+        let _end = end;
+        let Setup { config, store, network, inputs, published, metrics } = setup;
+        match Driver::new(config, store, network, published, metrics) {
+            Ok((driver, committed)) => {
+                if ready.send(Ok(committed)).is_ok() {
+                    driver.run(inputs);
+                }
+            }
+            Err(error) => drop(ready.send(Err(error))),
+        }
+    })?;
+    let committed = started.await.map_err(|_| io::Error::other("the driver's thread ended at once"))??;
+    Ok(Running { committed, ended })
+}
+
+struct Driver<N> {
+    node: MeshNode,
+    store: Arc<dyn Store>,
+    network: N,
+    began: Instant,
+    timer: tokio::runtime::Runtime,
+    waiting: HashMap<RequestId, oneshot::Sender<Result<(), RequestError>>>,
+    next_request: u64,
+    committed: watch::Sender<Seq>,
+    published: Arc<ArcSwapOption<Published>>,
+    /// When the view was last renewed, and whether something happened since.
+    viewed: Instant,
+    stale: bool,
+    /// Whether an application wrote while no peer was connected.
+    unsent: bool,
+    metrics: Arc<Metrics>,
+}
+
+/// The engine's look at the store.
+struct StoredRows<'a>(&'a dyn Store);
+
+impl Rows for StoredRows<'_> {
+    fn read(&self, key: &Key) -> Result<Option<Vec<u8>>, ReadError> {
+        match self.0.read(key) {
+            Ok(row) => Ok(row.map(|row| row.bytes)),
+            Err(error) => Err(ReadError(Box::new(error))),
+        }
+    }
+}
+
+impl<N: Network> Driver<N> {
+    fn new(
+        config: Config,
+        store: Arc<dyn Store>,
+        network: N,
+        published: Arc<ArcSwapOption<Published>>,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, watch::Receiver<Seq>), DriverError> {
+        let timer = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let mut node = MeshNode::new(config);
+        store.restore(&mut |key, row| node.restore(&key, row).is_ok())?;
+        let (committed, watch) = watch::channel(store.last());
+        let began = Instant::now();
+        let driver = Self {
+            node,
+            store,
+            network,
+            began,
+            timer,
+            waiting: HashMap::new(),
+            next_request: 0,
+            committed,
+            published,
+            viewed: began,
+            stale: true,
+            unsent: false,
+            metrics,
+        };
+        driver.publish();
+        info!(rows = driver.node.stats().rows, "the store is open");
+        Ok((driver, watch))
+    }
+
+    fn run(mut self, mut inputs: mpsc::Receiver<Message>) {
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            match self.receive(&mut inputs, &mut batch) {
+                Received::Inputs | Received::Nothing => {}
+                Received::Closed => return,
+            }
+            if self.turn(&mut batch) {
+                return;
+            }
+        }
+    }
+
+    /// Waits for inputs, but not longer than to the engine's deadline or the renewal of the view.
+    fn receive(&self, inputs: &mut mpsc::Receiver<Message>, batch: &mut Vec<Message>) -> Received {
+        let deadline = self.node.deadline().map(|at| self.began + at);
+        let view = self.stale.then(|| self.viewed + VIEW_AGE);
+        let until = deadline.into_iter().chain(view).min();
+        let received = self.timer.block_on(async {
+            let receive = inputs.recv_many(batch, BATCH);
+            match until {
+                Some(until) => tokio::time::timeout_at(until.into(), receive).await.ok(),
+                None => Some(receive.await),
+            }
+        });
+        match received {
+            Some(0) => Received::Closed,
+            Some(_) => Received::Inputs,
+            None => Received::Nothing,
+        }
+    }
+
+    /// Handles everything that waits, then lets it take effect. Returns whether this was the last turn.
+    fn turn(&mut self, batch: &mut Vec<Message>) -> bool {
+        let mut outputs = Outputs::default();
+        let mut rooms = Vec::new();
+        let (mut last, mut peers_changed) = (false, false);
+        let mut viewers = Vec::new();
+        for message in batch.drain(..) {
+            let input = match message {
+                Message::Request { request, answer } => self.admit(request, answer),
+                Message::Event(input) => input,
+                Message::Frame { input, room } => {
+                    rooms.push(room);
+                    input
+                }
+                Message::View(answer) => {
+                    viewers.push(answer);
+                    peers_changed = true;
+                    continue;
+                }
+                Message::Stop => {
+                    last = true;
+                    continue;
+                }
+            };
+            peers_changed |= concerns_peers(&input);
+            let writes = matches!(input, Input::Put { .. } | Input::Delete { .. });
+            self.unsent = self.unsent || writes && self.node.stats().connected_peers == 0;
+            self.node.handle(self.now(), input, &StoredRows(&*self.store), &mut outputs);
+        }
+        if self.node.deadline().is_some_and(|at| at <= self.began.elapsed()) {
+            self.node.handle(self.now(), Input::Tick, &StoredRows(&*self.store), &mut outputs);
+            peers_changed = true;
+        }
+        self.node.flush(self.now(), &StoredRows(&*self.store), &mut outputs);
+        self.stale = true;
+        self.finish(outputs, peers_changed);
+        for viewer in viewers {
+            // Whoever asked may be gone.
+            let _ = self.published.load_full().map(|view| viewer.send(view));
+        }
+        last
+    }
+
+    /// Persist, then send, then answer. The only place where the engine's outputs take effect.
+    fn finish(&mut self, outputs: Outputs, peers_changed: bool) {
+        let Outputs { writes, sends, answers } = outputs;
+        let began = Instant::now();
+        let persisted = if writes.is_empty() { Ok(self.store.last()) } else { self.store.commit(&writes) };
+        match persisted {
+            Ok(seq) => {
+                if !writes.is_empty() {
+                    self.metrics.committed(writes.len(), began.elapsed());
+                    self.committed.send_replace(seq);
+                }
+                sends.into_iter().for_each(|output| self.network.act(output));
+                if peers_changed || self.viewed.elapsed() >= VIEW_AGE {
+                    self.renew_view();
+                }
+                answers.into_iter().for_each(|(request, answer)| self.answer(request, answer));
+            }
+            Err(error) => {
+                error!(error = &error as &dyn std::error::Error, rows = writes.len(), "rows could not be persisted");
+                self.metrics.commit_failed(error.category());
+                self.node.persist_failed(writes.keys(), &StoredRows(&*self.store));
+                self.drop_frames(sends);
+                self.renew_view();
+                let reason = causes(&error);
+                answers
+                    .into_iter()
+                    .for_each(|(request, _)| self.answer(request, Err(RequestError::Storage(reason.clone()))));
+            }
+        }
+    }
+
+    /// Frames may tell of rows that are not there, so none leaves; dials and closes do. What neighbours miss by this is
+    /// found by the next comparison of roots.
+    fn drop_frames(&mut self, sends: Vec<Output>) {
+        let mut outputs = Outputs::default();
+        for output in sends {
+            match output {
+                Output::Send { conn, peer, frame } => {
+                    let given_back = Input::Sent { conn, peer, bytes: frame.len() };
+                    self.node.handle(self.now(), given_back, &StoredRows(&*self.store), &mut outputs);
+                }
+                act @ (Output::Dial { .. } | Output::Close { .. }) => self.network.act(act),
+            }
+        }
+        // Room given back writes nothing and answers nobody.
+        outputs.sends.into_iter().for_each(|output| self.network.act(output));
+    }
+
+    fn admit(&mut self, request: Request, answer: oneshot::Sender<Result<(), RequestError>>) -> Input {
+        self.next_request += 1;
+        let id = RequestId(self.next_request);
+        self.waiting.insert(id, answer);
+        match request {
+            Request::Put { key, document } => Input::Put { request: id, key, document },
+            Request::Delete { key } => Input::Delete { request: id, key },
+            Request::Connect { peer, addresses } => Input::Connect { request: id, peer, addresses },
+            Request::Disconnect { peer } => Input::Disconnect { request: id, peer },
+            Request::Sync { active } => Input::Sync { request: id, active },
+        }
+    }
+
+    fn answer(&mut self, request: RequestId, answer: Result<Reply, RequestError>) {
+        if let Some(waiting) = self.waiting.remove(&request) {
+            // A caller that went away wants no answer.
+            let _ = waiting.send(answer.map(|Reply::Done| ()));
+        }
+    }
+
+    fn renew_view(&mut self) {
+        self.viewed = Instant::now();
+        self.stale = false;
+        let some_peer_has_all = self.node.peers().iter().any(|peer| peer.connected.is_some() && peer.backlog == 0);
+        self.unsent &= !some_peer_has_all;
+        self.publish();
+    }
+
+    fn publish(&self) {
+        let view = Published { peers: self.node.peers(), stats: self.node.stats(), unsent: self.unsent };
+        self.published.store(Some(Arc::new(view)));
+    }
+
+    fn now(&self) -> Now {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { wall, uptime: self.began.elapsed() }
+    }
+}
+
+enum Received {
+    Inputs,
+    Nothing,
+    Closed,
+}
+
+/// Whether the list of peers, or what is said of the node's state, may differ after this input.
+fn concerns_peers(input: &Input) -> bool {
+    match input {
+        Input::Put { .. } | Input::Delete { .. } | Input::Frame { .. } | Input::Sent { .. } | Input::Tick => false,
+        Input::Want { .. }
+        | Input::Unwant { .. }
+        | Input::Connect { .. }
+        | Input::Disconnect { .. }
+        | Input::Revoke { .. }
+        | Input::DialFailed { .. }
+        | Input::Connected { .. }
+        | Input::Disconnected { .. }
+        | Input::Sync { .. } => true,
+    }
+}
+
+/// The chain of causes on one line: the caller sees only this text.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        cause = source.source();
+    }
+    text
+}
+
+#[cfg(test)]
+#[path = "driver_tests.rs"]
+mod tests;

@@ -1,0 +1,302 @@
+//! The seam between the engine and whoever serves it to applications.
+//!
+//! Purpose: one cheap handle with every verb of a node. Writes and peer changes go to the driver and are answered when
+//! they are durable; reads go straight to the store and never wait for the driver, so a slow disk does not slow them.
+//! Inputs: checked names and parsed documents. Outputs: plain values of the core, or a [`HandleError`].
+//! What it does not do: know a wire format, a status code or a listener.
+//!
+//! A handle exists before the store is open (the API opens first); until then every call but [`NodeHandle::status`]
+//! answers [`HandleError::Starting`].
+
+use crate::changes::{self, Change, Filter};
+use crate::driver::{Message, Request};
+use crate::store::{Position, Seq, SetAside, Store, StoreError};
+use crate::traffic::Traffic;
+use arc_swap::ArcSwapOption;
+use futures::stream::{BoxStream, StreamExt as _};
+use peat_node_core::docs::Document;
+use peat_node_core::docs::row::View;
+use peat_node_core::event::{Address, RequestError};
+use peat_node_core::ids::{Collection, Key, PeerId};
+use peat_node_core::{PeerView, Stats};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// A call that did not go well.
+#[derive(Debug, thiserror::Error)]
+pub enum HandleError {
+    /// The store is not open yet; trying again soon helps.
+    #[error("the node is starting: its store is not open yet")]
+    Starting,
+    /// The node is shutting down, or its driver has ended.
+    #[error("the node is shutting down")]
+    Stopped,
+    /// The engine refused or failed.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The store could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Where a node is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The API answers, the store is not open. Left when the driver runs.
+    Initializing,
+    /// Running with sync off. Left by `StartSync` or a stop signal.
+    Ready,
+    /// Running with sync on. Left by `StopSync` or a stop signal.
+    Syncing,
+    /// A stop signal came. Left by the end of the process.
+    ShuttingDown,
+}
+
+/// Items that come as they are read; an error is the last one.
+pub type Items<T> = BoxStream<'static, Result<T, HandleError>>;
+
+/// What `GetStatus` tells. Cheap: no store access, no driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// This node.
+    pub endpoint: PeerId,
+    /// Where the node is in its life.
+    pub phase: Phase,
+    /// Whether documents are exchanged.
+    pub sync_active: bool,
+    /// Live, authenticated peers.
+    pub connected_peers: usize,
+}
+
+/// Bytes of mesh traffic since the process started, the proofs of membership included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SyncStats {
+    /// UDP payload bytes sent.
+    pub bytes_sent: u64,
+    /// UDP payload bytes received.
+    pub bytes_received: u64,
+}
+
+/// What the driver last published about itself.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// Every peer the core knows of.
+    pub peers: Vec<PeerView>,
+    /// Counters and gauges of the core.
+    pub stats: Stats,
+    /// Whether an application wrote something that no peer was connected to hear, and none has heard since.
+    pub unsent: bool,
+}
+
+/// The running half behind a handle.
+pub(crate) struct Engine {
+    pub(crate) messages: mpsc::Sender<Message>,
+    pub(crate) store: Arc<dyn Store>,
+    /// Highest sequence number that is durable.
+    pub(crate) committed: watch::Receiver<Seq>,
+}
+
+struct Shared {
+    endpoint: PeerId,
+    traffic: Arc<Traffic>,
+    /// Written by the driver; none before it runs.
+    published: Arc<ArcSwapOption<Published>>,
+    stopping: AtomicBool,
+    engine: OnceLock<Engine>,
+}
+
+/// A node, as everything but its engine sees it. Cheap to clone.
+#[derive(Clone)]
+pub struct NodeHandle(Arc<Shared>);
+
+impl std::fmt::Debug for NodeHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("NodeHandle").field(&self.0.endpoint).finish()
+    }
+}
+
+impl NodeHandle {
+    /// A handle of a node that is still starting.
+    pub fn starting(endpoint: PeerId) -> Self {
+        Self(Arc::new(Shared {
+            endpoint,
+            traffic: Arc::default(),
+            published: Arc::default(),
+            stopping: AtomicBool::new(false),
+            engine: OnceLock::new(),
+        }))
+    }
+
+    /// Replaces a document; done means durable.
+    ///
+    /// # Errors
+    /// [`HandleError::Request`] with `Storage` or `TooLarge`; `Starting` and `Stopped`.
+    pub async fn put(&self, key: Key, document: Document) -> Result<(), HandleError> {
+        self.call(Request::Put { key, document }).await
+    }
+
+    /// Deletes a document, here and on every peer; done means durable. None there is fine.
+    ///
+    /// # Errors
+    /// As [`NodeHandle::put`].
+    pub async fn delete(&self, key: Key) -> Result<(), HandleError> {
+        self.call(Request::Delete { key }).await
+    }
+
+    /// Wishes `peer` to be connected; answered when it is attached or its next dial failed. Lifts a ban.
+    ///
+    /// # Errors
+    /// [`HandleError::Request`] with `NoAddress`, `Unreachable`, `Own` or `Revoked`; `Starting` and `Stopped`.
+    pub async fn connect(&self, peer: PeerId, addresses: Vec<Address>) -> Result<(), HandleError> {
+        self.call(Request::Connect { peer, addresses }).await
+    }
+
+    /// Closes and bans `peer` until the next [`NodeHandle::connect`]; when it returns, the peer is not connected.
+    ///
+    /// # Errors
+    /// `Starting` and `Stopped`.
+    pub async fn disconnect(&self, peer: PeerId) -> Result<(), HandleError> {
+        self.call(Request::Disconnect { peer }).await
+    }
+
+    /// Turns the exchange of documents on or off.
+    ///
+    /// # Errors
+    /// `Starting` and `Stopped`.
+    pub async fn set_sync(&self, active: bool) -> Result<(), HandleError> {
+        self.call(Request::Sync { active }).await
+    }
+
+    /// A document as it is stored now; `None` when there is none or it is deleted.
+    ///
+    /// Reads inline: one row, nearly always from memory.
+    ///
+    /// # Errors
+    /// [`HandleError::Store`], also for a corrupt row; `Starting`.
+    pub fn get(&self, key: &Key) -> Result<Option<Document>, HandleError> {
+        let Some(row) = self.engine()?.store.read(key)? else { return Ok(None) };
+        Ok(document(key, &row.bytes)?)
+    }
+
+    /// Ids of the live documents of a collection, ascending by bytes, read page by page on the blocking pool.
+    ///
+    /// A document written while the stream runs may or may not be in it; none is in it twice.
+    ///
+    /// # Errors
+    /// `Starting`; then [`HandleError::Store`] as the last item.
+    pub fn list(&self, collection: &Collection) -> Result<Items<String>, HandleError> {
+        let rows = changes::rows(Arc::clone(&self.engine()?.store), Position::of(collection));
+        let ids = rows.filter_map(async |row| match row {
+            Ok((key, row)) => match View::parse(&row.bytes) {
+                Ok(view) => view.live.then(|| Ok(key.doc_id().to_owned())),
+                Err(source) => Some(Err(StoreError::Corrupt { key, source: Box::new(source) }.into())),
+            },
+            Err(error) => Some(Err(error.into())),
+        });
+        Ok(ids.boxed())
+    }
+
+    /// Live documents of a collection with their ids, in the order and with the caveat of [`NodeHandle::list`].
+    ///
+    /// # Errors
+    /// As [`NodeHandle::list`].
+    pub fn scan(&self, collection: &Collection) -> Result<Items<(String, Document)>, HandleError> {
+        let rows = changes::rows(Arc::clone(&self.engine()?.store), Position::of(collection));
+        let documents = rows.filter_map(async |row| match row.and_then(|(key, row)| Ok((document(&key, &row.bytes)?, key))) {
+            Ok((document, key)) => document.map(|document| Ok((key.doc_id().to_owned(), document))),
+            Err(error) => Some(Err(error.into())),
+        });
+        Ok(documents.boxed())
+    }
+
+    /// What is stored (`after` is `None`) or what changed after `after`, then every change, for as long as it is polled.
+    ///
+    /// # Guarantees
+    /// Constant memory whatever the reader's pace; no gap; no version twice; a document that changed many times while
+    /// the reader was busy comes once, as it is when it is read. The snapshot has live documents only, by key; after it
+    /// changes come by `seq`, deletes included. `Change::seq` of a live change resumes by `after`; one of the snapshot does not.
+    ///
+    /// # Errors
+    /// `Starting`; then [`HandleError::Store`] or `Stopped` as the last item.
+    pub fn changes(&self, after: Option<Seq>, filter: Filter) -> Result<Items<Change>, HandleError> {
+        let engine = self.engine()?;
+        Ok(changes::follow(Arc::clone(&engine.store), engine.committed.clone(), after, filter).boxed())
+    }
+
+    /// Where the node stands.
+    pub fn status(&self) -> Status {
+        let published = self.0.published.load();
+        let stats = published.as_ref().map(|published| &published.stats);
+        let sync_active = stats.is_some_and(|stats| stats.sync_active);
+        let phase = match (self.0.stopping.load(Ordering::Acquire), stats) {
+            (true, _) => Phase::ShuttingDown,
+            (false, None) => Phase::Initializing,
+            (false, Some(_)) if sync_active => Phase::Syncing,
+            (false, Some(_)) => Phase::Ready,
+        };
+        let connected_peers = stats.map_or(0, |stats| stats.connected_peers);
+        Status { endpoint: self.0.endpoint, phase, sync_active, connected_peers }
+    }
+
+    /// Every peer the node knows of, connected or not.
+    pub fn peers(&self) -> Vec<PeerView> {
+        self.published().map(|published| published.peers.clone()).unwrap_or_default()
+    }
+
+    /// Mesh traffic so far.
+    pub fn sync_stats(&self) -> SyncStats {
+        self.0.traffic.totals()
+    }
+
+    pub(crate) fn attach(&self, engine: Engine) {
+        // A second engine is a programming error; the first one stays.
+        let _ = self.0.engine.set(engine);
+    }
+
+    pub(crate) fn stopping(&self) {
+        self.0.stopping.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn traffic(&self) -> &Arc<Traffic> {
+        &self.0.traffic
+    }
+
+    pub(crate) fn published(&self) -> Option<Arc<Published>> {
+        self.0.published.load_full()
+    }
+
+    /// Where the driver publishes.
+    pub(crate) fn view(&self) -> Arc<ArcSwapOption<Published>> {
+        Arc::clone(&self.0.published)
+    }
+
+    pub(crate) fn set_aside(&self) -> SetAside {
+        self.0.engine.get().map(|engine| engine.store.set_aside()).unwrap_or_default()
+    }
+
+    /// Whether any source wants `peer`.
+    pub(crate) fn is_told_of(&self, peer: &PeerId) -> bool {
+        self.published().is_some_and(|view| view.peers.iter().any(|known| known.peer == *peer && !known.sources.is_empty()))
+    }
+
+    pub(crate) fn driver_alive(&self) -> bool {
+        self.0.engine.get().is_some_and(|engine| !engine.messages.is_closed())
+    }
+
+    fn engine(&self) -> Result<&Engine, HandleError> {
+        self.0.engine.get().ok_or(HandleError::Starting)
+    }
+
+    async fn call(&self, request: Request) -> Result<(), HandleError> {
+        let (answer, answered) = oneshot::channel();
+        let message = Message::Request { request, answer };
+        self.engine()?.messages.send(message).await.map_err(|_| HandleError::Stopped)?;
+        Ok(answered.await.map_err(|_| HandleError::Stopped)??)
+    }
+}
+
+fn document(key: &Key, row: &[u8]) -> Result<Option<Document>, StoreError> {
+    let corrupt = |source| StoreError::Corrupt { key: key.clone(), source: Box::new(source) };
+    View::parse(row).map_err(corrupt)?.document().map_err(corrupt)
+}

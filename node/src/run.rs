@@ -1,0 +1,314 @@
+//! A node from its configuration to its end.
+//!
+//! Purpose: wire the parts, in this order: key, API, health, store, driver, network, membership. The API opens first,
+//! so that an application finds it whatever the disk and the network do. Inputs: a checked [`Config`] and a token.
+//! Outputs: nothing, or the first error that keeps the node from running. What it does not do: parse, log set-up, exit.
+
+use crate::admin::{self, Admin};
+use crate::api::{Api, ApiError};
+use crate::config::{Config, Listen, ManagedMode, MeshKey, Mode, PeerFlag};
+use crate::driver::{self, DriverError, Message};
+use crate::handle::{Engine, NodeHandle};
+use crate::identity::{Identity, IdentityError, write_private};
+use crate::membership::Membership;
+use crate::metrics::Metrics;
+use crate::shutdown::{DRAIN_LIMIT, drain};
+use crate::store::{DiskStore, Store, StoreError};
+use crate::transport::{self, Certificates, Credentials, Transport, TransportError};
+use peat_node_core::event::{Input, Source};
+use peat_node_core::ids::PeerId;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::info;
+
+/// Memory for hot documents; at 17 KB each, some 1,400 of them.
+const CACHE_BYTES: usize = 24 * 1024 * 1024;
+
+/// Calls that run when the node leaves have this long to end.
+const CALLS_LIMIT: Duration = Duration::from_secs(5);
+
+/// Peers have this long to take the last frames and the goodbye.
+const GOODBYE_LIMIT: Duration = Duration::from_millis(1500);
+
+/// The driver has this long for its last batch.
+const LAST_BATCH_LIMIT: Duration = Duration::from_secs(5);
+
+/// Name of a node that was given none, kept in the data folder.
+const NODE_ID_FILE: &str = "node-id";
+
+/// Why a node does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The key.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// A file of the data folder.
+    #[error("use {}", path.display())]
+    DataDir {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The API.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// Health and metrics.
+    #[error("listen on {address} for health and metrics")]
+    Admin {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The driver could not start.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// The network.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The driver ended by itself, which is a fault of this program.
+    #[error("the driver ended")]
+    DriverEnded,
+}
+
+/// Runs a node until `shutdown` is cancelled; then leaves in order and returns.
+///
+/// # Errors
+/// [`RunError`] when a part cannot start, or the driver fails later. What was started is stopped before it returns.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunError> {
+    let mut node = Node::start(&config).await?;
+    let ended = tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        () = node.failed() => Err(RunError::DriverEnded),
+    };
+    node.leave().await;
+    ended
+}
+
+/// A running node. Dropping it stops it without a goodbye.
+#[derive(Debug)]
+pub struct Node {
+    handle: NodeHandle,
+    api: Api,
+    admin: Option<(SocketAddr, JoinHandle<io::Result<()>>)>,
+    mesh: Mesh,
+    stop: DropGuard,
+}
+
+impl Node {
+    /// Starts all parts. The API answers before this returns, and documents are exchanged after.
+    ///
+    /// # Errors
+    /// [`RunError`] with the first part that cannot start; nothing runs then.
+    pub async fn start(config: &Config) -> Result<Self, RunError> {
+        let identity = Identity::load_or_generate(&config.key_dir)?;
+        let handle = NodeHandle::starting(identity.id());
+        let metrics = Arc::new(Metrics::default());
+        let name = match &config.node_id {
+            Some(name) => name.clone(),
+            None => kept_name(&config.data_dir)?,
+        };
+        let api = Api::start(&config.api, name, handle.clone(), Arc::clone(metrics.calls()))?;
+        let version = env!("CARGO_PKG_VERSION");
+        info!(endpoint = %identity.id(), version, listen = ?api.addresses(), "peat-node starts");
+        let token = CancellationToken::new();
+        let stop = token.clone().drop_guard();
+        let admin = health(config.admin_listen, &handle, &metrics, &token).await?;
+        let store = open(&config.data_dir).await?;
+        let mesh = Mesh::start(config, &identity, &handle, store, &metrics, &token).await?;
+        Ok(Self { handle, api, admin, mesh, stop })
+    }
+
+    /// The verbs of the node.
+    pub fn handle(&self) -> &NodeHandle {
+        &self.handle
+    }
+
+    /// Where the API is served, ports resolved.
+    pub fn api(&self) -> &[Listen] {
+        self.api.addresses()
+    }
+
+    /// Where health and metrics are served, port resolved.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|(address, _)| *address)
+    }
+
+    /// UDP sockets of the mesh, ports resolved.
+    pub fn udp(&self) -> Vec<SocketAddr> {
+        self.mesh.transport.bound()
+    }
+
+    /// Resolves when the node cannot go on.
+    pub async fn failed(&mut self) {
+        // Fails when the thread is gone without a word, which is the same.
+        let _ = (&mut self.mesh.driver_ended).await;
+    }
+
+    /// Accepts nothing more, lets calls end and a peer take what is only here, says goodbye, and ends.
+    pub async fn leave(self) {
+        let Self { handle, api, admin, mesh, stop } = self;
+        handle.stopping();
+        api.stop(CALLS_LIMIT).await;
+        mesh.leave().await;
+        drop(stop);
+        if let Some((_, admin)) = admin {
+            admin.abort();
+        }
+        info!("left");
+    }
+}
+
+/// Serves health and metrics, if an address is given.
+async fn health(
+    address: Option<SocketAddr>,
+    node: &NodeHandle,
+    metrics: &Arc<Metrics>,
+    stop: &CancellationToken,
+) -> Result<Option<(SocketAddr, JoinHandle<io::Result<()>>)>, RunError> {
+    let Some(address) = address else { return Ok(None) };
+    let failed = |source| RunError::Admin { address, source };
+    let listener = admin::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    let admin = Admin { node: node.clone(), metrics: Arc::clone(metrics) };
+    Ok(Some((bound, tokio::spawn(admin::serve(listener, admin, stop.child_token())))))
+}
+
+async fn open(data_dir: &Path) -> Result<Arc<dyn Store>, RunError> {
+    let folder = data_dir.to_owned();
+    let opened = spawn_blocking(move || DiskStore::open(&folder)).await;
+    Ok(Arc::new(opened.map_err(|_| StoreError::Stopped)??))
+}
+
+/// Everything behind the API.
+#[derive(Debug)]
+struct Mesh {
+    messages: mpsc::Sender<Message>,
+    transport: Transport,
+    driver_ended: oneshot::Receiver<()>,
+}
+
+impl Mesh {
+    async fn start(
+        config: &Config,
+        identity: &Identity,
+        node: &NodeHandle,
+        store: Arc<dyn Store>,
+        metrics: &Arc<Metrics>,
+        stop: &CancellationToken,
+    ) -> Result<Self, RunError> {
+        let (messages, inputs) = mpsc::channel(driver::INPUTS);
+        let certificates = match &config.mode {
+            Mode::Managed(managed) => Some(Arc::new(certificates(managed, node))),
+            Mode::Flags(_) => None,
+        };
+        let setup = transport::Setup {
+            identity,
+            config: &config.mesh,
+            credentials: credentials(&config.mode, certificates.as_ref()),
+            messages: messages.clone(),
+            traffic: Arc::clone(node.traffic()),
+            metrics: Arc::clone(metrics),
+        };
+        let transport = Transport::bind(setup).await?;
+        let setup = driver::Setup {
+            config: engine_config(identity.id(), config.mesh.auto_sync),
+            store: Arc::clone(&store),
+            network: transport.clone(),
+            inputs,
+            published: node.view(),
+            metrics: Arc::clone(metrics),
+        };
+        let running = driver::start(setup).await?;
+        node.attach(Engine { messages: messages.clone(), store, committed: running.committed });
+        transport.listen();
+        info!(udp = ?transport.bound(), "the mesh is open");
+        match (&config.mode, certificates) {
+            (Mode::Managed(managed), Some(certificates)) => {
+                let membership = Membership {
+                    managed: managed.as_ref().clone(),
+                    key_dir: config.key_dir.clone(),
+                    identity: identity.clone(),
+                    port: transport.bound().first().map_or(config.mesh.udp_port, SocketAddr::port),
+                    certificates,
+                    messages: messages.clone(),
+                    node: node.clone(),
+                    metrics: Arc::clone(metrics),
+                };
+                tokio::spawn(membership.run(stop.child_token()));
+            }
+            (Mode::Flags(flags), _) => want(&messages, &flags.peers).await,
+            (Mode::Managed(_), None) => {}
+        }
+        Ok(Self { messages, transport, driver_ended: running.ended })
+    }
+
+    /// Lets a peer take what is only here, says goodbye, and ends the driver.
+    async fn leave(mut self) {
+        drain(&self.messages, DRAIN_LIMIT).await;
+        self.transport.close(GOODBYE_LIMIT).await;
+        if self.messages.send(Message::Stop).await.is_ok() {
+            let _ = tokio::time::timeout(LAST_BATCH_LIMIT, &mut self.driver_ended).await;
+        }
+    }
+}
+
+/// The peers of `--peer`, several addresses of one peer together.
+async fn want(messages: &mpsc::Sender<Message>, flags: &[PeerFlag]) {
+    let mut peers: BTreeMap<PeerId, Vec<String>> = BTreeMap::new();
+    for PeerFlag { id, address } in flags {
+        peers.entry(*id).or_default().extend(address.clone());
+    }
+    for (peer, addresses) in peers {
+        let input = Input::Want { source: Source::Flag, peer, addresses };
+        // Fails only when the driver has ended, which `run` notices by itself.
+        let _ = messages.send(Message::Event(input)).await;
+    }
+}
+
+fn credentials(mode: &Mode, certificates: Option<&Arc<Certificates>>) -> Credentials {
+    match (mode, certificates) {
+        (Mode::Flags(flags), _) => match &flags.key {
+            MeshKey::Shared(key) => Credentials::SharedKey { app_id: flags.app_id.clone(), key: Some(key.clone()) },
+            MeshKey::Empty => Credentials::SharedKey { app_id: flags.app_id.clone(), key: None },
+            MeshKey::Absent => Credentials::Nobody,
+        },
+        (Mode::Managed(_), Some(certificates)) => Credentials::Certificates(Arc::clone(certificates)),
+        (Mode::Managed(_), None) => Credentials::Nobody,
+    }
+}
+
+fn certificates(managed: &ManagedMode, node: &NodeHandle) -> Certificates {
+    let node = node.clone();
+    Certificates::new(managed.mesh_uid.clone(), move |peer| node.is_told_of(peer))
+}
+
+fn engine_config(me: PeerId, sync_active: bool) -> peat_node_core::Config {
+    peat_node_core::Config { me, actor: rand::random(), seed: rand::random(), sync_active, cache_bytes: CACHE_BYTES }
+}
+
+/// The random name of a node that was given none, the same at every start.
+fn kept_name(data_dir: &Path) -> Result<String, RunError> {
+    let path = data_dir.join(NODE_ID_FILE);
+    let failed = |source| RunError::DataDir { path: path.clone(), source };
+    match std::fs::read_to_string(&path) {
+        Ok(name) if !name.trim().is_empty() => Ok(name.trim().to_owned()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+        Ok(_) | Err(_) => {
+            let name = uuid::Uuid::new_v4().to_string();
+            std::fs::create_dir_all(data_dir).and_then(|()| write_private(&path, name.as_bytes())).map_err(failed)?;
+            Ok(name)
+        }
+    }
+}

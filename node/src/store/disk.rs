@@ -1,0 +1,165 @@
+//! The store on disk, on fjall.
+//!
+//! Purpose: [`Store`] on a log-structured tree: a commit is one journal write and one `fdatasync`, whatever its size.
+//! Inputs: a folder of its own. Outputs: rows. Memory is bounded by the constants below, not by the data.
+//! What it does not do: delete anything it cannot read. A row that is not sound moves to the keyspace `set-aside`; a
+//! store that cannot be opened, or has an unreadable block, is renamed and its readable rows are copied to a new one.
+//!
+//! fjall refuses every commit after a failed one (its journal may be torn), until it is opened again: that is done here,
+//! at the next commit, so that a disk that was full for a while needs no restart of the process.
+
+use super::stored;
+use super::engine::{Damage, Engine};
+use super::salvage::{move_aside, rebuild};
+use super::{Page, Position, Row, Seq, SetAside, Source, Store, StoreError};
+use peat_node_core::event::Write;
+use peat_node_core::ids::Key;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
+use tracing::{error, warn};
+
+const FOLDER: &str = "store";
+
+/// See the module.
+pub struct DiskStore {
+    folder: PathBuf,
+    /// `None` between a failed commit and the next successful opening.
+    engine: RwLock<Option<Engine>>,
+    last: AtomicU64,
+    rows_set_aside: AtomicU64,
+    stores_set_aside: AtomicU64,
+}
+
+impl std::fmt::Debug for DiskStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DiskStore").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+impl DiskStore {
+    /// Opens the store in `data_dir`, or makes one. Blocks; the lock is held until the value is dropped.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] while another process has it, [`StoreError::Format`] for another release's store,
+    /// [`StoreError::Open`] when files cannot be read or made. A damaged store is not an error: see the module.
+    pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
+        let folder = data_dir.join(FOLDER);
+        let mut moved = 0;
+        let engine = match Engine::open(&folder) {
+            Ok(engine) => engine,
+            Err(Damage::Fatal(error)) => return Err(error),
+            Err(Damage::Unreadable(source)) => {
+                let aside = move_aside(&folder)?;
+                error!(error = &*source as &dyn std::error::Error, kept = %aside.display(), "the store cannot be opened: starting with an empty one");
+                moved += 1;
+                Engine::open(&folder).map_err(|damage| damage.into_error(&folder))?
+            }
+        };
+        let engine = if let Err(source) = engine.check() {
+            error!(error = &source as &dyn std::error::Error, "a part of the store cannot be read: copying the rest to a new one");
+            moved += 1;
+            rebuild(engine, &folder)?
+        } else {
+            engine
+        };
+        let read = |source: fjall::Error| StoreError::Read { source: Box::new(source) };
+        let stores = engine.count_stores_set_aside(moved).map_err(read)?;
+        let store = Self {
+            last: AtomicU64::new(engine.last_seq().map_err(read)?),
+            rows_set_aside: AtomicU64::new(engine.rows_set_aside().map_err(read)? as u64),
+            stores_set_aside: AtomicU64::new(stores),
+            engine: RwLock::new(Some(engine)),
+            folder,
+        };
+        Ok(store)
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&Engine) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let engine = self.engine.read().unwrap_or_else(PoisonError::into_inner);
+        work(engine.as_ref().ok_or(StoreError::Stopped)?)
+    }
+
+    /// Closes the engine and opens it again, which drops the torn end of its journal.
+    fn reopen(&self) -> Result<(), StoreError> {
+        let mut engine = self.engine.write().unwrap_or_else(PoisonError::into_inner);
+        *engine = None;
+        let opened = Engine::open(&self.folder).map_err(|damage| damage.into_error(&self.folder))?;
+        let last = opened.last_seq().map_err(|source| StoreError::Read { source: Box::new(source) })?;
+        // Never backwards: a number may have been given to a reader.
+        self.last.fetch_max(last, Ordering::AcqRel);
+        *engine = Some(opened);
+        warn!("the store is open again after a failed write");
+        Ok(())
+    }
+
+    fn needs_reopening(&self) -> bool {
+        let engine = self.engine.read().unwrap_or_else(PoisonError::into_inner);
+        engine.as_ref().is_none_or(|engine| engine.is_poisoned())
+    }
+}
+
+impl Store for DiskStore {
+    fn last(&self) -> Seq {
+        self.last.load(Ordering::Acquire)
+    }
+
+    fn read(&self, key: &Key) -> Result<Option<Row>, StoreError> {
+        self.with(|engine| {
+            let value = engine.rows.get(key.as_bytes()).map_err(|source| StoreError::Read { source: Box::new(source) })?;
+            let corrupt = |source| StoreError::Corrupt { key: key.clone(), source: Box::new(source) };
+            value.map(|value| stored::decode(key.as_bytes(), &value).map_err(corrupt)).transpose()
+        })
+    }
+
+    fn commit(&self, writes: &BTreeMap<Key, Write>) -> Result<Seq, StoreError> {
+        if writes.is_empty() {
+            return Ok(self.last());
+        }
+        let failed = |source: Source| StoreError::Commit { rows: writes.len(), source };
+        if self.needs_reopening() {
+            self.reopen().map_err(|error| failed(Box::new(error)))?;
+        }
+        let last = self.last();
+        let next = self.with(|engine| engine.write(last, writes).map_err(|source| failed(Box::new(source))))?;
+        self.last.store(next, Ordering::Release);
+        Ok(next)
+    }
+
+    fn page(&self, position: &Position) -> Result<Page, StoreError> {
+        self.with(|engine| engine.page(position).map_err(|source| StoreError::Read { source: Box::new(source) }))
+    }
+
+    fn log(&self, after: Seq, until: Seq, limit: usize) -> Result<Vec<(Seq, Key)>, StoreError> {
+        if after >= until {
+            return Ok(Vec::new());
+        }
+        self.with(|engine| engine.log(after, until, limit).map_err(|source| StoreError::Read { source: Box::new(source) }))
+    }
+
+    fn restore(&self, visit: &mut dyn FnMut(Key, &[u8]) -> bool) -> Result<(), StoreError> {
+        let moved = self.with(|engine| {
+            let unsound = engine.unsound(visit).map_err(|source| StoreError::Read { source: Box::new(source) })?;
+            let rows = unsound.len();
+            engine.move_rows(unsound).map_err(|source| StoreError::Commit { rows, source: Box::new(source) })?;
+            Ok(rows)
+        })?;
+        if moved > 0 {
+            error!(rows = moved, "rows are corrupt and were set aside; peers will send these documents again");
+            self.rows_set_aside.fetch_add(moved as u64, Ordering::AcqRel);
+        }
+        Ok(())
+    }
+
+    fn set_aside(&self) -> SetAside {
+        SetAside {
+            rows: self.rows_set_aside.load(Ordering::Acquire),
+            stores: self.stores_set_aside.load(Ordering::Acquire),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "disk_tests.rs"]
+mod tests;

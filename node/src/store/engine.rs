@@ -1,0 +1,260 @@
+//! The fjall database behind the disk store: keyspaces, batches, pages.
+//!
+//! Purpose: every call of the engine in one place. Inputs and outputs: raw keys and values, [`fjall::Error`]s.
+//! What it does not do: decide what to do about damage; see `salvage`.
+
+use super::stored;
+use super::{PAGE_BYTES, PAGE_ROWS, Page, Position, Seq, Source, StoreError};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _};
+use peat_node_core::event::Write;
+use peat_node_core::ids::Key;
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Bound;
+use std::path::Path;
+use tracing::error;
+
+/// Format of what is stored here; a store of another number is left alone.
+const FORMAT: u32 = 1;
+
+/// Bytes of blocks kept in memory, over all keyspaces.
+const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Rows are written out when they fill this much memory; up to four such tables may wait for the disk.
+const ROWS_MEMTABLE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// As [`ROWS_MEMTABLE_BYTES`], in proportion: a log entry is a tenth of a row.
+const LOG_MEMTABLE_BYTES: u64 = 1024 * 1024;
+
+/// One thread writes out while another compacts; more would compete with the application beside us.
+const WORKERS: usize = 2;
+
+/// Open files kept for reuse.
+const OPEN_FILES: usize = 64;
+
+const ROWS: &str = "rows";
+const LOG: &str = "log";
+const META: &str = "meta";
+const SET_ASIDE: &str = "set-aside";
+const META_FORMAT: &str = "format";
+const META_STORES: &str = "stores-set-aside";
+
+pub(super) struct Engine {
+    pub(super) database: Database,
+    pub(super) rows: Keyspace,
+    pub(super) log: Keyspace,
+    meta: Keyspace,
+    pub(super) set_aside: Keyspace,
+}
+
+/// Why an opening failed: for a reason outside the data, or because of the data.
+pub(super) enum Damage {
+    Fatal(StoreError),
+    Unreadable(Source),
+}
+
+impl Damage {
+    fn of(path: &Path, error: fjall::Error) -> Self {
+        let path = path.to_owned();
+        match error {
+            fjall::Error::Locked => Self::Fatal(StoreError::Locked { path }),
+            fjall::Error::InvalidVersion(found) => {
+                Self::Fatal(StoreError::Format { path, found: format!("of the engine: {found:?}"), known: FORMAT })
+            }
+            // Missing rights, a full disk, a dead disk: moving files about would make it worse.
+            fjall::Error::Io(cause) | fjall::Error::Storage(fjall::LsmError::Io(cause)) if !is_of_the_data(&cause) => {
+                Self::Fatal(StoreError::Open { path, source: Box::new(cause) })
+            }
+            error => Self::Unreadable(Box::new(error)),
+        }
+    }
+
+    pub(super) fn into_error(self, folder: &Path) -> StoreError {
+        match self {
+            Self::Fatal(error) => error,
+            Self::Unreadable(source) => StoreError::Open { path: folder.to_owned(), source },
+        }
+    }
+}
+
+/// Files that are named and missing, or shorter or other than they must be.
+fn is_of_the_data(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData)
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the engine gave up on damaged files")]
+struct EnginePanicked;
+
+impl Engine {
+    pub(super) fn open(folder: &Path) -> Result<Self, Damage> {
+        // fjall asserts what it expects of its own files: damaged ones must not end the process.
+        match std::panic::catch_unwind(|| Self::open_checked(folder)) {
+            Ok(opened) => opened,
+            Err(_) => Err(Damage::Unreadable(Box::new(EnginePanicked))),
+        }
+    }
+
+    fn open_checked(folder: &Path) -> Result<Self, Damage> {
+        let damage = |error| Damage::of(folder, error);
+        let fatal = |source| Damage::Fatal(StoreError::Open { path: folder.to_owned(), source: Box::new(source) });
+        std::fs::create_dir_all(folder).map_err(fatal)?;
+        let builder = Database::builder(folder).cache_size(CACHE_BYTES).worker_threads(WORKERS);
+        let builder = builder.max_cached_files(Some(OPEN_FILES)).manual_journal_persist(true);
+        let database = builder.open().map_err(damage)?;
+        let keyspace = |name, memtable| {
+            database.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(memtable)).map_err(damage)
+        };
+        let engine = Self {
+            rows: keyspace(ROWS, ROWS_MEMTABLE_BYTES)?,
+            log: keyspace(LOG, LOG_MEMTABLE_BYTES)?,
+            meta: keyspace(META, LOG_MEMTABLE_BYTES)?,
+            set_aside: keyspace(SET_ASIDE, LOG_MEMTABLE_BYTES)?,
+            database,
+        };
+        match engine.meta.get(META_FORMAT).map_err(damage)? {
+            Some(found) if *found == FORMAT.to_be_bytes() => Ok(engine),
+            Some(found) => {
+                let found = found.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte)).to_string();
+                Err(Damage::Fatal(StoreError::Format { path: folder.to_owned(), found, known: FORMAT }))
+            }
+            None => {
+                let mut batch = engine.database.batch().durability(Some(PersistMode::SyncAll));
+                batch.insert(&engine.meta, META_FORMAT, FORMAT.to_be_bytes());
+                batch.commit().map_err(damage)?;
+                Ok(engine)
+            }
+        }
+    }
+
+    /// Reads every block once; an unreadable one ends the walk.
+    pub(super) fn check(&self) -> fjall::Result<()> {
+        for keyspace in [&self.rows, &self.log] {
+            for guard in keyspace.iter() {
+                guard.into_inner()?;
+            }
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_format(&self, format: u32) {
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(&self.meta, META_FORMAT, format.to_be_bytes());
+        let _ = batch.commit();
+    }
+
+    /// Whether a failed write keeps fjall from accepting more. Persisting nothing is how it can be asked.
+    pub(super) fn is_poisoned(&self) -> bool {
+        matches!(self.database.persist(PersistMode::Buffer), Err(fjall::Error::Poisoned))
+    }
+
+    pub(super) fn rows_set_aside(&self) -> fjall::Result<usize> {
+        self.set_aside.len()
+    }
+
+    pub(super) fn last_seq(&self) -> fjall::Result<Seq> {
+        let Some(guard) = self.log.last_key_value() else { return Ok(0) };
+        Ok(stored::seq(&guard.key()?).unwrap_or(0))
+    }
+
+    pub(super) fn count_stores_set_aside(&self, moved: u64) -> fjall::Result<u64> {
+        let before = self.meta.get(META_STORES)?.and_then(|value| stored::seq(&value)).unwrap_or(0);
+        if moved > 0 {
+            let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+            batch.insert(&self.meta, META_STORES, (before + moved).to_be_bytes());
+            batch.commit()?;
+        }
+        Ok(before + moved)
+    }
+
+    pub(super) fn write(&self, last: Seq, writes: &BTreeMap<Key, Write>) -> fjall::Result<Seq> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        let mut next = last;
+        for (key, write) in writes {
+            let old = self.rows.get(key.as_bytes())?.and_then(|value| stored::seq(&value)).unwrap_or(0);
+            let seq = if write.visible { next + 1 } else { old };
+            if write.visible {
+                next = seq;
+                // The old entry leaves in the same batch: never two entries of one document.
+                if old != 0 {
+                    batch.remove(&self.log, old.to_be_bytes());
+                }
+                batch.insert(&self.log, seq.to_be_bytes(), key.as_bytes());
+            }
+            batch.insert(&self.rows, key.as_bytes(), stored::encode(key.as_bytes(), seq, &write.row));
+        }
+        batch.commit()?;
+        Ok(next)
+    }
+
+    pub(super) fn page(&self, position: &Position) -> fjall::Result<Page> {
+        let snapshot = self.database.snapshot();
+        let rows = match &position.after {
+            None => snapshot.prefix(&self.rows, &position.prefix),
+            Some(after) => snapshot.range::<&[u8], _>(&self.rows, (Bound::Excluded(after.as_slice()), Bound::Unbounded)),
+        };
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        for guard in rows {
+            let (raw, value) = guard.into_inner()?;
+            if !raw.starts_with(&position.prefix) {
+                break;
+            }
+            let (Ok(key), Ok(row)) = (Key::decode(&raw), stored::decode(&raw, &value)) else {
+                error!("a row is corrupt: left out of a scan, and set aside at the next start");
+                continue;
+            };
+            bytes += row.bytes.len();
+            page.push((key, row));
+            if page.len() == PAGE_ROWS || bytes >= PAGE_BYTES {
+                return Ok((page, Some(position.behind(&raw))));
+            }
+        }
+        Ok((page, None))
+    }
+
+    pub(super) fn log(&self, after: Seq, until: Seq, limit: usize) -> fjall::Result<Vec<(Seq, Key)>> {
+        let bounds = (Bound::Excluded(after.to_be_bytes()), Bound::Included(until.to_be_bytes()));
+        let mut entries = Vec::new();
+        for guard in self.log.range(bounds).take(limit) {
+            let (raw, value) = guard.into_inner()?;
+            // An entry that cannot be read has no document any more, or one with a later entry.
+            if let (Some(seq), Ok(key)) = (stored::seq(&raw), Key::decode(&value)) {
+                entries.push((seq, key));
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Raw keys and values of the rows that are not sound or that `visit` refuses.
+    pub(super) fn unsound(&self, visit: &mut dyn FnMut(Key, &[u8]) -> bool) -> fjall::Result<Vec<fjall::KvPair>> {
+        let mut unsound = Vec::new();
+        for guard in self.rows.iter() {
+            let (raw, value) = guard.into_inner()?;
+            let sound = match (Key::decode(&raw), stored::checked(&raw, &value)) {
+                (Ok(key), Ok((_, row))) => visit(key, row),
+                (Err(_), _) | (_, Err(_)) => false,
+            };
+            if !sound {
+                unsound.push((raw, value));
+            }
+        }
+        Ok(unsound)
+    }
+
+    pub(super) fn move_rows(&self, rows: Vec<fjall::KvPair>) -> fjall::Result<()> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        for (key, value) in rows {
+            batch.remove(&self.rows, key.clone());
+            batch.insert(&self.set_aside, key, value);
+        }
+        batch.commit()
+    }
+
+    /// What can be read of `keyspace`: from the front up to damage, then from the back down to it.
+    pub(super) fn readable(keyspace: &Keyspace) -> impl Iterator<Item = fjall::KvPair> {
+        let forwards = keyspace.iter().map_while(|guard| guard.into_inner().ok());
+        let backwards = keyspace.iter().rev().map_while(|guard| guard.into_inner().ok());
+        forwards.chain(backwards)
+    }
+}

@@ -1,0 +1,114 @@
+//! A store in memory, for tests of everything above the disk.
+//!
+//! Purpose: the contract of [`Store`] without files, with a switch that makes commits fail.
+//! What it does not do: survive the process.
+
+use super::{PAGE_BYTES, PAGE_ROWS, Page, Position, Row, Seq, SetAside, Store, StoreError};
+use peat_node_core::event::Write;
+use peat_node_core::ids::Key;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+#[derive(Debug, Default)]
+struct Tables {
+    rows: BTreeMap<Key, Row>,
+    log: BTreeMap<Seq, Key>,
+    last: Seq,
+    set_aside: BTreeMap<Key, Row>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    tables: Mutex<Tables>,
+    failing: AtomicBool,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("commits are switched off")]
+struct SwitchedOff;
+
+impl MemoryStore {
+    /// Makes every following commit fail, or succeed again.
+    pub fn fail_commits(&self, fail: bool) {
+        self.failing.store(fail, Ordering::Release);
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for MemoryStore {
+    fn last(&self) -> Seq {
+        self.tables().last
+    }
+
+    fn read(&self, key: &Key) -> Result<Option<Row>, StoreError> {
+        Ok(self.tables().rows.get(key).cloned())
+    }
+
+    fn commit(&self, writes: &BTreeMap<Key, Write>) -> Result<Seq, StoreError> {
+        if self.failing.load(Ordering::Acquire) {
+            return Err(StoreError::Commit { rows: writes.len(), source: Box::new(SwitchedOff) });
+        }
+        let mut guard = self.tables();
+        let tables = &mut *guard;
+        for (key, write) in writes {
+            let old = tables.rows.get(key).map_or(0, |row| row.seq);
+            let seq = if write.visible { tables.last + 1 } else { old };
+            if write.visible {
+                tables.last = seq;
+                tables.log.remove(&old);
+                tables.log.insert(seq, key.clone());
+            }
+            tables.rows.insert(key.clone(), Row { seq, bytes: write.row.clone() });
+        }
+        Ok(tables.last)
+    }
+
+    fn page(&self, position: &Position) -> Result<Page, StoreError> {
+        let tables = self.tables();
+        let mut bytes = 0;
+        let mut page = Vec::new();
+        let rows = tables.rows.iter().filter(|(key, _)| key.as_bytes().starts_with(&position.prefix));
+        for (key, row) in rows.filter(|(key, _)| position.after.as_deref().is_none_or(|after| key.as_bytes() > after)) {
+            if page.len() == PAGE_ROWS || bytes >= PAGE_BYTES {
+                let next = page.last().map(|(key, _): &(Key, Row)| position.behind(key.as_bytes()));
+                return Ok((page, next));
+            }
+            bytes += row.bytes.len();
+            page.push((key.clone(), row.clone()));
+        }
+        Ok((page, None))
+    }
+
+    fn log(&self, after: Seq, until: Seq, limit: usize) -> Result<Vec<(Seq, Key)>, StoreError> {
+        if after >= until {
+            return Ok(Vec::new());
+        }
+        let tables = self.tables();
+        let entries = tables.log.range((Bound::Excluded(after), Bound::Included(until)));
+        Ok(entries.take(limit).map(|(seq, key)| (*seq, key.clone())).collect())
+    }
+
+    fn restore(&self, visit: &mut dyn FnMut(Key, &[u8]) -> bool) -> Result<(), StoreError> {
+        let mut guard = self.tables();
+        let tables = &mut *guard;
+        let refused: Vec<Key> =
+            tables.rows.iter().filter(|(key, row)| !visit((*key).clone(), &row.bytes)).map(|(key, _)| key.clone()).collect();
+        for key in refused {
+            if let Some(row) = tables.rows.remove(&key) {
+                tables.log.remove(&row.seq);
+                tables.set_aside.insert(key, row);
+            }
+        }
+        Ok(())
+    }
+
+    fn set_aside(&self) -> SetAside {
+        SetAside { rows: self.tables().set_aside.len() as u64, stores: 0 }
+    }
+}

@@ -1,0 +1,54 @@
+//! What to do with a damaged store: keep it, and go on with what can be read of it.
+//!
+//! Purpose: a store with an unreadable block is copied, row by row from both ends, to a new one; the damaged one is
+//! renamed. Inputs: folders and engines. Outputs: an engine. What it does not do: delete anything but its own unfinished copy.
+
+use super::engine::Engine;
+use super::{Source, StoreError, stored};
+use fjall::PersistMode;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Rows in one batch while a damaged store is copied.
+const COPY_BATCH: usize = 1024;
+
+/// Copies what is readable of a damaged store to a new one, and puts that in its place.
+pub(super) fn rebuild(damaged: Engine, folder: &Path) -> Result<Engine, StoreError> {
+    let copy_folder = folder.with_extension("copy");
+    let open = |source: Source| StoreError::Open { path: copy_folder.clone(), source };
+    if copy_folder.exists() {
+        std::fs::remove_dir_all(&copy_folder).map_err(|source| open(Box::new(source)))?;
+    }
+    let copy = Engine::open(&copy_folder).map_err(|damage| damage.into_error(&copy_folder))?;
+    copy_rows(&damaged, &copy).map_err(|source| open(Box::new(source)))?;
+    drop((damaged, copy));
+    move_aside(folder)?;
+    std::fs::rename(&copy_folder, folder).map_err(|source| open(Box::new(source)))?;
+    Engine::open(folder).map_err(|damage| damage.into_error(folder))
+}
+
+fn copy_rows(damaged: &Engine, copy: &Engine) -> fjall::Result<()> {
+    for (from, to) in [(&damaged.set_aside, &copy.set_aside), (&damaged.rows, &copy.rows)] {
+        let mut rows = Engine::readable(from).peekable();
+        while rows.peek().is_some() {
+            let mut batch = copy.database.batch().durability(Some(PersistMode::Buffer));
+            for (key, value) in rows.by_ref().take(COPY_BATCH) {
+                if let Some(seq) = stored::seq(&value).filter(|seq| *seq != 0 && *to == copy.rows) {
+                    batch.insert(&copy.log, seq.to_be_bytes(), key.clone());
+                }
+                batch.insert(to, key, value);
+            }
+            batch.commit()?;
+        }
+    }
+    copy.database.persist(PersistMode::SyncAll)
+}
+
+/// Renames `folder` so that a person can look at it, and says to what.
+pub(super) fn move_aside(folder: &Path) -> Result<PathBuf, StoreError> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let aside = folder.with_extension(format!("set-aside-{}", now.as_millis()));
+    std::fs::rename(folder, &aside)
+        .map_err(|source| StoreError::Open { path: folder.to_owned(), source: Box::new(source) })?;
+    Ok(aside)
+}

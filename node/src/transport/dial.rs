@@ -1,0 +1,114 @@
+//! Dialling one peer: names to addresses, QUIC, proof.
+//!
+//! Purpose: one attempt, all addresses at once, with a time limit for each step, reported to the driver as `Connected`
+//! or `DialFailed`. Inputs: endpoint id and `host:port` texts. What it does not do: try again; the core does.
+
+use super::credentials::Role;
+use super::handshake::HandshakeError;
+use super::{ALPN, HANDSHAKE_LIMIT, Met, Refusal, Shared, closed_because};
+use crate::driver::Message;
+use crate::metrics::Handshake;
+use futures::future::join_all;
+use iroh::{EndpointAddr, EndpointId, TransportAddr};
+use peat_node_core::event::{Address, Direction, Input};
+use peat_node_core::ids::PeerId;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::lookup_host;
+use tokio::time::timeout;
+use tracing::debug;
+
+/// A resolver that does not answer must not hold up the addresses that need none.
+const RESOLVE_LIMIT: Duration = Duration::from_secs(3);
+
+/// No answer on any address after this long is a failure.
+const CONNECT_LIMIT: Duration = Duration::from_secs(6);
+
+/// A dial that failed. The text is shown to callers of `ConnectPeer`.
+#[derive(Debug, thiserror::Error)]
+enum DialError {
+    #[error("the endpoint id is not a public key")]
+    Key,
+    #[error("no address of {0} could be resolved")]
+    Unresolved(String),
+    #[error("no answer from {0}")]
+    Silent(String),
+    #[error("{0}")]
+    Connect(String),
+    #[error("this node refuses the peer: {0}")]
+    Refused(Refusal),
+}
+
+impl Shared {
+    pub(super) async fn dial(&self, peer: PeerId, addresses: Vec<Address>) {
+        let attempt = async {
+            // Never closed, so this is only a turn to wait for.
+            let _turn = self.dials.acquire().await;
+            self.attempt(peer, &addresses).await
+        };
+        let outcome = tokio::select! {
+            () = self.stop.cancelled() => return,
+            outcome = attempt => outcome,
+        };
+        match outcome {
+            Ok(met) => self.serve(met, Direction::Out).await,
+            Err(error) => {
+                let reason = error.to_string();
+                debug!(peer = %peer.short(), %reason, "a dial failed");
+                let _ = self.messages.send(Message::Event(Input::DialFailed { peer, reason })).await;
+            }
+        }
+    }
+
+    async fn attempt(&self, peer: PeerId, addresses: &[Address]) -> Result<Met, DialError> {
+        // Without credentials the peer could only refuse us.
+        self.credentials.mode().map_err(DialError::Refused)?;
+        let id = EndpointId::from_bytes(&peer.0).map_err(|_| DialError::Key)?;
+        let resolved = resolve(addresses).await;
+        if resolved.is_empty() {
+            return Err(DialError::Unresolved(addresses.join(", ")));
+        }
+        let target = EndpointAddr::from_parts(id, resolved.into_iter().map(TransportAddr::Ip));
+        let connecting = timeout(CONNECT_LIMIT, self.endpoint.connect(target, ALPN)).await;
+        let connection = connecting
+            .map_err(|_| DialError::Silent(addresses.join(", ")))?
+            .map_err(|error| DialError::Connect(causes(&error)))?;
+        let proving = timeout(HANDSHAKE_LIMIT, async {
+            let (send, recv) = connection.open_bi().await.map_err(|error| HandshakeError::Interrupted(error.into()))?;
+            self.prove(&connection, send, recv, Role::Dialer).await
+        });
+        let refusal = match proving.await {
+            Ok(Ok(met)) => return Ok(met),
+            Ok(Err(HandshakeError::Refused(refusal))) => refusal,
+            Ok(Err(HandshakeError::Interrupted(error))) => {
+                self.metrics.handshake(Handshake::RefusedByPeer);
+                return Err(DialError::Connect(closed_because(&connection).unwrap_or_else(|| error.to_string())));
+            }
+            Err(_) => Refusal::Slow,
+        };
+        self.metrics.handshake(Handshake::Refused(refusal.category()));
+        connection.close(refusal.code(), refusal.to_string().as_bytes());
+        Err(DialError::Refused(refusal))
+    }
+}
+
+/// Every address that any of the texts stands for.
+async fn resolve(addresses: &[Address]) -> BTreeSet<SocketAddr> {
+    let lookups = addresses.iter().map(|address| async move {
+        match timeout(RESOLVE_LIMIT, lookup_host(address.as_str())).await {
+            Ok(Ok(found)) => found.collect(),
+            Ok(Err(_)) | Err(_) => Vec::new(),
+        }
+    });
+    join_all(lookups).await.into_iter().flatten().collect()
+}
+
+/// The innermost cause says what happened; the outer ones only where.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

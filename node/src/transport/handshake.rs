@@ -1,0 +1,193 @@
+//! The first words on a connection: versions, then mutual proof.
+//!
+//! Purpose: after this, both sides have agreed on a protocol version and know each other as members. Inputs: the first
+//! bidirectional stream, credentials, the facts of the channel. Outputs: the version, or a [`HandshakeError`].
+//! What it does not do: time limits and closing; the caller has both.
+//!
+//! ```text
+//! dialer                              acceptor
+//! Hello(versions, mode), Proof   ->
+//!                                     agrees, verifies, or closes with a reason
+//!                                <-   Hello(versions, mode), Proof
+//! agrees, verifies, or closes
+//! Accept                         ->
+//! ```
+//! The dialer speaks first because it knows whom it dials: QUIC proved the key it asked for. A stranger that dials
+//! learns nothing before it has proved itself. Each message is a 32-bit big-endian length and that many bytes, the first
+//! of them a tag; bytes after the known fields of a Hello are skipped, so that later versions can add some.
+
+use super::certificate::LONGEST;
+use super::credentials::{Channel, Credentials, Mode, Role};
+use super::refusal::Refusal;
+use std::io;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+/// Versions of the mesh protocol that this release speaks.
+pub const VERSIONS: (u16, u16) = (1, 1);
+
+/// Longest message; a longer one is refused before it is read.
+const LONGEST_MESSAGE: usize = LONGEST + 1;
+
+const HELLO: u8 = 1;
+const PROOF: u8 = 2;
+const ACCEPT: u8 = 3;
+
+/// A handshake that did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HandshakeError {
+    /// We refuse.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The stream ended: the link is lost, or the peer refuses and its close has the reason.
+    #[error("handshake interrupted")]
+    Interrupted(#[from] io::Error),
+}
+
+/// Runs one side. `now` is wall-clock time since the Unix epoch.
+pub(super) async fn handshake(
+    send: &mut (impl AsyncWrite + Unpin),
+    recv: &mut (impl AsyncRead + Unpin),
+    credentials: &Credentials,
+    channel: &Channel,
+    now: Duration,
+) -> Result<u16, HandshakeError> {
+    let mode = credentials.mode()?;
+    match channel.role {
+        Role::Dialer => {
+            introduce(send, mode, &credentials.prove(channel)?).await?;
+            let version = agree(&read(recv, HELLO).await?, mode)?;
+            credentials.verify(channel, &read(recv, PROOF).await?, now)?;
+            write(send, ACCEPT, &[]).await?;
+            Ok(version)
+        }
+        Role::Acceptor => {
+            let version = agree(&read(recv, HELLO).await?, mode)?;
+            credentials.verify(channel, &read(recv, PROOF).await?, now)?;
+            introduce(send, mode, &credentials.prove(channel)?).await?;
+            read(recv, ACCEPT).await?;
+            Ok(version)
+        }
+    }
+}
+
+async fn introduce(send: &mut (impl AsyncWrite + Unpin), mode: Mode, proof: &[u8]) -> io::Result<()> {
+    let (min, max) = VERSIONS;
+    let [a, b] = min.to_be_bytes();
+    let [c, d] = max.to_be_bytes();
+    write(send, HELLO, &[a, b, c, d, mode as u8]).await?;
+    write(send, PROOF, proof).await
+}
+
+/// The highest version in common, when the modes are equal.
+fn agree(hello: &[u8], ours: Mode) -> Result<u16, Refusal> {
+    let &[a, b, c, d, mode, ..] = hello else { return Err(Refusal::Malformed) };
+    let (theirs_min, theirs_max) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+    let (ours_min, ours_max) = VERSIONS;
+    let version = ours_max.min(theirs_max);
+    if version < ours_min.max(theirs_min) {
+        return Err(Refusal::Version { ours_min, ours_max, theirs_min, theirs_max });
+    }
+    if mode != ours as u8 {
+        return Err(Refusal::Mode);
+    }
+    Ok(version)
+}
+
+async fn write(send: &mut (impl AsyncWrite + Unpin), tag: u8, fields: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(fields.len() + 1).map_err(io::Error::other)?;
+    let mut message = length.to_be_bytes().to_vec();
+    message.push(tag);
+    message.extend_from_slice(fields);
+    send.write_all(&message).await?;
+    send.flush().await
+}
+
+async fn read(recv: &mut (impl AsyncRead + Unpin), tag: u8) -> Result<Vec<u8>, HandshakeError> {
+    let length = recv.read_u32().await? as usize;
+    if !(1..=LONGEST_MESSAGE).contains(&length) {
+        return Err(Refusal::Malformed.into());
+    }
+    if recv.read_u8().await? != tag {
+        return Err(Refusal::Malformed.into());
+    }
+    let mut fields = vec![0; length - 1];
+    recv.read_exact(&mut fields).await?;
+    Ok(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SharedKey;
+    use peat_node_core::ids::PeerId;
+    use tokio::io::{duplex, split};
+
+    fn shared(key: u8) -> Credentials {
+        Credentials::SharedKey { app_id: "harbour".to_owned(), key: Some(SharedKey::from([key; 32])) }
+    }
+
+    fn ends() -> (Channel, Channel) {
+        let (dialer, acceptor) = (PeerId([1; 32]), PeerId([2; 32]));
+        let exporter = [9; 32];
+        (
+            Channel { role: Role::Dialer, me: dialer, peer: acceptor, exporter },
+            Channel { role: Role::Acceptor, me: acceptor, peer: dialer, exporter },
+        )
+    }
+
+    async fn meet(
+        dials: &Credentials,
+        accepts: &Credentials,
+    ) -> (Result<u16, HandshakeError>, Result<u16, HandshakeError>) {
+        let (near, far) = duplex(64 * 1024);
+        let (dialer, acceptor) = ends();
+        let dial = async {
+            let (mut recv, mut send) = split(near);
+            handshake(&mut send, &mut recv, dials, &dialer, Duration::ZERO).await
+        };
+        let accept = async {
+            let (mut recv, mut send) = split(far);
+            handshake(&mut send, &mut recv, accepts, &acceptor, Duration::ZERO).await
+        };
+        tokio::join!(dial, accept)
+    }
+
+    async fn answer_to(bytes: &[u8]) -> Result<u16, HandshakeError> {
+        let (mut near, far) = duplex(64 * 1024);
+        near.write_all(bytes).await.unwrap();
+        near.shutdown().await.unwrap();
+        let (mut recv, mut send) = split(far);
+        handshake(&mut send, &mut recv, &shared(1), &ends().1, Duration::ZERO).await
+    }
+
+    #[tokio::test]
+    async fn members_agree_on_the_version() {
+        let (dialed, accepted) = meet(&shared(1), &shared(1)).await;
+        assert_eq!((dialed.unwrap(), accepted.unwrap()), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn another_key_is_refused_before_the_acceptor_says_anything() {
+        let (dialed, accepted) = meet(&shared(1), &shared(2)).await;
+        assert!(matches!(accepted, Err(HandshakeError::Refused(Refusal::Proof))));
+        assert!(matches!(dialed, Err(HandshakeError::Interrupted(_))));
+    }
+
+    #[tokio::test]
+    async fn versions_are_negotiated_and_unknown_fields_of_a_hello_are_skipped() {
+        assert_eq!(agree(&[0, 1, 0, 9, 1, 0xff, 0xff], Mode::SharedKey), Ok(1));
+        let newer = agree(&[0, 2, 0, 9, 1], Mode::SharedKey);
+        assert_eq!(newer, Err(Refusal::Version { ours_min: 1, ours_max: 1, theirs_min: 2, theirs_max: 9 }));
+        assert_eq!(agree(&[0, 1, 0, 1, 2], Mode::SharedKey), Err(Refusal::Mode));
+        assert_eq!(agree(&[0, 1, 0], Mode::SharedKey), Err(Refusal::Malformed));
+    }
+
+    #[tokio::test]
+    async fn malformed_words_are_refused_without_being_stored() {
+        for bytes in [&[0xff; 8][..], &[0, 0, 0, 0, 0], &[0, 0, 0, 2, PROOF, 0], &[0, 0, 0, 2, HELLO, 0]] {
+            assert!(matches!(answer_to(bytes).await, Err(HandshakeError::Refused(Refusal::Malformed))), "{bytes:?}");
+        }
+        assert!(matches!(answer_to(&[0, 0]).await, Err(HandshakeError::Interrupted(_))));
+    }
+}

@@ -1,0 +1,381 @@
+//! The network: QUIC connections to peers, on Iroh.
+//!
+//! Purpose: dial whom the core asks for, answer who calls, make both sides prove their membership, then carry frames.
+//! Inputs: [`Output`]s of the core. Outputs: [`Input`]s to the driver. No relay, no discovery and no public service is
+//! ever contacted: a node talks to the addresses it was given.
+//! What it does not do: decide whom to dial or when again; the core does.
+
+pub mod certificate;
+mod credentials;
+mod der;
+mod dial;
+mod handshake;
+mod link;
+mod refusal;
+
+pub use credentials::{Certificates, Credentials, Held};
+pub use handshake::VERSIONS;
+pub use refusal::Refusal;
+
+use crate::config::MeshConfig;
+use crate::driver::{Message, Network};
+use crate::identity::Identity;
+use crate::metrics::{Handshake, Metrics};
+use crate::traffic::Traffic;
+use bytes::Bytes;
+use credentials::{Channel, Role};
+use handshake::{HandshakeError, handshake};
+use iroh::endpoint::{BindOpts, Connection, ConnectionError, Incoming, PortmapperConfig, QuicTransportConfig, RecvStream, SendStream, VarInt, presets};
+use iroh::{Endpoint, RelayMode};
+use link::{Link, LinkError};
+use peat_node_core::event::{CloseReason, Direction, Input, Output};
+use peat_node_core::ids::{ConnId, PeerId};
+use refusal::{BROKEN, LEAVING, closing};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+/// Names the protocol to QUIC; its versions are negotiated inside.
+pub const ALPN: &[u8] = b"peat/mesh/1";
+
+const EXPORTER_LABEL: &[u8] = b"EXPORTER-peat-mesh-proof";
+
+/// From the end of the QUIC handshake to the end of ours.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+
+/// A silent link is pinged this often ...
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
+
+/// ... and given up after this long, so a dead one is noticed within 10 s.
+const IDLE_LIMIT: Duration = Duration::from_secs(8);
+
+/// Bytes in flight to one neighbour, and so the most memory that a neighbour that does not read can hold.
+const WINDOW: u32 = 2 * 1024 * 1024;
+
+/// A peer has this long to read what it was sent before we leave.
+const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
+
+/// Handshakes of strangers at once; more are refused, and dial again.
+const HANDSHAKES: usize = 64;
+
+/// Connections that others opened, at once. A node has 16 to 32 neighbours; more than this are refused.
+const INBOUND: usize = 256;
+
+/// Dials at once; more wait for their turn.
+const DIALS: usize = 32;
+
+/// On virtual Ethernet pairs the kernel may take segmented sends and lose them. Documents are small, so the gain is too.
+const SEGMENTATION_OFFLOAD: bool = false;
+
+/// A transport that could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// The UDP socket could not be bound.
+    #[error("bind UDP {address} for the mesh")]
+    Bind {
+        /// What was asked for.
+        address: SocketAddr,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// What a transport works with.
+#[derive(Debug)]
+pub struct Setup<'a> {
+    /// Our key.
+    pub identity: &'a Identity,
+    /// Sockets.
+    pub config: &'a MeshConfig,
+    /// What we show and demand.
+    pub credentials: Credentials,
+    /// To the driver.
+    pub messages: mpsc::Sender<Message>,
+    /// Byte counts.
+    pub traffic: Arc<Traffic>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+struct Live {
+    queue: mpsc::Sender<Bytes>,
+    connection: Connection,
+}
+
+struct Shared {
+    endpoint: Endpoint,
+    me: PeerId,
+    credentials: Credentials,
+    messages: mpsc::Sender<Message>,
+    traffic: Arc<Traffic>,
+    metrics: Arc<Metrics>,
+    live: Mutex<BTreeMap<ConnId, Live>>,
+    next: AtomicU64,
+    inbound_bytes: Arc<Semaphore>,
+    dials: Semaphore,
+    runtime: tokio::runtime::Handle,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// The network of one node. Cheap to clone.
+#[derive(Clone)]
+pub struct Transport(Arc<Shared>);
+
+impl std::fmt::Debug for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Transport").field(&self.0.me).finish()
+    }
+}
+
+impl Transport {
+    /// Binds the UDP sockets. Nothing is answered before [`Transport::listen`].
+    ///
+    /// # Errors
+    /// [`TransportError::Bind`], for example for a port that is taken.
+    pub async fn bind(setup: Setup<'_>) -> Result<Self, TransportError> {
+        let Setup { identity, config, credentials, messages, traffic, metrics } = setup;
+        let endpoint = bind(identity, config).await?;
+        Ok(Self(Arc::new(Shared {
+            endpoint,
+            me: identity.id(),
+            credentials,
+            messages,
+            traffic,
+            metrics,
+            live: Mutex::default(),
+            next: AtomicU64::new(1),
+            inbound_bytes: Arc::new(Semaphore::new(link::INBOUND_BYTES)),
+            dials: Semaphore::new(DIALS),
+            runtime: tokio::runtime::Handle::current(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        })))
+    }
+
+    /// The addresses that UDP is bound to.
+    pub fn bound(&self) -> Vec<SocketAddr> {
+        self.0.endpoint.bound_sockets()
+    }
+
+    /// Answers callers from now on.
+    pub fn listen(&self) {
+        let shared = Arc::clone(&self.0);
+        self.0.tasks.spawn(async move {
+            let (handshakes, inbound) = (Arc::new(Semaphore::new(HANDSHAKES)), Arc::new(Semaphore::new(INBOUND)));
+            loop {
+                let incoming = tokio::select! {
+                    () = shared.stop.cancelled() => return,
+                    incoming = shared.endpoint.accept() => incoming,
+                };
+                let Some(incoming) = incoming else { return };
+                let slots = (Arc::clone(&handshakes).try_acquire_owned(), Arc::clone(&inbound).try_acquire_owned());
+                let (Ok(handshake), Ok(inbound)) = slots else {
+                    shared.metrics.handshake(Handshake::Refused(Refusal::Busy.category()));
+                    incoming.refuse();
+                    continue;
+                };
+                let shared = Arc::clone(&shared);
+                shared.tasks.clone().spawn(async move {
+                    let met = shared.answer(incoming).await;
+                    drop(handshake);
+                    if let Some(met) = met {
+                        shared.serve(met, Direction::In).await;
+                    }
+                    drop(inbound);
+                });
+            }
+        });
+    }
+
+    /// Lets every peer take the frames that wait, says goodbye and closes the sockets; all within `limit`.
+    pub async fn close(&self, limit: Duration) {
+        self.0.stop.cancel();
+        // Without its queue a writer ends its stream once it is empty; see [`farewell`].
+        drop(std::mem::take(&mut *self.0.live()));
+        self.0.tasks.close();
+        let finish = async {
+            self.0.tasks.wait().await;
+            self.0.endpoint.close().await;
+        };
+        if tokio::time::timeout(limit, finish).await.is_err() {
+            debug!("some connections were not closed in time");
+        }
+    }
+}
+
+impl Network for Transport {
+    fn act(&self, output: Output) {
+        match output {
+            Output::Send { conn, peer: _, frame } => {
+                let live = self.0.live();
+                // None: it is gone, and the report of that is on its way to the core.
+                if let Some(live) = live.get(&conn)
+                    && live.queue.try_send(frame).is_err()
+                {
+                    live.connection.close(BROKEN.0, BROKEN.1);
+                }
+            }
+            Output::Close { conn, peer: _, reason } => {
+                if let Some(live) = self.0.live().get(&conn) {
+                    let (code, text) = closing(reason);
+                    live.connection.close(code, text);
+                }
+            }
+            Output::Dial { peer, addresses } => {
+                let shared = Arc::clone(&self.0);
+                self.0.tasks.spawn_on(async move { shared.dial(peer, addresses).await }, &self.0.runtime);
+            }
+        }
+    }
+}
+
+/// A peer that has proved itself, and the stream of the handshake.
+struct Met {
+    peer: PeerId,
+    connection: Connection,
+    send: SendStream,
+    recv: RecvStream,
+}
+
+impl Shared {
+    fn live(&self) -> MutexGuard<'_, BTreeMap<ConnId, Live>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn answer(&self, incoming: Incoming) -> Option<Met> {
+        let limited = tokio::time::timeout(HANDSHAKE_LIMIT, async {
+            let connection = incoming.accept().ok()?.await.ok()?;
+            let refused = match connection.accept_bi().await {
+                Ok((send, recv)) => match self.prove(&connection, send, recv, Role::Acceptor).await {
+                    Ok(met) => return Some(met),
+                    Err(HandshakeError::Refused(refusal)) => refusal,
+                    Err(HandshakeError::Interrupted(_)) => return None,
+                },
+                Err(_) => return None,
+            };
+            debug!(peer = %PeerId(*connection.remote_id().as_bytes()).short(), reason = %refused, "refused a peer");
+            self.metrics.handshake(Handshake::Refused(refused.category()));
+            connection.close(refused.code(), refused.to_string().as_bytes());
+            None
+        });
+        limited.await.unwrap_or_else(|_| {
+            self.metrics.handshake(Handshake::Refused(Refusal::Slow.category()));
+            None
+        })
+    }
+
+    async fn prove(
+        &self,
+        connection: &Connection,
+        mut send: SendStream,
+        mut recv: RecvStream,
+        role: Role,
+    ) -> Result<Met, HandshakeError> {
+        let mut exporter = [0; 32];
+        let exported = connection.export_keying_material(&mut exporter, EXPORTER_LABEL, b"");
+        // Only before TLS is finished, which it is.
+        exported.map_err(|_| HandshakeError::Refused(Refusal::Malformed))?;
+        let peer = PeerId(*connection.remote_id().as_bytes());
+        let channel = Channel { role, me: self.me, peer, exporter };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        handshake(&mut send, &mut recv, &self.credentials, &channel, now).await?;
+        self.metrics.handshake(Handshake::Accepted);
+        Ok(Met { peer, connection: connection.clone(), send, recv })
+    }
+
+    /// Reports the connection, carries its frames, and reports its end.
+    async fn serve(&self, met: Met, direction: Direction) {
+        let Met { peer, connection, send, recv } = met;
+        let conn = ConnId(self.next.fetch_add(1, Ordering::Relaxed));
+        let (queue, queued) = mpsc::channel(link::QUEUE);
+        self.live().insert(conn, Live { queue, connection: connection.clone() });
+        self.traffic.watch(conn.0, &connection);
+        let link = Link { conn, peer, messages: self.messages.clone() };
+        if self.messages.send(Message::Event(Input::Connected { conn, peer, direction })).await.is_ok() {
+            let ended = tokio::select! {
+                ended = link.write(send, queued) => ended,
+                ended = link.read(recv, Arc::clone(&self.inbound_bytes)) => ended,
+                _ = connection.closed() => Ok(()),
+            };
+            if let Err(error @ LinkError::TooLong(_)) = ended {
+                warn!(peer = %peer.short(), %error, "closing a connection");
+                let (code, text) = closing(CloseReason::Malformed);
+                connection.close(code, text);
+            }
+            if self.stop.is_cancelled() {
+                farewell(&connection).await;
+            }
+        }
+        self.live().remove(&conn);
+        connection.close(BROKEN.0, BROKEN.1);
+        self.traffic.retire(conn.0);
+        debug!(peer = %peer.short(), reason = ?connection.close_reason(), "a connection ended");
+        // Fails only when the driver has ended, and then nobody wants to know.
+        let _ = self.messages.send(Message::Event(Input::Disconnected { conn, peer })).await;
+    }
+}
+
+/// The peer closes when it has read to the end of our stream, so all frames have arrived then.
+async fn farewell(connection: &Connection) {
+    let _ = tokio::time::timeout(FAREWELL_LIMIT, connection.closed()).await;
+    connection.close(LEAVING.0, LEAVING.1);
+}
+
+/// What the other side said when it closed, for people.
+fn closed_because(connection: &Connection) -> Option<String> {
+    match connection.close_reason()? {
+        ConnectionError::ApplicationClosed(close) => {
+            Some(format!("refused by the peer: {}", String::from_utf8_lossy(&close.reason)))
+        }
+        ConnectionError::TimedOut => Some("timed out".to_owned()),
+        other => Some(other.to_string()),
+    }
+}
+
+async fn bind(identity: &Identity, config: &MeshConfig) -> Result<Endpoint, TransportError> {
+    let address = SocketAddr::new(config.bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), config.udp_port);
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| TransportError::Bind { address, source };
+    let mut builder = Endpoint::builder(presets::Minimal)
+        .secret_key(identity.secret())
+        .alpns(vec![ALPN.to_vec()])
+        .relay_mode(RelayMode::Disabled)
+        .clear_address_lookup()
+        .portmapper_config(PortmapperConfig::Disabled)
+        .transport_config(quic())
+        .clear_ip_transports();
+    builder = builder.bind_addr(address).map_err(|error| failed(Box::new(error)))?;
+    if config.bind.is_none() {
+        // A host without IPv6 is fine.
+        let six = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), config.udp_port);
+        let optional = BindOpts::default().set_is_required(false);
+        builder = builder.bind_addr_with_opts(six, optional).map_err(|error| failed(Box::new(error)))?;
+    }
+    builder.bind().await.map_err(|error| failed(Box::new(error)))
+}
+
+fn quic() -> QuicTransportConfig {
+    let window = VarInt::from_u32(WINDOW);
+    QuicTransportConfig::builder()
+        .keep_alive_interval(KEEP_ALIVE)
+        .default_path_keep_alive_interval(KEEP_ALIVE)
+        .max_idle_timeout(IDLE_LIMIT.try_into().ok())
+        .default_path_max_idle_timeout(IDLE_LIMIT)
+        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .datagram_receive_buffer_size(None)
+        .stream_receive_window(window)
+        .receive_window(window)
+        .send_window(WINDOW.into())
+        .enable_segmentation_offload(SEGMENTATION_OFFLOAD)
+        .build()
+}
+
+#[cfg(test)]
+mod tests;
