@@ -4,3 +4,4 @@
 //! What it does not do: imitate any part of the product or of Kubernetes.
 
 pub mod bench;
+pub mod e2e;

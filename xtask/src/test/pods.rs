@@ -12,7 +12,7 @@ use super::{Runner, stage::Stage, summary::Outcome};
 use crate::image;
 
 /// The cluster of this stage. Not the demo's, which may be up and in use.
-const NAME: &str = "test";
+const NAME: &str = "e2e";
 /// Where suites find the images; the user's own cluster takes them from a registry.
 const OPERATOR_IMAGE: &str = "PEAT_TEST_OPERATOR_IMAGE";
 const NODE_IMAGE: &str = "PEAT_TEST_NODE_IMAGE";
