@@ -1,7 +1,7 @@
 //! Which peers a node is told about.
 //!
-//! Inputs: the registered peers of a mesh. Outputs: for each node at most k of them ([`choose`]), and what changed since it
-//! was last told ([`delta`]). What it does not do: send, or say who is alive.
+//! Inputs: the registered peers of a mesh. Outputs: for each node at most k of them ([`choose`](fn@choose)), and what changed since it
+//! was last told ([`delta`](fn@delta)). What it does not do: send, or say who is alive.
 
 mod choice;
 mod delta;
