@@ -270,9 +270,8 @@ impl BinaryCache {
             return Ok(file);
         }
         report("waiting for another process that builds the same binaries");
-        let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await;
-        let locked = locked.unwrap_or_else(|stopped| Err(std::io::Error::other(stopped)));
-        Ok(files::at("lock", &path, locked)?)
+        drop(file);
+        Ok(files::lock(&path).await?)
     }
 
     async fn build(&self, binary: Binary) -> Result<(), BinaryError> {

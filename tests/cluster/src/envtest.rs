@@ -8,9 +8,9 @@ use std::path::PathBuf;
 
 use crate::binaries::{Binaries, Binary, BinaryCache, BinaryError};
 use crate::control_plane::{self, ControlPlaneError, Endpoint, Settings};
-use crate::files::{self, FileError};
+use crate::files;
 use crate::launcher::Launcher;
-use crate::state::{StateDir, TiedDir, default_root};
+use crate::state::{StateDir, StateError, TiedDir, default_root};
 
 /// Attempts to find a port that stays free between choosing it and the API server binding it.
 const PORT_ATTEMPTS: usize = 5;
@@ -23,7 +23,7 @@ pub enum EnvtestError {
     Binaries(#[from] BinaryError),
     /// The state folder is unusable.
     #[error("prepare the state folder")]
-    State(#[from] FileError),
+    State(#[from] StateError),
     /// The operating system gave no port.
     #[error("find a free port on 127.0.0.1")]
     Port(#[source] std::io::Error),
@@ -64,7 +64,7 @@ pub(crate) async fn start_tied(
     options: &EnvtestOptions,
 ) -> Result<TiedControlPlane, EnvtestError> {
     let binaries = cache.ensure(Binary::CONTROL_PLANE).await?;
-    let dir = TiedDir::create(&options.root)?;
+    let dir = TiedDir::create(&options.root).await?;
     let mut launcher = Launcher::tied();
     let server = start(dir.state(), &binaries, options, &mut launcher).await?;
     Ok(TiedControlPlane { _launcher: launcher, dir, server })
@@ -88,13 +88,18 @@ pub(crate) async fn start(
             Err(ControlPlaneError::Ended(log)) if attempt < PORT_ATTEMPTS && log.contains("address already in use") => {
                 attempt += 1;
                 launcher.stop();
-                files::remove_tree(&state.path().join("etcd"))?;
-                files::remove_tree(&state.path().join("log"))?;
-                state.prepare()?;
+                start_over(state)?;
             }
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Forgets what a first attempt stored and logged.
+fn start_over(state: &StateDir) -> Result<(), StateError> {
+    files::remove_tree(&state.path().join("etcd"))?;
+    files::remove_tree(&state.path().join("log"))?;
+    Ok(state.prepare()?)
 }
 
 fn loopback() -> std::io::Result<Endpoint> {

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// A file or folder could not be handled.
@@ -65,6 +65,24 @@ pub(crate) fn remove(path: &Path) -> Result<(), FileError> {
 pub(crate) fn open_lock(path: &Path) -> Result<fs::File, FileError> {
     let opened = fs::OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
     at("open lock", path, opened)
+}
+
+/// Takes the lock `path`, waiting for it off the runtime: its holder may be a task of this very thread.
+///
+/// Whoever holds it may remove the file: one who waited for the removed file starts over with the new one.
+pub(crate) async fn lock(path: &Path) -> Result<fs::File, FileError> {
+    loop {
+        if let Some(parent) = path.parent() {
+            create_dir(parent)?;
+        }
+        let file = open_lock(path)?;
+        let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await;
+        let file = at("lock", path, locked.unwrap_or_else(|stopped| Err(std::io::Error::other(stopped))))?;
+        let held = at("look at", path, file.metadata())?;
+        if fs::metadata(path).is_ok_and(|current| current.ino() == held.ino()) {
+            return Ok(file);
+        }
+    }
 }
 
 /// The names in a folder, sorted; a missing folder has none.

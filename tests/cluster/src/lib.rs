@@ -63,5 +63,5 @@ pub use lifecycle::{ClusterId, DEFAULT_NAME, Flavor, NameError, Status, publish_
 pub use namespace::{NamespaceError, TestNamespace};
 pub use pki::PkiError;
 pub use process::ProcessError;
-pub use state::default_root;
+pub use state::{StateError, default_root};
 pub use wait::{WaitError, wait_for};

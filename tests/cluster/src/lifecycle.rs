@@ -143,7 +143,8 @@ impl ClusterId {
     /// Takes down whatever there is of it, also what a crashed run left. Nothing there is fine.
     pub async fn down(&self) -> Result<(), Error> {
         let _lock = self.lock().await?;
-        self.remove().await
+        self.remove().await?;
+        Ok(files::remove(&self.lock_path())?)
     }
 
     /// Looks whether it is up, without asking its API server.
@@ -190,11 +191,11 @@ impl ClusterId {
 
     /// One `up` or `down` of a cluster at a time.
     async fn lock(&self) -> Result<std::fs::File, FileError> {
-        files::create_dir(&self.root)?;
-        let path = self.root.join(format!(".{}.lock", self.name));
-        let file = files::open_lock(&path)?;
-        let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await;
-        files::at("lock", &path, locked.unwrap_or_else(|stopped| Err(std::io::Error::other(stopped))))
+        files::lock(&self.lock_path()).await
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.root.join(format!(".{}.lock", self.name))
     }
 }
 

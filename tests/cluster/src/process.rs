@@ -23,6 +23,12 @@ kill "$watcher" 2>/dev/null
 exit "$code"
 "#;
 
+/// Removes the folder `$1` when standard input ends. Processes that end at the same moment may still write, hence the second try.
+const JANITOR: &str = r#"
+cat >/dev/null
+rm -rf -- "$1" 2>/dev/null || { sleep 1; rm -rf -- "$1"; }
+"#;
+
 /// A process could not be started or found again.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
@@ -74,6 +80,17 @@ impl Tied {
         // A group of its own: Ctrl-C at a terminal reaches this process, whose end then takes the others with it in order.
         command.process_group(0);
         let mut shell = spawn(command, program)?;
+        let leash = shell.stdin.take();
+        Ok(Self { shell, leash })
+    }
+
+    /// Starts a process that removes `folder` when this value is dropped or this process ends.
+    pub(crate) fn janitor(folder: &Path) -> Result<Self, ProcessError> {
+        use std::os::unix::process::CommandExt as _;
+        let mut command = Command::new("sh");
+        command.args(["-c", JANITOR, "janitor"]).arg(folder).stdin(Stdio::piped()).process_group(0);
+        let started = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let mut shell = started.map_err(|source| ProcessError::Start { program: "sh".to_owned(), source })?;
         let leash = shell.stdin.take();
         Ok(Self { shell, leash })
     }

@@ -14,6 +14,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::files::{self, FileError};
+use crate::process::{ProcessError, Tied};
 
 /// Prefix of the folders of clusters that live as long as their process.
 const TIED_PREFIX: &str = "run-";
@@ -24,12 +25,24 @@ pub(crate) struct StateDir {
     path: PathBuf,
 }
 
-/// The folder of a cluster that ends with this process; removed on drop.
+/// The folder of a cluster that ends with this process; removed on drop, and when the process ends in another way.
 #[derive(Debug)]
 pub(crate) struct TiedDir {
     state: StateDir,
+    _janitor: Tied,
     /// Held while the process lives, which is how others know that the folder is in use.
     _lock: File,
+}
+
+/// A state folder could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The folder itself.
+    #[error("make the folder")]
+    Files(#[from] FileError),
+    /// The process that removes it later.
+    #[error("arrange for the folder's removal")]
+    Janitor(#[from] ProcessError),
 }
 
 /// `target/cluster` of the workspace this library was compiled in, where everything is kept unless the caller says otherwise.
@@ -83,10 +96,9 @@ impl StateDir {
 
 impl TiedDir {
     /// Makes a new folder under `root`, and removes those whose process is gone.
-    pub(crate) fn create(root: &Path) -> Result<Self, FileError> {
+    pub(crate) async fn create(root: &Path) -> Result<Self, StateError> {
         files::create_dir(root)?;
-        let guard = files::open_lock(&root.join(".lock"))?;
-        files::at("lock", root, guard.lock())?;
+        let _guard = files::lock(&root.join(".lock")).await?;
         sweep(root)?;
         let name =
             (0..).map(|n| format!("{TIED_PREFIX}{}-{n}", std::process::id())).find(|name| !root.join(name).exists());
@@ -94,7 +106,8 @@ impl TiedDir {
         state.prepare()?;
         let lock = files::open_lock(&state.path.join("owner.lock"))?;
         files::at("lock", &state.path, lock.lock())?;
-        Ok(Self { state, _lock: lock })
+        let janitor = Tied::janitor(&state.path)?;
+        Ok(Self { state, _janitor: janitor, _lock: lock })
     }
 
     /// The folder.
@@ -103,13 +116,7 @@ impl TiedDir {
     }
 }
 
-impl Drop for TiedDir {
-    fn drop(&mut self) {
-        // What cannot be removed now is swept by the next cluster.
-        let _ = files::remove_tree(self.state.path());
-    }
-}
-
+/// Removes what a janitor could not, such as one that a power failure ended too.
 fn sweep(root: &Path) -> Result<(), FileError> {
     for name in files::entries(root)?.iter().filter(|name| name.starts_with(TIED_PREFIX)) {
         let dir = root.join(name);
@@ -125,13 +132,13 @@ fn sweep(root: &Path) -> Result<(), FileError> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_folder_whose_owner_is_gone_is_swept_and_a_used_one_is_kept() {
+    #[tokio::test]
+    async fn a_folder_whose_owner_is_gone_is_swept_and_a_used_one_is_kept() {
         let root = std::env::temp_dir().join(format!("peat-state-{}", std::process::id()));
-        let used = TiedDir::create(&root).unwrap();
+        let used = TiedDir::create(&root).await.unwrap();
         let left = StateDir::new(&root, "run-1-0");
         left.prepare().unwrap();
-        let next = TiedDir::create(&root).unwrap();
+        let next = TiedDir::create(&root).await.unwrap();
         assert!(used.state().path().exists() && next.state().path().exists() && !left.path().exists());
         drop((used, next));
         assert_eq!(files::entries(&root).unwrap(), [".lock"]);

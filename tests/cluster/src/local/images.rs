@@ -16,6 +16,8 @@ pub(crate) const COREDNS: &str = "peat.local/coredns:1";
 /// A small shell for tests and for looking around by hand: `kubectl run -it --image peat.local/busybox:1`.
 pub const BUSYBOX: &str = "peat.local/busybox:1";
 
+/// For pods that talk to the network: what busybox has for that is static and crashes, as static glibc programs do here.
+const BASH: &str = "/bin/bash";
 /// Part of every C library package.
 const GETENT: &str = "/usr/bin/getent";
 /// Collects processes that lost their parent, as the first process of a pod with a shared PID namespace must.
@@ -24,7 +26,11 @@ const PAUSE_SCRIPT: &str = "trap 'exit 0' TERM INT; while :; do /bin/busybox sle
 /// Builds the images into `dir`.
 pub(crate) async fn build(dir: &Path, tools: &HostTools, binaries: &Binaries) -> Result<Vec<PathBuf>, ImageError> {
     let busybox = || Image::new(BUSYBOX).file("/bin/busybox", &tools.busybox);
-    let mut shell = busybox().file("/bin/getent", Path::new(GETENT)).env("PATH", "/bin").entrypoint(["/bin/sh"]);
+    let mut shell = busybox()
+        .file("/bin/bash", Path::new(BASH))
+        .file("/bin/getent", Path::new(GETENT))
+        .env("PATH", "/bin")
+        .entrypoint(["/bin/sh"]);
     for applet in APPLETS {
         shell = shell.link(&format!("/bin/{applet}"), "/bin/busybox");
     }
@@ -39,9 +45,8 @@ pub(crate) async fn build(dir: &Path, tools: &HostTools, binaries: &Binaries) ->
     Ok(archives)
 }
 
-/// The commands of the shell image. Of these, `wget` and `nc` take addresses only: a static program crashes when it resolves names
-/// in an image without the C library's modules. `getent` is there for names.
-const APPLETS: [&str; 24] = [
-    "cat", "cp", "date", "dd", "echo", "env", "false", "grep", "hostname", "httpd", "id", "ip", "kill", "ls", "mkdir",
-    "nc", "ps", "rm", "sh", "sleep", "stat", "touch", "true", "wget",
+/// The commands of the shell image that busybox provides.
+const APPLETS: [&str; 23] = [
+    "cat", "cp", "cut", "date", "dd", "echo", "env", "false", "grep", "hostname", "httpd", "id", "ip", "kill", "ls",
+    "mkdir", "ps", "rm", "sh", "sleep", "stat", "touch", "true",
 ];

@@ -105,7 +105,7 @@ pub(crate) async fn up(cache: &BinaryCache, state: &StateDir) -> Result<String, 
     state.prepare()?;
     let slot = Slot::claim(state.path()).await?;
     report(format_args!("making namespace {} with address {}", slot.netns(), slot.node_address()));
-    slot.create_node_dirs()?;
+    slot.create_node_dirs().await?;
     network::create(slot).await?;
     cgroup::create(&slot.cgroup())?;
     let endpoint = endpoint(slot);
@@ -147,7 +147,7 @@ pub(crate) async fn down(state: &StateDir) -> Result<(), LocalError> {
     }
     files::remove_tree(state.path())?;
     if let Some(slot) = slot {
-        slot.release()?;
+        slot.release().await?;
     }
     Ok(())
 }
@@ -246,7 +246,7 @@ async fn start_dns(state: &StateDir, binaries: &Binaries) -> Result<(), LocalErr
 async fn sweep_orphans() -> Result<(), LocalError> {
     for slot in Slot::orphans()? {
         remove_from_host(slot).await?;
-        slot.release()?;
+        slot.release().await?;
     }
     Ok(())
 }

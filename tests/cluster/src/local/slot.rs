@@ -5,7 +5,6 @@
 //! before anything is created, so that what a crashed run left can be found. Does not create any of it.
 
 use std::fs::File;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::command::{CommandError, Run};
@@ -92,7 +91,7 @@ impl Slot {
 
     /// Takes the slot recorded for `state`, or the first whose number nothing on this machine uses.
     pub(crate) async fn claim(state: &Path) -> Result<Self, SlotError> {
-        let _lock = lock()?;
+        let _lock = lock().await?;
         let taken = taken()?;
         if let Some((slot, _)) = taken.iter().find(|(_, owner)| owner == state) {
             return Ok(*slot);
@@ -107,8 +106,8 @@ impl Slot {
     }
 
     /// Creates the [`NODE_DIRS`] that are missing, and remembers which those were.
-    pub(crate) fn create_node_dirs(self) -> Result<(), SlotError> {
-        let _lock = lock()?;
+    pub(crate) async fn create_node_dirs(self) -> Result<(), SlotError> {
+        let _lock = lock().await?;
         let record = Path::new(REGISTRY).join(CREATED);
         let mut created = files::read(&record).unwrap_or_default();
         for dir in NODE_DIRS.iter().filter(|dir| !Path::new(dir).exists()) {
@@ -121,8 +120,8 @@ impl Slot {
     }
 
     /// Gives the slot back. The last one takes the created folders and the registry with it.
-    pub(crate) fn release(self) -> Result<(), SlotError> {
-        let _lock = lock()?;
+    pub(crate) async fn release(self) -> Result<(), SlotError> {
+        let _lock = lock().await?;
         files::remove(&self.record())?;
         if taken()?.is_empty() {
             for dir in files::read(&Path::new(REGISTRY).join(CREATED)).unwrap_or_default().lines() {
@@ -164,16 +163,7 @@ fn taken() -> Result<Vec<(Slot, PathBuf)>, SlotError> {
     Ok(taken)
 }
 
-/// Locks the registry. Its folder is removed with the last slot, so a lock that was waited for may be one on a removed file.
-fn lock() -> Result<File, FileError> {
-    let path = Path::new(REGISTRY).join("lock");
-    loop {
-        files::create_dir(Path::new(REGISTRY))?;
-        let file = files::open_lock(&path)?;
-        files::at("lock", &path, file.lock())?;
-        let current = std::fs::metadata(&path).map(|found| found.ino()).ok();
-        if current == files::at("look at", &path, file.metadata()).map(|held| Some(held.ino()))? {
-            return Ok(file);
-        }
-    }
+/// Locks the registry. The lock goes with its folder when the last slot is given back.
+async fn lock() -> Result<File, FileError> {
+    files::lock(&Path::new(REGISTRY).join("lock")).await
 }
