@@ -155,5 +155,4 @@ async fn blocking<T: Send + 'static>(
 }
 
 #[cfg(test)]
-#[path = "changes_tests.rs"]
 mod tests;

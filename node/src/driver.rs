@@ -6,19 +6,22 @@
 //! commit (group commit), so one `fdatasync` serves many callers. The loop waits for its inputs and the disk, never for a peer.
 //! What it does not do: decide anything about documents or peers.
 
+mod message;
+
+pub use message::{Message, Network, Request};
+
 use crate::handle::Published;
 use crate::metrics::Metrics;
 use crate::store::{Seq, Store, StoreError};
 use arc_swap::ArcSwapOption;
-use peat_node_core::docs::Document;
-use peat_node_core::event::{Address, Reply, RequestError};
-use peat_node_core::ids::{Key, PeerId, RequestId};
+use peat_node_core::event::{Reply, RequestError};
+use peat_node_core::ids::{Key, RequestId};
 use peat_node_core::{Config, Input, MeshNode, Now, Output, Outputs, ReadError, Rows};
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info};
 
 /// Inputs that wait for the driver. When it is full, callers and connections wait, and so their peers: nothing is lost.
@@ -29,71 +32,6 @@ const BATCH: usize = 512;
 
 /// The view for readers is at most this old while inputs keep coming; it is fresh whenever the driver has nothing to do.
 const VIEW_AGE: Duration = Duration::from_millis(100);
-
-/// A call of an application.
-#[derive(Debug)]
-pub enum Request {
-    /// See [`Input::Put`].
-    Put {
-        /// Which document.
-        key: Key,
-        /// Its new content.
-        document: Document,
-    },
-    /// See [`Input::Delete`].
-    Delete {
-        /// Which document.
-        key: Key,
-    },
-    /// See [`Input::Connect`].
-    Connect {
-        /// Whom.
-        peer: PeerId,
-        /// Where.
-        addresses: Vec<Address>,
-    },
-    /// See [`Input::Disconnect`].
-    Disconnect {
-        /// Whom.
-        peer: PeerId,
-    },
-    /// See [`Input::Sync`].
-    Sync {
-        /// On or off.
-        active: bool,
-    },
-}
-
-/// What the driver is told.
-#[derive(Debug)]
-pub enum Message {
-    /// A call that waits for its answer.
-    Request {
-        /// The call.
-        request: Request,
-        /// Dropped without an answer when the driver ends.
-        answer: oneshot::Sender<Result<(), RequestError>>,
-    },
-    /// Something happened outside.
-    Event(Input),
-    /// A frame came; `room` is given back once it is handled.
-    Frame {
-        /// [`Input::Frame`].
-        input: Input,
-        /// Its share of the memory for received frames.
-        room: OwnedSemaphorePermit,
-    },
-    /// Asks for a view as it is after the messages before this one.
-    View(oneshot::Sender<Arc<Published>>),
-    /// Ends the driver after the messages before this one.
-    Stop,
-}
-
-/// The network, as the driver sees it. No call waits.
-pub trait Network: Send + 'static {
-    /// Does what the engine asks for.
-    fn act(&self, output: Output);
-}
 
 /// What a driver is made of.
 pub struct Setup<N> {
@@ -421,5 +359,4 @@ fn causes(error: &dyn std::error::Error) -> String {
 }
 
 #[cfg(test)]
-#[path = "driver_tests.rs"]
 mod tests;

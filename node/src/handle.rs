@@ -203,10 +203,11 @@ impl NodeHandle {
     /// As [`NodeHandle::list`].
     pub fn scan(&self, collection: &Collection) -> Result<Items<(String, Document)>, HandleError> {
         let rows = changes::rows(Arc::clone(&self.engine()?.store), Position::of(collection));
-        let documents = rows.filter_map(async |row| match row.and_then(|(key, row)| Ok((document(&key, &row.bytes)?, key))) {
-            Ok((document, key)) => document.map(|document| Ok((key.doc_id().to_owned(), document))),
-            Err(error) => Some(Err(error.into())),
-        });
+        let documents =
+            rows.filter_map(async |row| match row.and_then(|(key, row)| Ok((document(&key, &row.bytes)?, key))) {
+                Ok((document, key)) => document.map(|document| Ok((key.doc_id().to_owned(), document))),
+                Err(error) => Some(Err(error.into())),
+            });
         Ok(documents.boxed())
     }
 
@@ -277,7 +278,8 @@ impl NodeHandle {
 
     /// Whether any source wants `peer`.
     pub(crate) fn is_told_of(&self, peer: &PeerId) -> bool {
-        self.published().is_some_and(|view| view.peers.iter().any(|known| known.peer == *peer && !known.sources.is_empty()))
+        self.published()
+            .is_some_and(|view| view.peers.iter().any(|known| known.peer == *peer && !known.sources.is_empty()))
     }
 
     pub(crate) fn driver_alive(&self) -> bool {

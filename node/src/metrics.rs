@@ -235,7 +235,11 @@ impl Metrics {
             ("stores_set_aside", "Damaged stores that were renamed", stores_set_aside),
             ("phase", "1 initializing, 2 ready, 3 syncing, 4 shutting down", phase),
             ("membership_state", "0 by flags, 1 waits for the operator, 2 without it for now, 3 joined", membership),
-            ("certificate_not_after_seconds", "When the certificate ends, since the epoch; 0 without one", certificate_expiry),
+            (
+                "certificate_not_after_seconds",
+                "When the certificate ends, since the epoch; 0 without one",
+                certificate_expiry,
+            ),
         ] {
             self.registry.register(name, help, gauge.clone());
         }

@@ -35,7 +35,7 @@ const CACHE_BYTES: usize = 24 * 1024 * 1024;
 const CALLS_LIMIT: Duration = Duration::from_secs(5);
 
 /// Peers have this long to take the last frames and the goodbye.
-const GOODBYE_LIMIT: Duration = Duration::from_millis(1500);
+const GOODBYE_LIMIT: Duration = Duration::from_millis(1900);
 
 /// The driver has this long for its last batch.
 const LAST_BATCH_LIMIT: Duration = Duration::from_secs(5);

@@ -240,7 +240,10 @@ async fn two_nodes_cannot_share_a_store_or_a_udp_port() {
     let data = place.folder.path().join("data");
     let start = |data: &std::path::Path, port: u16| {
         let args = ["peat-node", "--listen", "tcp://127.0.0.1:0", "--mesh-listen", "127.0.0.1", "--data-dir"];
-        let args = args.map(OsString::from).into_iter().chain([data.as_os_str().to_owned(), format!("--iroh-udp-port={port}").into()]);
+        let args = args
+            .map(OsString::from)
+            .into_iter()
+            .chain([data.as_os_str().to_owned(), format!("--iroh-udp-port={port}").into()]);
         Config::read(peat_node::cli::parse(args.collect(), |_| None).unwrap()).unwrap()
     };
     let locked = Node::start(&start(&data, 0)).await.unwrap_err().to_string();

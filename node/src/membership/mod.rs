@@ -183,7 +183,9 @@ impl Membership {
             Some(told) => next.revoked.difference(&told.revoked).copied().collect(),
             None => next.revoked.clone(),
         };
-        let issue_changed = told.as_ref().is_none_or(|told| told.certificate != next.certificate || told.trust_bundle != next.trust_bundle);
+        let issue_changed = told
+            .as_ref()
+            .is_none_or(|told| told.certificate != next.certificate || told.trust_bundle != next.trust_bundle);
         if issue_changed && !self.hold(&next) {
             warn!("the operator sent a certificate that does not hold for this node's key; it is not used");
             return;
@@ -207,7 +209,10 @@ impl Membership {
         }
         let Some((not_before, not_after)) = certificate::validity(&told.certificate) else { return false };
         // Dates are the peers' to judge, with their grace; here only a certificate that never held is refused.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().clamp(not_before, not_after.max(not_before));
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .clamp(not_before, not_after.max(not_before));
         let (me, mesh) = (self.identity.id(), &self.managed.mesh_uid);
         if let Err(error) = trust.verify(&told.certificate, &me, mesh, now, Duration::ZERO) {
             warn!(%error, "our own certificate is refused");
@@ -255,7 +260,8 @@ fn merge(mesh_uid: &str, told: Option<&Told>, news: News) -> Option<Told> {
 /// The difference between two lists, as inputs.
 fn wishes(before: &PeerSet, after: &PeerSet) -> Vec<Input> {
     let source = Source::Membership;
-    let gone = before.keys().filter(|peer| !after.contains_key(*peer)).map(|peer| Input::Unwant { source, peer: *peer });
+    let gone =
+        before.keys().filter(|peer| !after.contains_key(*peer)).map(|peer| Input::Unwant { source, peer: *peer });
     let new = after.iter().filter(|(peer, addresses)| before.get(*peer) != Some(*addresses));
     gone.chain(new.map(|(peer, addresses)| Input::Want { source, peer: *peer, addresses: addresses.clone() })).collect()
 }
@@ -270,7 +276,10 @@ mod tests {
             certificate: vec![1],
             trust_bundle: vec![vec![2]],
             grace: Duration::from_secs(3),
-            peers: PeerSet::from([(PeerId([1; 32]), vec!["a:1".to_owned()]), (PeerId([2; 32]), vec!["b:1".to_owned()])]),
+            peers: PeerSet::from([
+                (PeerId([1; 32]), vec!["a:1".to_owned()]),
+                (PeerId([2; 32]), vec!["b:1".to_owned()]),
+            ]),
             revoked: BTreeSet::new(),
         }
     }
@@ -305,7 +314,8 @@ mod tests {
         let revoked = BTreeSet::from([PeerId([1; 32])]);
         let after = merge("mesh", Some(&told()), News::Revoked(revoked.clone())).unwrap();
         assert_eq!(after.peers.len(), 1);
-        let joined = News::Joined { certificate: vec![9], trust_bundle: vec![], peers: PeerSet::new(), grace: Duration::ZERO };
+        let joined =
+            News::Joined { certificate: vec![9], trust_bundle: vec![], peers: PeerSet::new(), grace: Duration::ZERO };
         let again = merge("mesh", Some(&after), joined).unwrap();
         assert_eq!((again.certificate, again.revoked), (vec![9], revoked));
     }

@@ -187,7 +187,10 @@ async fn connect(target: &Target) -> Result<Channel, SessionError> {
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_LIMIT)
         .keep_alive_while_idle(true);
-    timeout(2 * CONNECT_LIMIT, endpoint.connect()).await.map_err(|_| SessionError::Silent)?.map_err(SessionError::Connect)
+    timeout(2 * CONNECT_LIMIT, endpoint.connect())
+        .await
+        .map_err(|_| SessionError::Silent)?
+        .map_err(SessionError::Connect)
 }
 
 async fn push(up: &mpsc::Sender<JoinRequest>, message: Up) -> Result<(), SessionError> {

@@ -114,7 +114,8 @@ mod tests {
     fn the_bootstrap_list_is_read_line_by_line() {
         let folder = tempfile::tempdir().unwrap();
         let (one, two) = (PeerId([1; 32]), PeerId([2; 32]));
-        let text = format!("{one}@10.0.0.1:11204\nnonsense\n{two}@10.0.0.2:11204\n{one}@[fd00::1]:11204\nzz@10.0.0.3:1\n");
+        let text =
+            format!("{one}@10.0.0.1:11204\nnonsense\n{two}@10.0.0.2:11204\n{one}@[fd00::1]:11204\nzz@10.0.0.3:1\n");
         std::fs::write(folder.path().join(config_map::BOOTSTRAP), text).unwrap();
         let peers = bootstrap(&managed(Some(folder.path())));
         assert_eq!(peers.len(), 2);

@@ -8,9 +8,9 @@
 //! fjall refuses every commit after a failed one (its journal may be torn), until it is opened again: that is done here,
 //! at the next commit, so that a disk that was full for a while needs no restart of the process.
 
-use super::stored;
 use super::engine::{Damage, Engine};
 use super::salvage::{move_aside, rebuild};
+use super::stored;
 use super::{Page, Position, Row, Seq, SetAside, Source, Store, StoreError};
 use peat_node_core::event::Write;
 use peat_node_core::ids::Key;
@@ -58,7 +58,10 @@ impl DiskStore {
             }
         };
         let engine = if let Err(source) = engine.check() {
-            error!(error = &source as &dyn std::error::Error, "a part of the store cannot be read: copying the rest to a new one");
+            error!(
+                error = &source as &dyn std::error::Error,
+                "a part of the store cannot be read: copying the rest to a new one"
+            );
             moved += 1;
             rebuild(engine, &folder)?
         } else {
@@ -107,7 +110,8 @@ impl Store for DiskStore {
 
     fn read(&self, key: &Key) -> Result<Option<Row>, StoreError> {
         self.with(|engine| {
-            let value = engine.rows.get(key.as_bytes()).map_err(|source| StoreError::Read { source: Box::new(source) })?;
+            let value =
+                engine.rows.get(key.as_bytes()).map_err(|source| StoreError::Read { source: Box::new(source) })?;
             let corrupt = |source| StoreError::Corrupt { key: key.clone(), source: Box::new(source) };
             value.map(|value| stored::decode(key.as_bytes(), &value).map_err(corrupt)).transpose()
         })
@@ -135,7 +139,9 @@ impl Store for DiskStore {
         if after >= until {
             return Ok(Vec::new());
         }
-        self.with(|engine| engine.log(after, until, limit).map_err(|source| StoreError::Read { source: Box::new(source) }))
+        self.with(|engine| {
+            engine.log(after, until, limit).map_err(|source| StoreError::Read { source: Box::new(source) })
+        })
     }
 
     fn restore(&self, visit: &mut dyn FnMut(Key, &[u8]) -> bool) -> Result<(), StoreError> {
@@ -161,5 +167,4 @@ impl Store for DiskStore {
 }
 
 #[cfg(test)]
-#[path = "disk_tests.rs"]
 mod tests;

@@ -192,7 +192,9 @@ impl Engine {
         let snapshot = self.database.snapshot();
         let rows = match &position.after {
             None => snapshot.prefix(&self.rows, &position.prefix),
-            Some(after) => snapshot.range::<&[u8], _>(&self.rows, (Bound::Excluded(after.as_slice()), Bound::Unbounded)),
+            Some(after) => {
+                snapshot.range::<&[u8], _>(&self.rows, (Bound::Excluded(after.as_slice()), Bound::Unbounded))
+            }
         };
         let (mut page, mut bytes) = (Vec::new(), 0);
         for guard in rows {

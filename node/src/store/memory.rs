@@ -97,8 +97,12 @@ impl Store for MemoryStore {
     fn restore(&self, visit: &mut dyn FnMut(Key, &[u8]) -> bool) -> Result<(), StoreError> {
         let mut guard = self.tables();
         let tables = &mut *guard;
-        let refused: Vec<Key> =
-            tables.rows.iter().filter(|(key, row)| !visit((*key).clone(), &row.bytes)).map(|(key, _)| key.clone()).collect();
+        let refused: Vec<Key> = tables
+            .rows
+            .iter()
+            .filter(|(key, row)| !visit((*key).clone(), &row.bytes))
+            .map(|(key, _)| key.clone())
+            .collect();
         for key in refused {
             if let Some(row) = tables.rows.remove(&key) {
                 tables.log.remove(&row.seq);

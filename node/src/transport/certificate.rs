@@ -199,5 +199,4 @@ pub fn validity(certificate: &[u8]) -> Option<(Duration, Duration)> {
 }
 
 #[cfg(test)]
-#[path = "certificate_tests.rs"]
 mod tests;

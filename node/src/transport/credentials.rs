@@ -85,7 +85,10 @@ pub struct Held {
 
 impl std::fmt::Debug for Certificates {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Certificates").field("trust_domain", &self.trust_domain).field("held", &self.held).finish_non_exhaustive()
+        f.debug_struct("Certificates")
+            .field("trust_domain", &self.trust_domain)
+            .field("held", &self.held)
+            .finish_non_exhaustive()
     }
 }
 

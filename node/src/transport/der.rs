@@ -133,7 +133,8 @@ fn time((tag, text): (u8, &[u8])) -> Option<Duration> {
     let mut pairs = digits.chunks_exact(2).map(number);
     let mut next = || pairs.next().flatten();
     let [month, day, hour, minute, second] = [next()?, next()?, next()?, next()?, next()?];
-    if zone != b"Z" || !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+    if zone != b"Z" || !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60
+    {
         return None;
     }
     let seconds = days_since_epoch(year, month, day)?.checked_mul(86_400)? + hour * 3600 + minute * 60 + second;
@@ -170,7 +171,8 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_certificate_are_refused_whatever_their_length_says() {
-        for bytes in [&b""[..], b"\x30", b"\x30\x05\x30", b"\x30\x84\xff\xff\xff\xff", b"\x30\x80\x00\x00", &[0xff; 64]] {
+        for bytes in [&b""[..], b"\x30", b"\x30\x05\x30", b"\x30\x84\xff\xff\xff\xff", b"\x30\x80\x00\x00", &[0xff; 64]]
+        {
             assert_eq!(fields(bytes), None);
         }
     }

@@ -5,6 +5,7 @@
 //! ever contacted: a node talks to the addresses it was given.
 //! What it does not do: decide whom to dial or when again; the core does.
 
+mod bind;
 pub mod certificate;
 mod credentials;
 mod der;
@@ -13,6 +14,7 @@ mod handshake;
 mod link;
 mod refusal;
 
+pub use bind::TransportError;
 pub use credentials::{Certificates, Credentials, Held};
 pub use handshake::VERSIONS;
 pub use refusal::Refusal;
@@ -22,21 +24,22 @@ use crate::driver::{Message, Network};
 use crate::identity::Identity;
 use crate::metrics::{Handshake, Metrics};
 use crate::traffic::Traffic;
+use bind::bind;
 use bytes::Bytes;
 use credentials::{Channel, Role};
 use handshake::{HandshakeError, handshake};
-use iroh::endpoint::{BindOpts, Connection, ConnectionError, Incoming, PortmapperConfig, QuicTransportConfig, RecvStream, SendStream, VarInt, presets};
-use iroh::{Endpoint, RelayMode};
+use iroh::Endpoint;
+use iroh::endpoint::{Connection, ConnectionError, Incoming, RecvStream, SendStream};
 use link::{Link, LinkError};
 use peat_node_core::event::{CloseReason, Direction, Input, Output};
 use peat_node_core::ids::{ConnId, PeerId};
 use refusal::{BROKEN, LEAVING, closing};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -49,17 +52,8 @@ const EXPORTER_LABEL: &[u8] = b"EXPORTER-peat-mesh-proof";
 /// From the end of the QUIC handshake to the end of ours.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
-/// A silent link is pinged this often ...
-const KEEP_ALIVE: Duration = Duration::from_secs(2);
-
-/// ... and given up after this long, so a dead one is noticed within 10 s.
-const IDLE_LIMIT: Duration = Duration::from_secs(8);
-
-/// Bytes in flight to one neighbour, and so the most memory that a neighbour that does not read can hold.
-const WINDOW: u32 = 2 * 1024 * 1024;
-
-/// A peer has this long to read what it was sent before we leave.
-const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
+/// A peer has this long to persist what it was sent before we leave.
+const FAREWELL_LIMIT: Duration = Duration::from_millis(1500);
 
 /// Handshakes of strangers at once; more are refused, and dial again.
 const HANDSHAKES: usize = 64;
@@ -69,22 +63,6 @@ const INBOUND: usize = 256;
 
 /// Dials at once; more wait for their turn.
 const DIALS: usize = 32;
-
-/// On virtual Ethernet pairs the kernel may take segmented sends and lose them. Documents are small, so the gain is too.
-const SEGMENTATION_OFFLOAD: bool = false;
-
-/// A transport that could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum TransportError {
-    /// The UDP socket could not be bound.
-    #[error("bind UDP {address} for the mesh")]
-    Bind {
-        /// What was asked for.
-        address: SocketAddr,
-        /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-}
 
 /// What a transport works with.
 #[derive(Debug)]
@@ -249,6 +227,15 @@ impl Shared {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The peer ended its stream: it leaves, and waits for our close as a sign that we have what it sent. The driver
+    /// answers after the frames before, so they are durable by then.
+    async fn settled(&self) {
+        let (answer, view) = oneshot::channel();
+        if self.messages.send(Message::View(answer)).await.is_ok() {
+            let _ = tokio::time::timeout(FAREWELL_LIMIT, view).await;
+        }
+    }
+
     async fn answer(&self, incoming: Incoming) -> Option<Met> {
         let limited = tokio::time::timeout(HANDSHAKE_LIMIT, async {
             let connection = incoming.accept().ok()?.await.ok()?;
@@ -311,6 +298,8 @@ impl Shared {
             }
             if self.stop.is_cancelled() {
                 farewell(&connection).await;
+            } else if connection.close_reason().is_none() {
+                self.settled().await;
             }
         }
         self.live().remove(&conn);
@@ -322,7 +311,7 @@ impl Shared {
     }
 }
 
-/// The peer closes when it has read to the end of our stream, so all frames have arrived then.
+/// The peer closes when it has persisted what it read to the end of our stream; see [`Shared::settled`].
 async fn farewell(connection: &Connection) {
     let _ = tokio::time::timeout(FAREWELL_LIMIT, connection.closed()).await;
     connection.close(LEAVING.0, LEAVING.1);
@@ -337,44 +326,6 @@ fn closed_because(connection: &Connection) -> Option<String> {
         ConnectionError::TimedOut => Some("timed out".to_owned()),
         other => Some(other.to_string()),
     }
-}
-
-async fn bind(identity: &Identity, config: &MeshConfig) -> Result<Endpoint, TransportError> {
-    let address = SocketAddr::new(config.bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), config.udp_port);
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| TransportError::Bind { address, source };
-    let mut builder = Endpoint::builder(presets::Minimal)
-        .secret_key(identity.secret())
-        .alpns(vec![ALPN.to_vec()])
-        .relay_mode(RelayMode::Disabled)
-        .clear_address_lookup()
-        .portmapper_config(PortmapperConfig::Disabled)
-        .transport_config(quic())
-        .clear_ip_transports();
-    builder = builder.bind_addr(address).map_err(|error| failed(Box::new(error)))?;
-    if config.bind.is_none() {
-        // A host without IPv6 is fine.
-        let six = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), config.udp_port);
-        let optional = BindOpts::default().set_is_required(false);
-        builder = builder.bind_addr_with_opts(six, optional).map_err(|error| failed(Box::new(error)))?;
-    }
-    builder.bind().await.map_err(|error| failed(Box::new(error)))
-}
-
-fn quic() -> QuicTransportConfig {
-    let window = VarInt::from_u32(WINDOW);
-    QuicTransportConfig::builder()
-        .keep_alive_interval(KEEP_ALIVE)
-        .default_path_keep_alive_interval(KEEP_ALIVE)
-        .max_idle_timeout(IDLE_LIMIT.try_into().ok())
-        .default_path_max_idle_timeout(IDLE_LIMIT)
-        .max_concurrent_bidi_streams(VarInt::from_u32(1))
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .datagram_receive_buffer_size(None)
-        .stream_receive_window(window)
-        .receive_window(window)
-        .send_window(WINDOW.into())
-        .enable_segmentation_offload(SEGMENTATION_OFFLOAD)
-        .build()
 }
 
 #[cfg(test)]

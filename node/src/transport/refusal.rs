@@ -11,7 +11,9 @@ use peat_node_core::event::CloseReason;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// No protocol version in common.
-    #[error("no common protocol version: this node speaks {ours_min} to {ours_max}, the peer {theirs_min} to {theirs_max}")]
+    #[error(
+        "no common protocol version: this node speaks {ours_min} to {ours_max}, the peer {theirs_min} to {theirs_max}"
+    )]
     Version {
         /// Lowest of ours.
         ours_min: u16,

@@ -1,0 +1,168 @@
+use super::*;
+use crate::store::MemoryStore;
+use futures::stream::BoxStream;
+use peat_node_core::ids::{PeerId, RequestId};
+use peat_node_core::{Config, Input, MeshNode, Now, Outputs, ReadError, Rows};
+use std::time::Duration;
+
+/// A store that real writes of the engine fill, without a driver.
+struct Bench {
+    store: Arc<MemoryStore>,
+    node: MeshNode,
+    committed: watch::Sender<Seq>,
+}
+
+struct Stored<'a>(&'a MemoryStore);
+
+impl Rows for Stored<'_> {
+    fn read(&self, key: &Key) -> Result<Option<Vec<u8>>, ReadError> {
+        self.0.read(key).map(|row| row.map(|row| row.bytes)).map_err(|error| ReadError(Box::new(error)))
+    }
+}
+
+impl Bench {
+    fn new() -> Self {
+        let config =
+            Config { me: PeerId([1; 32]), actor: [2; 16], seed: [3; 32], sync_active: true, cache_bytes: 1 << 20 };
+        Self { store: Arc::default(), node: MeshNode::new(config), committed: watch::channel(0).0 }
+    }
+
+    fn handle(&mut self, input: Input) {
+        let now = Now { wall: Duration::from_secs(1_800_000_000), uptime: Duration::from_secs(1) };
+        let mut outputs = Outputs::default();
+        self.node.handle(now, input, &Stored(&self.store), &mut outputs);
+        let seq = self.store.commit(&outputs.writes).unwrap();
+        self.committed.send_replace(seq);
+    }
+
+    fn put(&mut self, collection: &str, id: &str, value: u32) {
+        let document = Document::parse(&format!("{{\"v\":{value}}}")).unwrap();
+        self.handle(Input::Put { request: RequestId(1), key: key(collection, id), document });
+    }
+
+    fn delete(&mut self, collection: &str, id: &str) {
+        self.handle(Input::Delete { request: RequestId(1), key: key(collection, id) });
+    }
+
+    fn follow(&self, after: Option<Seq>, filter: Filter) -> BoxStream<'static, Result<Change, HandleError>> {
+        let store: Arc<dyn Store> = Arc::clone(&self.store) as Arc<dyn Store>;
+        follow(store, self.committed.subscribe(), after, filter).boxed()
+    }
+}
+
+fn key(collection: &str, id: &str) -> Key {
+    Key::new(&Collection::parse(collection).unwrap(), id).unwrap()
+}
+
+/// The next `count` changes as text: `collection/id=value`, or `-collection/id`.
+async fn next(changes: &mut BoxStream<'static, Result<Change, HandleError>>, count: usize) -> Vec<String> {
+    let mut texts = Vec::new();
+    while texts.len() < count {
+        let next = tokio::time::timeout(Duration::from_secs(10), changes.next()).await;
+        let Change { key, document, .. } = next.expect("a change in time").unwrap().unwrap();
+        texts.push(match document {
+            Some(document) => format!("{key:?}={}", document.as_map()["v"]),
+            None => format!("-{key:?}"),
+        });
+    }
+    texts
+}
+
+async fn silent(changes: &mut BoxStream<'static, Result<Change, HandleError>>) -> bool {
+    futures::poll!(changes.next()).is_pending() && {
+        tokio::task::yield_now().await;
+        tokio::time::timeout(Duration::from_millis(50), changes.next()).await.is_err()
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_has_live_documents_once_and_then_changes_follow() {
+    let mut bench = Bench::new();
+    bench.put("ferries", "b", 1);
+    bench.put("ferries", "a", 1);
+    bench.put("ferries", "gone", 1);
+    bench.delete("ferries", "gone");
+    let mut changes = bench.follow(None, Filter::All);
+    assert_eq!(next(&mut changes, 2).await, ["ferries/a=1", "ferries/b=1"]);
+    bench.put("ferries", "c", 2);
+    bench.delete("ferries", "a");
+    assert_eq!(next(&mut changes, 2).await, ["ferries/c=2", "-ferries/a"]);
+    assert!(silent(&mut changes).await);
+}
+
+#[tokio::test]
+async fn a_write_during_the_snapshot_is_neither_lost_nor_doubled() {
+    let mut bench = Bench::new();
+    for id in ["a", "b", "c"] {
+        bench.put("ferries", id, 1);
+    }
+    let mut changes = bench.follow(None, Filter::All);
+    bench.put("ferries", "b", 2);
+    bench.put("ferries", "d", 2);
+    assert_eq!(next(&mut changes, 4).await, ["ferries/a=1", "ferries/c=1", "ferries/b=2", "ferries/d=2"]);
+    assert!(silent(&mut changes).await);
+}
+
+#[tokio::test]
+async fn a_slow_reader_gets_the_last_of_many_versions_and_every_document() {
+    let mut bench = Bench::new();
+    let mut changes = bench.follow(None, Filter::All);
+    assert!(silent(&mut changes).await);
+    for value in 0..50 {
+        for id in 0..20 {
+            bench.put("ferries", &format!("{id:02}"), value);
+        }
+    }
+    let expected: Vec<String> = (0..20).map(|id| format!("ferries/{id:02}=49")).collect();
+    assert_eq!(next(&mut changes, 20).await, expected);
+    assert!(silent(&mut changes).await);
+}
+
+#[tokio::test]
+async fn more_than_a_page_of_changes_comes_whole_and_in_order() {
+    let mut bench = Bench::new();
+    let mut changes = bench.follow(None, Filter::All);
+    let ids: Vec<String> = (0..3 * LOG_PAGE + 1).map(|id| format!("{id:06}")).collect();
+    ids.iter().for_each(|id| bench.put("ferries", id, 1));
+    let expected: Vec<String> = ids.iter().map(|id| format!("ferries/{id}=1")).collect();
+    assert_eq!(next(&mut changes, ids.len()).await, expected);
+    let mut resumed = bench.follow(Some(LOG_PAGE as Seq), Filter::All);
+    assert_eq!(next(&mut resumed, 2 * LOG_PAGE + 1).await, expected[LOG_PAGE..]);
+    assert!(silent(&mut resumed).await);
+}
+
+#[tokio::test]
+async fn only_the_wanted_collections_come() {
+    let mut bench = Bench::new();
+    for collection in ["ferries", "ferriesx", "cars", "zoo"] {
+        bench.put(collection, "one", 1);
+    }
+    let filter = Filter::of(["ferries", "zoo"].map(|name| Collection::parse(name).unwrap()));
+    let mut changes = bench.follow(None, filter);
+    assert_eq!(next(&mut changes, 2).await, ["ferries/one=1", "zoo/one=1"]);
+    bench.put("cars", "two", 1);
+    bench.put("zoo", "two", 1);
+    assert_eq!(next(&mut changes, 1).await, ["zoo/two=1"]);
+    assert_eq!(Filter::of([]), Filter::All);
+}
+
+#[tokio::test]
+async fn a_delete_that_changes_nothing_is_not_told() {
+    let mut bench = Bench::new();
+    let mut changes = bench.follow(None, Filter::All);
+    bench.put("ferries", "one", 1);
+    bench.delete("ferries", "one");
+    bench.delete("ferries", "one");
+    bench.delete("ferries", "never");
+    assert_eq!(next(&mut changes, 1).await, ["-ferries/one"]);
+    assert!(silent(&mut changes).await);
+}
+
+#[tokio::test]
+async fn the_stream_ends_when_the_driver_does() {
+    let bench = Bench::new();
+    let mut changes = bench.follow(None, Filter::All);
+    drop(bench.committed);
+    assert!(matches!(changes.next().await, Some(Err(HandleError::Stopped))));
+    assert!(changes.next().await.is_none());
+}

@@ -1,0 +1,77 @@
+//! What the driver is told, and the network it drives.
+//!
+//! Purpose: the vocabulary between the driver and the tasks around it: API calls, transport, membership, shutdown.
+//! What it does not do: anything.
+
+use crate::handle::Published;
+use peat_node_core::docs::Document;
+use peat_node_core::event::{Address, RequestError};
+use peat_node_core::ids::{Key, PeerId};
+use peat_node_core::{Input, Output};
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+/// A call of an application.
+#[derive(Debug)]
+pub enum Request {
+    /// See [`Input::Put`].
+    Put {
+        /// Which document.
+        key: Key,
+        /// Its new content.
+        document: Document,
+    },
+    /// See [`Input::Delete`].
+    Delete {
+        /// Which document.
+        key: Key,
+    },
+    /// See [`Input::Connect`].
+    Connect {
+        /// Whom.
+        peer: PeerId,
+        /// Where.
+        addresses: Vec<Address>,
+    },
+    /// See [`Input::Disconnect`].
+    Disconnect {
+        /// Whom.
+        peer: PeerId,
+    },
+    /// See [`Input::Sync`].
+    Sync {
+        /// On or off.
+        active: bool,
+    },
+}
+
+/// What the driver is told.
+#[derive(Debug)]
+pub enum Message {
+    /// A call that waits for its answer.
+    Request {
+        /// The call.
+        request: Request,
+        /// Dropped without an answer when the driver ends.
+        answer: oneshot::Sender<Result<(), RequestError>>,
+    },
+    /// Something happened outside.
+    Event(Input),
+    /// A frame came; `room` is given back once it is handled.
+    Frame {
+        /// [`Input::Frame`].
+        input: Input,
+        /// Its share of the memory for received frames.
+        room: OwnedSemaphorePermit,
+    },
+    /// Asks for a view as it is after the messages before this one.
+    View(oneshot::Sender<Arc<Published>>),
+    /// Ends the driver after the messages before this one.
+    Stop,
+}
+
+/// The network, as the driver sees it. No call waits.
+pub trait Network: Send + 'static {
+    /// Does what the engine asks for.
+    fn act(&self, output: Output);
+}

@@ -1,0 +1,186 @@
+use super::*;
+use crate::store::MemoryStore;
+use peat_node_core::docs::Document;
+use peat_node_core::ids::{Collection, ConnId, PeerId};
+use std::sync::Mutex;
+
+const ME: PeerId = PeerId([1; 32]);
+const PEER: PeerId = PeerId([2; 32]);
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Records what the driver lets out, and whether it was durable by then.
+#[derive(Clone)]
+struct Recorder {
+    store: Arc<MemoryStore>,
+    acts: Arc<Mutex<Vec<(String, Seq)>>>,
+}
+
+impl Network for Recorder {
+    fn act(&self, output: Output) {
+        let name = match output {
+            Output::Send { .. } => "send".to_owned(),
+            Output::Dial { peer, addresses } => format!("dial {} {}", peer.0[0], addresses.join(",")),
+            Output::Close { reason, .. } => format!("close {reason:?}"),
+        };
+        self.acts.lock().unwrap().push((name, self.store.last()));
+    }
+}
+
+struct Bench {
+    store: Arc<MemoryStore>,
+    messages: mpsc::Sender<Message>,
+    acts: Arc<Mutex<Vec<(String, Seq)>>>,
+    published: Arc<ArcSwapOption<Published>>,
+    running: Running,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let store = Arc::new(MemoryStore::default());
+        let (messages, inputs) = mpsc::channel(INPUTS);
+        let acts = Arc::default();
+        let network = Recorder { store: Arc::clone(&store), acts: Arc::clone(&acts) };
+        let published = Arc::default();
+        let config = Config { me: ME, actor: [3; 16], seed: [4; 32], sync_active: true, cache_bytes: 1 << 20 };
+        let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
+        let setup = Setup {
+            config,
+            store: shared,
+            network,
+            inputs,
+            published: Arc::clone(&published),
+            metrics: Arc::default(),
+        };
+        let running = start(setup).await.unwrap();
+        Self { store, messages, acts, published, running }
+    }
+
+    async fn call(&self, request: Request) -> Result<(), RequestError> {
+        let (answer, answered) = oneshot::channel();
+        self.messages.send(Message::Request { request, answer }).await.unwrap();
+        tokio::time::timeout(LIMIT, answered).await.unwrap().unwrap()
+    }
+
+    async fn put(&self, id: &str, json: &str) -> Result<(), RequestError> {
+        self.call(Request::Put { key: key(id), document: Document::parse(json).unwrap() }).await
+    }
+
+    async fn event(&self, input: Input) {
+        self.messages.send(Message::Event(input)).await.unwrap();
+    }
+
+    async fn view(&self) -> Arc<Published> {
+        let (answer, view) = oneshot::channel();
+        self.messages.send(Message::View(answer)).await.unwrap();
+        tokio::time::timeout(LIMIT, view).await.unwrap().unwrap()
+    }
+
+    fn acts(&self) -> Vec<(String, Seq)> {
+        std::mem::take(&mut *self.acts.lock().unwrap())
+    }
+}
+
+fn key(id: &str) -> Key {
+    Key::new(&Collection::parse("ferries").unwrap(), id).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_answered_is_committed_and_seen_by_readers() {
+    let bench = Bench::start().await;
+    bench.put("one", r#"{"a":1}"#).await.unwrap();
+    assert_eq!(*bench.running.committed.borrow(), 1);
+    assert!(bench.store.read(&key("one")).unwrap().is_some());
+    bench.call(Request::Delete { key: key("none") }).await.unwrap();
+    assert_eq!(bench.view().await.stats.rows, 1);
+}
+
+#[tokio::test]
+async fn an_unchanged_put_writes_nothing() {
+    let bench = Bench::start().await;
+    bench.put("one", r#"{"a":1,"b":[1,2]}"#).await.unwrap();
+    bench.put("one", r#"{"b":[1,2],"a":1}"#).await.unwrap();
+    assert_eq!(bench.store.last(), 1);
+}
+
+#[tokio::test]
+async fn nothing_is_sent_before_it_is_committed() {
+    let bench = Bench::start().await;
+    bench
+        .event(Input::Connected { conn: ConnId(1), peer: PEER, direction: peat_node_core::event::Direction::In })
+        .await;
+    bench.view().await;
+    bench.acts();
+    bench.put("one", r#"{"a":1}"#).await.unwrap();
+    let acts = bench.acts();
+    assert!(acts.iter().any(|(name, _)| name == "send"), "{acts:?}");
+    assert!(acts.iter().all(|(_, committed)| *committed == 1), "{acts:?}");
+}
+
+#[tokio::test]
+async fn a_failed_commit_is_an_error_to_the_caller_and_lets_no_frame_out() {
+    let bench = Bench::start().await;
+    bench
+        .event(Input::Connected { conn: ConnId(1), peer: PEER, direction: peat_node_core::event::Direction::In })
+        .await;
+    bench.view().await;
+    bench.acts();
+    bench.store.fail_commits(true);
+    let failed = bench.put("one", r#"{"a":1}"#).await;
+    assert!(matches!(&failed, Err(RequestError::Storage(text)) if text.contains("switched off")), "{failed:?}");
+    assert_eq!(bench.acts(), []);
+    assert_eq!(bench.view().await.stats.rows, 0);
+
+    bench.store.fail_commits(false);
+    bench.put("one", r#"{"a":1}"#).await.unwrap();
+    assert_eq!(bench.store.last(), 1);
+    assert!(bench.acts().iter().any(|(name, _)| name == "send"));
+    assert_eq!(bench.view().await.stats.rows, 1);
+}
+
+#[tokio::test]
+async fn a_wished_peer_is_dialled_while_commits_fail() {
+    let bench = Bench::start().await;
+    bench.store.fail_commits(true);
+    let source = peat_node_core::event::Source::Flag;
+    bench.event(Input::Want { source, peer: PEER, addresses: vec!["h:1".to_owned()] }).await;
+    let view = bench.view().await;
+    assert_eq!(view.peers.len(), 1);
+    assert_eq!(bench.acts(), [("dial 2 h:1".to_owned(), 0)]);
+}
+
+#[tokio::test]
+async fn writes_that_no_peer_heard_are_remembered_until_one_has_them() {
+    let bench = Bench::start().await;
+    assert!(!bench.view().await.unsent);
+    bench.put("one", r#"{"a":1}"#).await.unwrap();
+    assert!(bench.view().await.unsent);
+    bench
+        .event(Input::Connected { conn: ConnId(1), peer: PEER, direction: peat_node_core::event::Direction::In })
+        .await;
+    assert!(!bench.view().await.unsent);
+}
+
+#[tokio::test]
+async fn the_driver_ends_when_it_is_told_and_then_refuses() {
+    let bench = Bench::start().await;
+    bench.messages.send(Message::Stop).await.unwrap();
+    tokio::time::timeout(LIMIT, bench.running.ended).await.unwrap().unwrap_err();
+    bench.messages.closed().await;
+    assert!(bench.published.load().is_some());
+}
+
+#[tokio::test]
+async fn many_callers_share_a_commit() {
+    let bench = Arc::new(Bench::start().await);
+    let callers: Vec<_> = (0..200)
+        .map(|i| {
+            let bench = Arc::clone(&bench);
+            tokio::spawn(async move { bench.put(&format!("{i}"), r#"{"a":1}"#).await })
+        })
+        .collect();
+    for caller in callers {
+        caller.await.unwrap().unwrap();
+    }
+    assert_eq!(bench.store.last(), 200);
+    assert_eq!(bench.view().await.stats.rows, 200);
+}

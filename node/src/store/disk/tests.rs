@@ -1,0 +1,223 @@
+use super::*;
+use crate::store::{PAGE_BYTES, PAGE_ROWS};
+use peat_node_core::ids::Collection;
+use std::fs;
+use std::io::{Seek as _, SeekFrom, Write as _};
+
+fn key(id: &str) -> Key {
+    Key::new(&Collection::parse("agents").unwrap(), id).unwrap()
+}
+
+fn visible(row: Vec<u8>) -> Write {
+    Write { row, visible: true }
+}
+
+fn writes<'a>(rows: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> BTreeMap<Key, Write> {
+    rows.into_iter().map(|(id, row)| (key(id), visible(row.to_vec()))).collect()
+}
+
+fn all(store: &DiskStore) -> Vec<(String, Vec<u8>)> {
+    let mut rows = Vec::new();
+    store
+        .restore(&mut |key, row| {
+            rows.push((key.doc_id().to_owned(), row.to_vec()));
+            true
+        })
+        .unwrap();
+    rows
+}
+
+#[test]
+fn what_was_committed_is_there_after_opening_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(folder.path()).unwrap();
+    assert_eq!(store.commit(&writes([("a", &b"1"[..]), ("b", b"2")])).unwrap(), 2);
+    assert_eq!(store.commit(&writes([("a", &b"3"[..])])).unwrap(), 3);
+    drop(store);
+    let store = DiskStore::open(folder.path()).unwrap();
+    assert_eq!(store.last(), 3);
+    assert_eq!(store.read(&key("a")).unwrap(), Some(Row { seq: 3, bytes: b"3".to_vec() }));
+    assert_eq!(store.log(0, 9, 10).unwrap(), [(2, key("b")), (3, key("a"))]);
+    assert_eq!(all(&store), [("a".into(), b"3".to_vec()), ("b".into(), b"2".to_vec())]);
+}
+
+#[test]
+fn a_row_that_changes_unseen_keeps_its_place_in_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(folder.path()).unwrap();
+    let unseen = |id: &str| BTreeMap::from([(key(id), Write { row: b"unseen".to_vec(), visible: false })]);
+    store.commit(&writes([("a", &b"1"[..])])).unwrap();
+    assert_eq!(store.commit(&unseen("a")).unwrap(), 1);
+    assert_eq!(store.commit(&unseen("b")).unwrap(), 1);
+    assert_eq!(store.read(&key("a")).unwrap(), Some(Row { seq: 1, bytes: b"unseen".to_vec() }));
+    assert_eq!(store.read(&key("b")).unwrap(), Some(Row { seq: 0, bytes: b"unseen".to_vec() }));
+    assert_eq!(store.log(0, 9, 10).unwrap(), [(1, key("a"))]);
+    assert_eq!(store.commit(&writes([("b", &b"2"[..])])).unwrap(), 2);
+    assert_eq!(store.log(0, 9, 10).unwrap(), [(1, key("a")), (2, key("b"))]);
+}
+
+#[test]
+fn two_openings_of_one_store_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(folder.path()).unwrap();
+    let second = DiskStore::open(folder.path());
+    assert!(matches!(second, Err(StoreError::Locked { .. })), "{second:?}");
+    drop(store);
+    DiskStore::open(folder.path()).unwrap();
+}
+
+#[test]
+fn a_scan_gives_every_row_once_in_order_and_only_of_its_collection() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(folder.path()).unwrap();
+    let mut rows: BTreeMap<Key, Write> =
+        (0..2 * PAGE_ROWS + 3).map(|i| (key(&format!("{i:06}")), visible(vec![1; 9]))).collect();
+    rows.insert(Key::new(&Collection::parse("agentsx").unwrap(), "z").unwrap(), visible(vec![2]));
+    rows.insert(Key::new(&Collection::parse("agent").unwrap(), "z").unwrap(), visible(vec![2]));
+    store.commit(&rows).unwrap();
+    let mut position = Some(Position::of(&Collection::parse("agents").unwrap()));
+    let mut ids = Vec::new();
+    while let Some(at) = position {
+        let (page, next) = store.page(&at).unwrap();
+        assert!(page.len() <= PAGE_ROWS);
+        ids.extend(page.into_iter().map(|(key, _)| key.doc_id().to_owned()));
+        position = next;
+    }
+    assert_eq!(ids, (0..2 * PAGE_ROWS + 3).map(|i| format!("{i:06}")).collect::<Vec<_>>());
+}
+
+#[test]
+fn large_rows_make_short_pages() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(folder.path()).unwrap();
+    let big = vec![0; PAGE_BYTES];
+    store.commit(&writes([("a", &big[..]), ("b", &big[..]), ("c", &big[..])])).unwrap();
+    let (page, next) = store.page(&Position::first()).unwrap();
+    assert_eq!((page.len(), next.is_some()), (1, true));
+}
+
+#[test]
+fn a_corrupt_row_is_set_aside_and_the_others_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(folder.path()).unwrap();
+    store.commit(&writes([("a", &b"1"[..]), ("b", b"2"), ("c", b"3")])).unwrap();
+    store
+        .with(|engine| {
+            let mut batch = engine.database.batch();
+            batch.insert(&engine.rows, key("b").as_bytes(), stored::encode(key("x").as_bytes(), 2, b"2"));
+            batch.insert(&engine.rows, &b"no separator"[..], &b"short"[..]);
+            batch.commit().unwrap();
+            Ok(())
+        })
+        .unwrap();
+    assert!(matches!(store.read(&key("b")), Err(StoreError::Corrupt { .. })));
+    let ids = |rows: Vec<(String, Vec<u8>)>| rows.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+    assert_eq!(ids(all(&store)), ["a", "c"]);
+    assert_eq!(store.set_aside(), SetAside { rows: 2, stores: 0 });
+    assert_eq!(store.read(&key("b")).unwrap(), None);
+    drop(store);
+    let store = DiskStore::open(folder.path()).unwrap();
+    assert_eq!(store.set_aside(), SetAside { rows: 2, stores: 0 });
+    store.restore(&mut |key, _| key.doc_id() != "c").unwrap();
+    assert_eq!(ids(all(&store)), ["a"]);
+    assert_eq!(store.set_aside().rows, 3);
+}
+
+#[test]
+fn a_store_of_another_format_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(folder.path()).unwrap();
+    store
+        .with(|engine| {
+            engine.set_format(2);
+            Ok(())
+        })
+        .unwrap();
+    drop(store);
+    let refused = DiskStore::open(folder.path()).unwrap_err();
+    assert!(matches!(&refused, StoreError::Format { found, known: 1, .. } if found == "2"), "{refused}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn an_unreadable_block_costs_its_rows_and_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(folder.path()).unwrap();
+    let rows: BTreeMap<Key, Write> = (0..5000).map(|i| (key(&format!("{i:06}")), visible(vec![7; 200]))).collect();
+    store.commit(&rows).unwrap();
+    let table = store
+        .with(|engine| {
+            engine.rows.rotate_memtable_and_wait().unwrap();
+            Ok(largest_file(&engine.rows.path().join("tables")))
+        })
+        .unwrap();
+    drop(store);
+    let mut file = fs::OpenOptions::new().write(true).open(&table).unwrap();
+    file.seek(SeekFrom::Start(fs::metadata(&table).unwrap().len() / 2)).unwrap();
+    file.write_all(&[0xff; 64]).unwrap();
+    drop(file);
+
+    let store = DiskStore::open(folder.path()).unwrap();
+    let kept = all(&store).len();
+    assert!((4800..5000).contains(&kept), "{kept} rows were kept");
+    assert_eq!(store.set_aside().stores, 1);
+    let aside = fs::read_dir(folder.path())
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().contains("set-aside"));
+    assert_eq!(aside.count(), 1, "the damaged store is kept");
+    store.commit(&writes([("000001", &b"new"[..])])).unwrap();
+    assert_eq!(store.last(), 5001);
+}
+
+#[test]
+fn a_store_that_cannot_be_opened_is_renamed_and_an_empty_one_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(folder.path()).unwrap();
+    store.commit(&writes([("a", &b"1"[..])])).unwrap();
+    let manifest = store.with(|engine| Ok(engine.rows.path().join("current"))).unwrap();
+    drop(store);
+    fs::write(&manifest, [0xff; 8]).unwrap();
+    let store = DiskStore::open(folder.path()).unwrap();
+    assert_eq!((store.last(), store.set_aside().stores), (0, 1));
+    store.commit(&writes([("a", &b"2"[..])])).unwrap();
+}
+
+#[test]
+fn a_torn_end_of_the_journal_costs_nothing_that_was_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(folder.path()).unwrap();
+    store.commit(&writes([("a", &b"1"[..])])).unwrap();
+    // What a crash leaves: the files as they are, without the farewell of a clean close.
+    let crashed = tempfile::tempdir().unwrap();
+    copy(folder.path(), crashed.path());
+    drop(store);
+    let journal = largest_file(&crashed.path().join(FOLDER));
+    let bytes = fs::read(&journal).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let mut file = fs::OpenOptions::new().write(true).open(&journal).unwrap();
+    file.seek(SeekFrom::Start(end as u64)).unwrap();
+    file.write_all(&bytes[..end / 2]).unwrap();
+    drop(file);
+    let store = DiskStore::open(crashed.path()).unwrap();
+    assert_eq!(all(&store), [("a".into(), b"1".to_vec())]);
+    assert_eq!(store.commit(&writes([("b", &b"2"[..])])).unwrap(), 2);
+}
+
+fn largest_file(folder: &Path) -> PathBuf {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let files = entries.filter(|entry| entry.file_type().unwrap().is_file());
+    files.max_by_key(|entry| entry.metadata().unwrap().len()).unwrap().path()
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            fs::create_dir_all(&target).unwrap();
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), &target).unwrap();
+        }
+    }
+}
