@@ -4,6 +4,8 @@
 //! task has ended, or with the error that kept the operator from starting.
 //! What it does not do: anything else; each part is one function of its own module.
 
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,7 +47,7 @@ pub enum RunError {
     #[error("listen on {address} for {purpose}")]
     Listen {
         /// The address.
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         /// What for.
         purpose: &'static str,
         /// Why not.
@@ -74,13 +76,23 @@ impl Listeners {
     /// Binds the three addresses of the configuration.
     pub async fn bind(config: &Config) -> Result<Self, RunError> {
         let bind = async |address, purpose| {
-            TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, purpose, source })
+            bind_any(address).await.map_err(|source| RunError::Listen { address, purpose, source })
         };
         Ok(Self {
             webhook: bind(config.webhook_listen, "the webhook").await?,
             membership: bind(config.membership_listen, "the membership server").await?,
             admin: bind(config.admin_listen, "health and metrics").await?,
         })
+    }
+}
+
+/// Binds; where "every address" is asked for on a machine without IPv6, every IPv4 address.
+async fn bind_any(address: SocketAddr) -> std::io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && error.kind() != ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
     }
 }
 

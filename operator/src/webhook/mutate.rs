@@ -1,6 +1,7 @@
 //! One AdmissionReview: read, ask the core, answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
@@ -11,8 +12,8 @@ use axum::{Json, Router};
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse, AdmissionReview};
-use peat_operator_core::inject::{InjectRequest, Injection, inject};
-use tokio::time::Instant;
+use peat_operator_core::inject::{InjectRequest, Injection, Refusal, inject};
+use tokio::time::{Instant, sleep};
 
 use super::configuration::PATH;
 use crate::cache::Readiness;
@@ -22,6 +23,11 @@ use crate::settings::Settings;
 
 /// Largest review that is read. A pod is at most 1.5 MiB in etcd; the review adds user and options.
 const MAX_REVIEW: usize = 3 * 1024 * 1024;
+
+/// How long a pod waits whose mesh is not known. Far below the three seconds that the API server allows.
+const SETTLE: Duration = Duration::from_millis(400);
+/// How often the caches are asked in that time.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What every review needs.
 #[derive(Clone, Debug)]
@@ -56,7 +62,7 @@ async fn review(State(webhook): State<Webhook>, body: Bytes) -> Response {
     let request: Result<AdmissionRequest<Pod>, _> =
         parsed.and_then(|review| review.try_into().map_err(|_| no_request()));
     let (response, outcome) = match request {
-        Ok(request) => mutate(&webhook, &request),
+        Ok(request) => mutate(&webhook, &request).await,
         Err(error) => (AdmissionResponse::invalid(format!("read the admission review: {error}")), "invalid"),
     };
     webhook.metrics.admission(outcome, from.elapsed());
@@ -68,24 +74,44 @@ fn no_request() -> String {
 }
 
 /// The answer to a request, and its outcome for the metric.
-fn mutate(webhook: &Webhook, request: &AdmissionRequest<Pod>) -> (AdmissionResponse, &'static str) {
+async fn mutate(webhook: &Webhook, request: &AdmissionRequest<Pod>) -> (AdmissionResponse, &'static str) {
     let mut response = AdmissionResponse::from(request);
     let Some(pod) = &request.object else { return (response, "no_object") };
     let namespace = request.namespace.as_deref().or(pod.metadata.namespace.as_deref()).unwrap_or_default();
-    let namespace = webhook.caches.namespace(namespace);
-    let injection = inject(&InjectRequest {
-        pod,
-        namespace: namespace.view(),
-        meshes: &webhook.caches.index(),
-        config: &webhook.settings.inject_config(),
-    });
-    tracing::debug!(namespace = namespace.name, outcome = injection.outcome(), "admission");
-    response.warnings = Some(injection.warnings()).filter(|warnings| !warnings.is_empty());
+    let injection = settled(webhook, pod, namespace).await;
     let outcome = injection.outcome();
+    tracing::debug!(namespace, outcome, "admission");
+    response.warnings = Some(injection.warnings()).filter(|warnings| !warnings.is_empty());
     match patched(response.clone(), &injection) {
         Ok(response) => (response, outcome),
         // A pod that asked must not start without its sidecar, so what cannot be written is refused.
         Err(error) => (response.deny(format!("write the patch: {error}")), "error"),
+    }
+}
+
+/// What becomes of the pod. A refusal that a mesh or namespace made a moment ago would undo is thought over for a while:
+/// one `kubectl apply` creates them in this order, faster than a watch tells us.
+async fn settled(webhook: &Webhook, pod: &Pod, namespace: &str) -> Injection {
+    let until = Instant::now() + SETTLE;
+    loop {
+        let record = webhook.caches.namespace(namespace);
+        let injection = inject(&InjectRequest {
+            pod,
+            namespace: record.view(),
+            meshes: &webhook.caches.index(),
+            config: &webhook.settings.inject_config(),
+        });
+        let may_pass = matches!(
+            &injection,
+            Injection::Refuse {
+                refusal: Refusal::UnknownMesh { .. } | Refusal::NoMesh { .. } | Refusal::NotAdmitted { .. },
+                ..
+            }
+        );
+        if !may_pass || Instant::now() >= until {
+            return injection;
+        }
+        sleep(LOOK_AGAIN).await;
     }
 }
 

@@ -1,0 +1,156 @@
+//! The operator's own life: starting, stopping, and what it finds when it comes back.
+//!
+//! Each test has a control plane and an operator of its own, because it stops the operator or breaks what all share.
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, PostParams};
+use peat_cluster::{Cluster, EnvtestOptions, TestNamespace, wait_for};
+use peat_crds::names::{annotation, mesh_config_map, secret};
+use peat_crds::{PeatMesh, PeatPeer, PeatPeerSpec};
+use peat_operator_core::names::peer_name;
+use peat_tests::envtest::operator::{CONFIGURATION, NAMESPACE, RunningOperator, bundle_is_set};
+use peat_tests::envtest::pods::asking;
+use peat_tests::envtest::{PATIENCE, condition, uid};
+use serde_json::json;
+
+struct Stage {
+    cluster: Cluster,
+    operator: RunningOperator,
+    client: kube::Client,
+    namespace: TestNamespace,
+}
+
+impl Stage {
+    async fn new() -> Result<Self> {
+        let cluster = Cluster::envtest(EnvtestOptions::default()).await?;
+        let operator = RunningOperator::start(&cluster).await?;
+        let client = cluster.client().await?;
+        let namespace = cluster.namespace("life").await?;
+        Ok(Self { cluster, operator, client, namespace })
+    }
+
+    fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), self.namespace.name())
+    }
+
+    async fn mesh(&self, name: &str) -> Result<PeatMesh> {
+        let meshes = self.api::<PeatMesh>();
+        meshes.create(&PostParams::default(), &PeatMesh::new(name, peat_crds::PeatMeshSpec::default())).await?;
+        let ready = wait_for(PATIENCE, "the mesh to be ready", async || {
+            let mesh = meshes.get(name).await.map_err(|error| error.to_string())?;
+            if condition(&mesh, "Ready") == Some("True") { Ok(mesh) } else { Err(format!("{:?}", mesh.status)) }
+        });
+        Ok(ready.await?)
+    }
+
+    async fn pod(&self, name: &str, mesh: &str) -> Result<Pod> {
+        let pod: Pod = serde_json::from_value(asking(name, mesh))?;
+        Ok(self.api().create(&PostParams::default(), &pod).await?)
+    }
+
+    async fn peer_count(&self, wanted: usize) -> Result<Vec<PeatPeer>> {
+        let peers = self.api::<PeatPeer>();
+        let found = wait_for(PATIENCE, "the PeatPeers", async || {
+            let found = peers.list(&Default::default()).await.map_err(|error| error.to_string())?.items;
+            let names: Vec<String> = found.iter().map(ResourceExt::name_any).collect();
+            if found.len() == wanted { Ok(found) } else { Err(format!("{names:?}")) }
+        });
+        Ok(found.await?)
+    }
+
+    async fn end(self) -> Result<()> {
+        self.operator.stop().await?;
+        self.namespace.delete().await?;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn an_operator_that_was_away_finds_what_changed_meanwhile() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    let (kept, gone) = (stage.mesh("kept").await?, stage.mesh("gone").await?);
+    let leaving = stage.pod("leaving", "kept").await?;
+    let staying = stage.pod("staying", "kept").await?;
+    stage.peer_count(2).await?;
+    let secrets: Api<Secret> = Api::namespaced(stage.client.clone(), NAMESPACE);
+    let authority = format!("{}{}", secret::AUTHORITY_PREFIX, uid(&kept));
+    let before = secrets.get(&authority).await?.data;
+
+    stage.operator.stop().await?;
+    let now = DeleteParams::default().grace_period(0);
+    stage.api::<Pod>().delete(&leaving.name_any(), &now).await?;
+    stage.api::<PeatMesh>().delete("gone", &DeleteParams::default()).await?;
+    // A record whose pod has been gone for so long that garbage collection has no owner to follow.
+    let orphan: PeatPeerSpec = serde_json::from_value(json!({
+        "type": "Pod",
+        "meshRef": { "namespace": stage.namespace.name(), "name": "kept", "uid": uid(&kept) },
+        "podRef": { "name": "old", "uid": "uid-of-long-ago" },
+    }))?;
+    stage.api::<PeatPeer>().create(&PostParams::default(), &PeatPeer::new("old-uid", orphan)).await?;
+
+    stage.operator = RunningOperator::start(&stage.cluster).await?;
+    let left = stage.peer_count(1).await?;
+    assert_eq!(left[0].name_any(), peer_name("staying", &uid(&staying), 1));
+    let lost = format!("{}{}", secret::AUTHORITY_PREFIX, uid(&gone));
+    wait_for(PATIENCE, "the authority of the lost mesh to be gone", async || match secrets.get_opt(&lost).await {
+        Ok(None) => Ok(()),
+        other => Err(format!("{:?}", other.map(|found| found.is_some()))),
+    })
+    .await?;
+    assert_eq!(stage.api::<ConfigMap>().get_opt(&mesh_config_map("gone", &uid(&gone))).await?, None);
+    // Created once, never made anew: nodes trust the authority they know.
+    assert_eq!(secrets.get(&authority).await?.data, before);
+    stage.end().await
+}
+
+#[tokio::test]
+async fn without_the_operator_annotated_pods_wait_and_others_do_not() -> Result<()> {
+    let stage = Stage::new().await?;
+    stage.mesh("harbour").await?;
+    stage.operator.stop().await?;
+    let error = stage.pod("asks", "harbour").await.expect_err("nobody answers").to_string();
+    assert!(error.contains("failed calling webhook"), "{error}");
+    let mut silent = asking("silent", "harbour");
+    silent["metadata"]["annotations"] = json!({});
+    let silent: Pod = serde_json::from_value(silent)?;
+    let silent = stage.api::<Pod>().create(&PostParams::default(), &silent).await?;
+    assert!(!silent.annotations().contains_key(annotation::INJECTED));
+    stage.end().await
+}
+
+#[tokio::test]
+async fn a_wiped_ca_bundle_comes_back() -> Result<()> {
+    let stage = Stage::new().await?;
+    let configurations: Api<MutatingWebhookConfiguration> = Api::all(stage.client.clone());
+    let mut wiped = configurations.get(CONFIGURATION).await?;
+    let first = |c: &MutatingWebhookConfiguration| c.webhooks.as_ref()?.first()?.client_config.ca_bundle.clone();
+    let before = first(&wiped).context("a bundle")?;
+    for webhook in wiped.webhooks.iter_mut().flatten() {
+        webhook.client_config.ca_bundle = None;
+    }
+    let wiped = configurations.replace(CONFIGURATION, &PostParams::default(), &wiped).await?;
+    assert_eq!(first(&wiped), None);
+    bundle_is_set(&stage.client, CONFIGURATION).await?;
+    assert_eq!(first(&configurations.get(CONFIGURATION).await?), Some(before));
+    stage.end().await
+}
+
+#[tokio::test]
+async fn health_follows_the_operator() -> Result<()> {
+    let stage = Stage::new().await?;
+    assert_eq!(stage.operator.get("/livez").await?, (200, "ok".to_owned()));
+    assert_eq!(stage.operator.get("/readyz").await?.0, 200);
+    let (status, metrics) = stage.operator.get("/metrics").await?;
+    assert_eq!(status, 200);
+    assert!(metrics.ends_with("# EOF\n"), "{metrics}");
+    assert!(!metrics.contains("PRIVATE"));
+    stage.operator.stop().await?;
+    assert!(stage.operator.get("/livez").await.is_err());
+    stage.end().await
+}
