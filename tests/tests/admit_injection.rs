@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Resource, ResourceExt};
-use peat_cluster::wait_for;
+use peat_cluster::{Cluster, wait_for};
 use peat_crds::names::{annotation, label};
 use peat_crds::{PeatMesh, names};
 use peat_operator::webhook::{Target, webhook_configuration};
@@ -233,6 +233,18 @@ async fn a_dead_webhook_blocks_annotated_pods_and_no_others() -> Result<()> {
     assert!(!is_injected(&harness.create_pod(&asking("out", "false")).await?.pod));
     configurations.delete("peat-dead", &DeleteParams::default()).await?;
     harness.namespace.delete().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_chart_registers_what_these_tests_register() -> Result<()> {
+    let cluster = Cluster::shared_envtest().await?;
+    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/peat-operator");
+    let args = ["template", "peat", chart, "--namespace", "quay", "--show-only", "templates/webhook.yaml"];
+    let rendered: MutatingWebhookConfiguration = serde_yaml::from_str(&cluster.helm(args).await?)?;
+    let name = rendered.name_any();
+    let service = Target::Service { name: format!("{name}-webhook"), namespace: "quay".to_owned() };
+    assert_eq!(rendered.webhooks, webhook_configuration(&name, "quay", &service).webhooks);
     Ok(())
 }
 
