@@ -83,7 +83,7 @@ impl From<ConnectError> for ClientError {
 pub fn main(command: Command) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(run(command)),
+        Ok(runtime) => runtime.block_on(until_signalled(command)),
         Err(error) => Err(error.into()),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };
@@ -92,6 +92,13 @@ pub fn main(command: Command) -> ExitCode {
         let _ = writeln!(std::io::stderr(), "peat-node: {}", chain(&error));
     }
     code
+}
+
+/// Runs a subcommand to its end or to the first SIGTERM or SIGINT: the first process of a container ignores a signal that it does
+/// not handle, and a watch has no end of its own.
+async fn until_signalled(command: Command) -> Result<(), ClientError> {
+    let stop = crate::shutdown::on_signals()?;
+    stop.run_until_cancelled(run(command)).await.unwrap_or(Ok(()))
 }
 
 /// An error with its causes, once each.
@@ -116,7 +123,8 @@ pub async fn run(command: Command) -> Result<(), ClientError> {
 
 async fn status(args: &ApiArgs) -> Result<(), ClientError> {
     let client = Client::new(args)?;
-    let status = client.get_status_with_options(proto::GetStatusRequest::default(), client.deadline()).await?.into_owned();
+    let status =
+        client.get_status_with_options(proto::GetStatusRequest::default(), client.deadline()).await?.into_owned();
     let traffic = client.get_sync_stats_with_options(proto::GetSyncStatsRequest::default(), client.deadline()).await?;
     let traffic = traffic.into_owned();
     let phase = status.phase.as_known().map_or_else(|| status.phase.to_i32().to_string(), phase_name);
@@ -139,7 +147,8 @@ fn phase_name(phase: proto::NodePhase) -> String {
 
 async fn peers(args: &ApiArgs) -> Result<(), ClientError> {
     let client = Client::new(args)?;
-    let response = client.list_peers_with_options(proto::ListPeersRequest::default(), client.deadline()).await?.into_owned();
+    let response =
+        client.list_peers_with_options(proto::ListPeersRequest::default(), client.deadline()).await?.into_owned();
     let mut printer = Printer::new(args.output);
     for peer in response.peers {
         let text = format!("{} {}", peer.endpoint_id, peer.addresses.join(","));
