@@ -3,7 +3,15 @@
 //! Purpose: the wire types of `peat.sidecar.v1` (feature `sidecar`: connectrpc and buffa) and of
 //! `peat.membership.v1` (feature `membership`: tonic and prost). The `.proto` files under `peat/` are the source.
 //! What it does not do: give the messages meaning; callers convert them at their edge.
-#![allow(missing_docs, unreachable_pub, missing_debug_implementations, clippy::all, clippy::pedantic, clippy::restriction)]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    missing_debug_implementations,
+    clippy::all,
+    clippy::pedantic,
+    clippy::nursery,
+    clippy::restriction
+)]
 
 /// `peat.sidecar.v1`: applications to their node, over gRPC, gRPC-Web and Connect.
 #[cfg(feature = "sidecar")]

@@ -214,9 +214,12 @@ mod tests {
     use crate::cli::RawArgs;
     use crate::config::Config;
 
+    fn config() -> ApiConfig {
+        Config::try_from(RawArgs { socket_mode: Some("0640".into()), ..RawArgs::default() }).unwrap().api
+    }
+
     fn bind(path: &Path) -> Result<Bound, ListenError> {
-        let config = Config::try_from(RawArgs { socket_mode: Some("0640".into()), ..RawArgs::default() }).unwrap();
-        Bound::bind(&Listen::Unix(path.to_owned()), &config.api)
+        Bound::bind(&Listen::Unix(path.to_owned()), &config())
     }
 
     #[tokio::test]

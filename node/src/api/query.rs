@@ -24,11 +24,11 @@ pub enum Query {
     /// The field is greater, with the same rule.
     Gt(String, Value),
     /// All hold; true when empty.
-    And(Vec<Query>),
+    And(Vec<Self>),
     /// One holds; false when empty.
-    Or(Vec<Query>),
+    Or(Vec<Self>),
     /// It does not hold.
-    Not(Box<Query>),
+    Not(Box<Self>),
 }
 
 /// A query that cannot be asked. `place` leads to it from the request, such as `query.and.clauses[1].eq`.
@@ -70,9 +70,8 @@ impl Query {
 
     /// Whether a document with these members is meant.
     pub fn holds(&self, document: &Map<String, Value>) -> bool {
-        let ordered = |field, value, wanted| {
-            document.get(field).is_some_and(|found| order(found, value) == Some(wanted))
-        };
+        let ordered =
+            |field, value, wanted| document.get(field).is_some_and(|found| order(found, value) == Some(wanted));
         match self {
             Self::All => true,
             Self::Eq(field, value) => document.get(field).is_some_and(|found| equal(found, value)),
@@ -106,12 +105,7 @@ fn clauses(clauses: &[proto::SubscriptionQuery], place: &str, depth: usize) -> R
     numbered.map(|(index, clause)| parse(clause, &format!("{place}.clauses[{index}]"), depth + 1)).collect()
 }
 
-fn comparison(
-    field: &str,
-    value: &str,
-    place: String,
-    make: fn(String, Value) -> Query,
-) -> Result<Query, QueryError> {
+fn comparison(field: &str, value: &str, place: String, make: fn(String, Value) -> Query) -> Result<Query, QueryError> {
     if field.is_empty() {
         return Err(QueryError::Field { place });
     }
@@ -167,8 +161,12 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn message(json: Value) -> proto::SubscriptionQuery {
+        serde_json::from_value(json).unwrap()
+    }
+
     fn query(json: Value) -> Result<Query, QueryError> {
-        Query::parse(&serde_json::from_value(json).unwrap())
+        Query::parse(&message(json))
     }
 
     fn holds(json: Value, document: Value) -> bool {
@@ -257,7 +255,10 @@ mod tests {
     fn an_error_names_its_place() {
         let text = |json| query(json).unwrap_err().to_string();
         assert_eq!(text(json!({})), "query has none of eq, lt, gt, and, or, not, all");
-        assert_eq!(text(json!({"and": {"clauses": [eq("1"), {"eq": {"value": "1"}}]}})), "query.and.clauses[1].eq.field is empty");
+        assert_eq!(
+            text(json!({"and": {"clauses": [eq("1"), {"eq": {"value": "1"}}]}})),
+            "query.and.clauses[1].eq.field is empty"
+        );
         assert!(text(json!({"or": {"clauses": [{}]}})).starts_with("query.or.clauses[0] has none"));
         let value = text(json!({"not": gt("vehicle")}));
         assert!(value.starts_with("query.not.gt.value is not valid JSON: ") && value.contains("column"), "{value}");

@@ -115,7 +115,7 @@ impl Visitor for Writer {
     fn double(&mut self, keys: Keys, field: &mut f64) {
         match Number::from_f64(*field) {
             Some(number) => self.put(keys, number),
-            None => self.wrong = self.wrong.or(keys.first().copied()),
+            None => self.wrong = self.wrong.or_else(|| keys.first().copied()),
         }
     }
 

@@ -42,8 +42,7 @@ impl Client {
                 (builder.lazy_unix(path, authority.clone()), authority)
             }
         };
-        let config =
-            ClientConfig::new(uri).with_protocol(Protocol::Grpc).with_default_max_message_size(LARGEST_ANSWER);
+        let config = ClientConfig::new(uri).with_protocol(Protocol::Grpc).with_default_max_message_size(LARGEST_ANSWER);
         // A deadline of the configuration would also cut streams.
         let inner = PeatSidecarClient::new(connection.shared(CALLS_AT_ONCE), config);
         Ok(Self { inner, timeout })

@@ -7,7 +7,8 @@ use std::fmt;
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { node_id, data_dir, key_dir, mode, mesh, admin_listen, document_limit, api, log, print: _, warnings } = self;
+        let Self { node_id, data_dir, key_dir, mode, mesh, admin_listen, document_limit, api, log, print: _, warnings } =
+            self;
         let mut line = |flag: &str, value: &dyn fmt::Display| writeln!(f, "{flag} = {value}");
         line("node-id", &node_id.as_deref().unwrap_or("(random, kept in the data folder)"))?;
         line("data-dir", &data_dir.display())?;

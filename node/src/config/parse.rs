@@ -3,8 +3,8 @@
 //! Inputs: [`RawArgs`]. Outputs: [`Config`] or the first error. What it does not do: read anything but the key file.
 
 use super::{
-    ApiConfig, Config, ConfigError, DEFAULT_DATA_DIR, FlagsMode, Listen, LogConfig, ManagedMode, MeshConfig, MeshKey, Mode,
-    PeerFlag, SharedKey,
+    ApiConfig, Config, ConfigError, DEFAULT_DATA_DIR, FlagsMode, Listen, LogConfig, ManagedMode, MeshConfig, MeshKey,
+    Mode, PeerFlag, SharedKey,
 };
 use crate::cli::{RawArgs, Secret};
 use base64::Engine as _;
@@ -71,8 +71,11 @@ fn refuse_unbuilt(raw: &RawArgs) -> Result<Vec<String>, ConfigError> {
     if given(raw.discovery_mode.as_ref()).is_some_and(|mode| mode != "none") {
         return unavailable("discovery-mode", "name the peers with --peer, or let the operator manage the mesh");
     }
-    let attachments = given(raw.attachment_root.as_ref()).or(given(raw.attachment_inbox.as_ref()));
-    Ok(attachments.map(|_| "attachments are not available in this version: their flags are ignored".to_owned()).into_iter().collect())
+    let attachments = given(raw.attachment_root.as_ref()).or_else(|| given(raw.attachment_inbox.as_ref()));
+    Ok(attachments
+        .map(|_| "attachments are not available in this version: their flags are ignored".to_owned())
+        .into_iter()
+        .collect())
 }
 
 fn api(raw: &RawArgs) -> Result<ApiConfig, ConfigError> {
@@ -104,7 +107,8 @@ fn api(raw: &RawArgs) -> Result<ApiConfig, ConfigError> {
     let default_timeout = seconds("rpc-default-timeout-secs", &raw.rpc_default_timeout_secs, 1..=86_400, 120)?;
     let max_timeout = seconds("rpc-max-timeout-secs", &raw.rpc_max_timeout_secs, 1..=86_400, 300)?;
     if default_timeout > max_timeout {
-        let reason = format!("{} is over --rpc-max-timeout-secs ({})", default_timeout.as_secs(), max_timeout.as_secs());
+        let reason =
+            format!("{} is over --rpc-max-timeout-secs ({})", default_timeout.as_secs(), max_timeout.as_secs());
         return Err(value("rpc-default-timeout-secs", reason));
     }
     let count = |flag, text: &Option<String>, default| number(flag, text.as_ref(), 1..=65_535, default, "a count");
@@ -117,7 +121,12 @@ fn api(raw: &RawArgs) -> Result<ApiConfig, ConfigError> {
         document_limit: document_limit as usize,
         default_timeout,
         max_timeout,
-        header_read_timeout: seconds("http-header-read-timeout-secs", &raw.http_header_read_timeout_secs, 1..=3600, 30)?,
+        header_read_timeout: seconds(
+            "http-header-read-timeout-secs",
+            &raw.http_header_read_timeout_secs,
+            1..=3600,
+            30,
+        )?,
         max_idle: seconds("http-max-connection-idle-secs", &raw.http_max_connection_idle_secs, 1..=86_400, 300)?,
         max_connections: count("http-max-connections", &raw.http_max_connections, 1024)? as usize,
         keepalive_interval: seconds("http2-keepalive-interval-secs", &raw.http2_keepalive_interval_secs, 1..=3600, 30)?,
@@ -213,7 +222,10 @@ fn flags_mode(raw: &RawArgs) -> Result<FlagsMode, ConfigError> {
         peers.push(peer(text)?);
     }
     if !peers.is_empty() && key == MeshKey::Absent {
-        return Err(value("peer", "needs --shared-key or --shared-key-file (or --allow-empty-key, to peer with anyone)"));
+        return Err(value(
+            "peer",
+            "needs --shared-key or --shared-key-file (or --allow-empty-key, to peer with anyone)",
+        ));
     }
     Ok(FlagsMode { app_id, key, peers })
 }
@@ -228,7 +240,8 @@ fn peer(text: &str) -> Result<PeerFlag, ConfigError> {
         Some((id, address)) => (id, Some(address)),
         None => (text, None),
     };
-    let id = PeerId::parse(id).map_err(|_| value("peer", format!("`{text}` does not begin with 64 hexadecimal digits")))?;
+    let id =
+        PeerId::parse(id).map_err(|_| value("peer", format!("`{text}` does not begin with 64 hexadecimal digits")))?;
     if let Some(address) = address {
         check_address(address).map_err(|reason| value("peer", format!("`{address}` {reason}")))?;
     }
