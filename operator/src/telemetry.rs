@@ -2,6 +2,8 @@
 //!
 //! Inputs: filter and format. What it does not do: run in tests or libraries; only the binary calls it.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::LogFormat;
@@ -12,6 +14,6 @@ pub fn init(log_level: &str, format: LogFormat) {
     // Fails when there is one already, which then is the one to use.
     let _ = match format {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
-        LogFormat::Text => builder.try_init(),
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
     };
 }

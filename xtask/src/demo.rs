@@ -120,9 +120,10 @@ async fn apply(cluster: &Cluster) -> Result<()> {
 }
 
 async fn apply_file(cluster: &Cluster, path: &Path) -> Result<()> {
-    let manifests = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    let said = cluster.apply(&manifests).await.with_context(|| format!("apply {}", path.display()))?;
-    said.lines().try_for_each(|line| say(&format!("   {line}")))
+    // With force, because an earlier run scaled a Deployment and so owns its number of replicas.
+    let file = path.display().to_string();
+    let said = cluster.kubectl(["apply", "--server-side", "--force-conflicts", "-f", &file]).await;
+    said.with_context(|| format!("apply {file}"))?.lines().try_for_each(|line| say(&format!("   {line}")))
 }
 
 /// Waits for a Deployment, and says so: kubectl's own progress is not passed on by [`Cluster::kubectl`].
