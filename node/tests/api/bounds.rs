@@ -1,0 +1,174 @@
+//! Time, connections and the environment: what the flags promise.
+
+use super::Api;
+use super::process::{PATIENCE, wait_for};
+use super::raw::Raw;
+use serde_json::json;
+use std::net::UdpSocket;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixStream};
+
+const SHORT: [&str; 8] = [
+    "--http-header-read-timeout-secs",
+    "1",
+    "--http-max-connection-idle-secs",
+    "1",
+    "--rpc-default-timeout-secs",
+    "2",
+    "--rpc-max-timeout-secs",
+    "3",
+];
+
+async fn closed(mut stream: impl tokio::io::AsyncRead + Unpin) {
+    let mut rest = Vec::new();
+    // A reset is an end too.
+    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_send_no_header_are_closed_while_calls_go_on() {
+    let api = Api::start(&SHORT).await;
+    let began = Instant::now();
+    let mut silent = Vec::new();
+    for beginning in [&b""[..], b"P", b"PRI * HT", b"POST / HTTP/1.1\r\nhost: a"] {
+        for _ in 0..8 {
+            let mut stream = TcpStream::connect(api.tcp).await.unwrap();
+            stream.write_all(beginning).await.unwrap();
+            silent.push(tokio::spawn(closed(stream)));
+            let mut stream = UnixStream::connect(api.socket()).await.unwrap();
+            stream.write_all(beginning).await.unwrap();
+            silent.push(tokio::spawn(closed(stream)));
+        }
+    }
+    let mut raw = Raw::tcp(&api).await;
+    for n in 0..41 {
+        let put = json!({"collection": "c", "docId": n.to_string(), "jsonData": "{}"});
+        assert_eq!(raw.call("PutDocument", &put).await, (200, json!({})));
+    }
+    for connection in silent {
+        connection.await.unwrap();
+    }
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_without_a_call_is_retired_and_a_quiet_stream_is_not() {
+    let api = Api::start(&SHORT).await;
+    let mut raw = Raw::unix(&api).await;
+    let mut frames = raw.subscribe(&json!({"collections": ["quiet"]})).await;
+    // HTTP/2 that says hello and then nothing.
+    let mut idle = TcpStream::connect(api.tcp).await.unwrap();
+    idle.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00").await.unwrap();
+    closed(idle).await;
+    api.node.put("quiet", "at-last", "{}").await;
+    let (flags, event) = tokio::time::timeout(PATIENCE, frames.next()).await.unwrap().unwrap();
+    assert_eq!((flags, &event["docId"]), (0, &json!("at-last")), "neither idle time nor deadline ends a stream");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_ends_at_the_deadline_of_its_caller_or_of_the_node() {
+    let api = Api::start(&["--rpc-default-timeout-secs", "1", "--shared-key", super::process::KEY]).await;
+    // A peer that never answers.
+    let hole = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let stranger = "4229afe8d9c12d0acfd98cb56d4e2edd0e844442651a70a6995c2ed7ef100684";
+    let body = json!({"endpointId": stranger, "addresses": [hole.local_addr().unwrap().to_string()]}).to_string();
+    let mut raw = Raw::tcp(&api).await;
+    for headers in [&[][..], &[("connect-timeout-ms", "100")]] {
+        let (status, answer) = raw.json("/peat.sidecar.v1.PeatSidecar/ConnectPeer", headers, body.as_bytes()).await;
+        assert_eq!((status, &answer["code"]), (504, &json!("deadline_exceeded")), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_connections_than_allowed_wait_for_their_turn() {
+    let api = Api::start(&["--http-max-connections", "2"]).await;
+    let held = [Raw::tcp(&api).await, Raw::tcp(&api).await];
+    let mut third = Raw::tcp(&api).await;
+    let call = tokio::spawn(async move { third.call("GetStatus", &json!({})).await.0 });
+    // The other listener has a cap of its own, so that one crowd does not lock out the other.
+    let mut unix = Raw::unix(&api).await;
+    assert_eq!(unix.call("GetStatus", &json!({})).await.0, 200);
+    assert!(!call.is_finished());
+    drop(held);
+    assert_eq!(tokio::time::timeout(PATIENCE, call).await.unwrap().unwrap(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_are_counted_by_method_and_code() {
+    let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let api = Api::start(&["--admin-listen", &admin.to_string()]).await;
+    let mut raw = Raw::tcp(&api).await;
+    raw.call("ListDocuments", &json!({"collection": "a:b"})).await;
+    let scrape = || async {
+        let mut stream = TcpStream::connect(admin).await.ok()?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.ok()?;
+        let line = r#"peat_node_api_calls_total{method="/peat.sidecar.v1.PeatSidecar/ListDocuments",code="invalid_argument"} 1"#;
+        (text.contains(line) && text.contains("peat_node_api_exposed 0")).then_some(())
+    };
+    wait_for("the call in the metrics", scrape).await;
+}
+
+fn peat_node(data: &std::path::Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_peat-node"));
+    command.env_clear().env("PEAT_NODE_DATA_DIR", data).stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn empty_variables_are_unset_and_booleans_come_bare_or_by_variable() {
+    let folder = tempfile::tempdir().unwrap();
+    let print = |command: &mut Command| {
+        let output = command.arg("--print-config").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let mut empty = peat_node(folder.path());
+    for name in ["LISTEN", "NODE_ID", "APP_ID", "SHARED_KEY", "PEERS", "AUTO_SYNC", "ENCRYPTION_KEY", "IROH_UDP_PORT"] {
+        empty.env(format!("PEAT_NODE_{name}"), "");
+    }
+    assert!(print(&mut empty).contains("listen = tcp://127.0.0.1:50051"));
+    assert!(print(peat_node(folder.path()).env("PEAT_NODE_AUTO_SYNC", "false")).contains("auto-sync = false"));
+    assert!(
+        print(peat_node(folder.path()).env("PEAT_NODE_AUTO_SYNC", "0").arg("--auto-sync")).contains("auto-sync = true")
+    );
+    let secret = print(peat_node(folder.path()).env("PEAT_NODE_SHARED_KEY", super::process::KEY));
+    assert!(secret.contains("shared-key = (redacted)") && !secret.contains(super::process::KEY), "{secret}");
+}
+
+#[test]
+fn a_bad_configuration_is_one_line_and_code_64_and_opens_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    for (args, word) in [
+        (&["--listen", "localhost:1"][..], "--listen"),
+        (&["--auto-sync=perhaps"], "--auto-sync"),
+        (&["--shared-key", "short"], "--shared-key"),
+        (&["--api-auth", "required", "--listen", "tcp://0.0.0.0:1"], "--api-auth"),
+        (&["--mesh-uid", "u"], "--membership-url"),
+        (&["--rpc-default-timeout-secs", "400"], "--rpc-default-timeout-secs"),
+    ] {
+        let output = peat_node(&data).args(args).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(64), "{text}");
+        assert!(text.contains(word) && text.trim_end().lines().count() == 1, "{text}");
+    }
+    assert_eq!(peat_node(&data).arg("--no-such-flag").output().unwrap().status.code(), Some(64));
+    assert!(!data.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_path_held_by_a_file_keeps_the_node_from_starting() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("peat.sock");
+    std::fs::write(&path, "somebody's").unwrap();
+    let mut command = peat_node(&folder.path().join("data"));
+    let output = command.arg("--listen").arg(format!("unix://{}", path.display())).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("is not a socket"), "{text}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "somebody's");
+}

@@ -1,0 +1,135 @@
+//! `peat-node` as a client: what people and scripts see.
+
+use super::Api;
+use super::process::wait_for;
+use serde_json::{Value, json};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Command, Output, Stdio};
+
+fn peat_node(api: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_peat-node"));
+    command.env_clear().env("PEAT_NODE_API", api).args(args);
+    command
+}
+
+fn run(api: &str, args: &[&str]) -> Output {
+    peat_node(api, args).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Standard output of a run that must succeed.
+fn ok(api: &str, args: &[&str]) -> String {
+    let output = run(api, args);
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_are_put_read_listed_and_deleted_over_tcp_and_unix() {
+    let server = Api::start(&[]).await;
+    let file = server.node.dir().join("doc.json");
+    std::fs::write(&file, r#"{"from":"file"}"#).unwrap();
+    for api in [format!("http://{}", server.tcp), format!("unix://{}", server.socket().display())] {
+        assert_eq!(ok(&api, &["doc", "put", "f", "b", r#"{ "n": 1 }"#]), "stored f/b\n");
+        assert_eq!(ok(&api, &["doc", "put", "f", "a", &format!("@{}", file.display())]), "stored f/a\n");
+        let mut command = peat_node(&api, &["doc", "put", "f", "c", "-", "-o", "json"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(b"{\"from\":\"stdin\"}").unwrap();
+        let stored = child.wait_with_output().unwrap();
+        assert_eq!(stored.stdout, b"{\"collection\":\"f\",\"docId\":\"c\"}\n");
+        assert_eq!(ok(&api, &["doc", "get", "f", "b"]), "{\"n\":1}\n");
+        assert_eq!(ok(&api, &["doc", "get", "f", "c"]), "{\"from\":\"stdin\"}\n");
+        assert_eq!(ok(&api, &["doc", "list", "f"]), "a\nb\nc\n");
+        assert_eq!(ok(&api, &["doc", "list", "f", "-o", "json"]), "\"a\"\n\"b\"\n\"c\"\n");
+        for id in ["a", "b", "c"] {
+            assert_eq!(ok(&api, &["doc", "delete", "f", id]), format!("deleted f/{id}\n"));
+        }
+        let missing = run(&api, &["doc", "get", "f", "a"]);
+        assert_eq!(missing.status.code(), Some(1));
+        assert_eq!(String::from_utf8_lossy(&missing.stderr), "peat-node: no document f/a\n");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_and_peers_are_told_to_people_and_scripts() {
+    let server = Api::start(&[]).await;
+    let api = format!("http://{}", server.tcp);
+    let text = ok(&api, &["status"]);
+    assert!(text.contains("aurora") && text.contains(&server.node.id) && text.contains("syncing"), "{text}");
+    let status: Value = serde_json::from_str(&ok(&api, &["status", "--output", "json"])).unwrap();
+    assert_eq!((&status["endpoint"], &status["peers"]), (&json!(server.node.id), &json!(0)));
+    assert_eq!(ok(&api, &["peers"]), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_prints_each_line_as_it_comes_and_ends_with_the_node() {
+    let mut server = Api::start(&[]).await;
+    let api = format!("unix://{}", server.socket().display());
+    server.node.put("f", "stored", r#"{"kind":"ferry"}"#).await;
+    server.node.put("f", "other", r#"{"kind":"tug"}"#).await;
+    let args = ["doc", "watch", "--collection", "f", "--query-eq", "kind=ferry", "-o", "json"];
+    let mut child = peat_node(&api, &args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
+    let stored = json!({"change": "upsert", "collection": "f", "docId": "stored", "document": {"kind": "ferry"}});
+    assert_eq!(next(), stored);
+    server.node.put("f", "new", r#"{"kind":"ferry","n":1}"#).await;
+    assert_eq!(next()["document"], json!({"kind": "ferry", "n": 1}));
+    server.node.delete("f", "new").await;
+    assert_eq!(next(), json!({"change": "delete", "collection": "f", "docId": "new", "document": null}));
+    server.node.kill();
+    let ended = child.wait_with_output().unwrap();
+    assert!(!ended.status.success(), "a watch has no end of its own");
+    assert!(String::from_utf8_lossy(&ended.stderr).starts_with("peat-node: "), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exit_codes_tell_usage_from_refusal_from_absence() {
+    let server = Api::start(&[]).await;
+    let api = format!("http://{}", server.tcp);
+    let nobody = server.node.dir().join("nobody.sock");
+    let code = |api: &str, args: &[&str]| run(api, args).status.code();
+    assert_eq!(code(&api, &["doc", "put", "f", "a", "{"]), Some(1), "the node refuses");
+    assert_eq!(code(&api, &["doc", "put", "a:b", "a", "{}"]), Some(1));
+    assert_eq!(code(&api, &["doc", "put", "f", "a", "@/no/such/file"]), Some(1));
+    assert_eq!(code(&api, &["doc", "watch", "--query-eq", "nothing"]), Some(64));
+    assert_eq!(code(&api, &["doc", "frobnicate"]), Some(64));
+    assert_eq!(code("ftp://x", &["status"]), Some(64));
+    assert_eq!(code(&format!("unix://{}", nobody.display()), &["status", "--timeout", "2"]), Some(69));
+    assert_eq!(code(&format!("unix://{}", nobody.display()), &["doc", "watch", "--timeout", "2"]), Some(69));
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    assert_eq!(code(&format!("http://{gone}"), &["doc", "get", "f", "a"]), Some(69));
+}
+
+#[test]
+fn a_key_is_made_once_and_its_id_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().to_str().unwrap();
+    let id = ok("", &["keygen", "--data-dir", dir]);
+    assert_eq!(id.trim().len(), 64);
+    assert_eq!(ok("", &["id", "--data-dir", dir]), id);
+    assert_eq!(ok("", &["id", "--data-dir", "/nowhere", "--key-dir", dir]), id);
+    let again = run("", &["keygen", "--data-dir", dir]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("already"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_has_enough_ends_a_watch_without_a_complaint() {
+    let server = Api::start(&[]).await;
+    let api = format!("http://{}", server.tcp);
+    let mut child = peat_node(&api, &["doc", "watch"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let mut n = 0;
+    let child = std::sync::Mutex::new(child);
+    let status = loop {
+        n += 1;
+        server.node.put("f", "a", &format!("{{\"n\":{n}}}")).await;
+        let ended =
+            wait_for("the client to be asked", || async { Some(child.lock().unwrap().try_wait().unwrap()) }).await;
+        if let Some(status) = ended {
+            break status;
+        }
+        assert!(n < 100_000, "the watch goes on without a reader");
+    };
+    assert!(status.success(), "{status:?}");
+}

@@ -1,0 +1,36 @@
+//! The application API of a real node process, through every protocol, encoding and socket that clients use.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test suite")]
+
+mod bounds;
+mod caller;
+mod command_line;
+mod contract;
+#[path = "../process/mod.rs"]
+mod process;
+mod raw;
+mod watch;
+mod wrong;
+
+use process::Node;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// A running node with a TCP and a Unix listener.
+struct Api {
+    node: Node,
+    tcp: SocketAddr,
+}
+
+impl Api {
+    async fn start(args: &[&str]) -> Self {
+        let mut node = Node::prepare(&[&["--listen", "tcp://127.0.0.1:0", "--node-id", "aurora"], args].concat());
+        node.start(&[]).await;
+        let log = node.log();
+        let tcp = log.split("Tcp(").nth(1).and_then(|rest| rest.split(')').next()).unwrap().parse().unwrap();
+        Self { node, tcp }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.node.dir().join("peat.sock")
+    }
+}

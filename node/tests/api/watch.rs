@@ -1,0 +1,272 @@
+//! `Subscribe`: what is stored, then every change, filtered, to everyone who listens.
+
+use super::Api;
+use super::caller::Failure;
+use super::process::PATIENCE;
+use super::raw::Raw;
+use connectrpc::Protocol;
+use connectrpc::client::{ClientConfig, Http2Connection};
+use peat_proto::sidecar::peat::sidecar::v1::{PeatSidecarClient, SubscribeRequest};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+/// The ways to listen.
+const WAYS: [Way; 3] = [Way::Grpc, Way::GrpcWeb, Way::PlainUnix];
+
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Grpc,
+    GrpcWeb,
+    PlainUnix,
+}
+
+/// Events in proto3 JSON, then perhaps a failure.
+struct Events(mpsc::Receiver<Result<Value, Failure>>);
+
+impl Events {
+    /// The headers have come when this returns.
+    async fn subscribe(api: &Api, way: Way, request: Value) -> Self {
+        let (events, receiver) = mpsc::channel(16);
+        match way {
+            Way::Grpc => rpc(api, Protocol::Grpc, request, events).await,
+            Way::GrpcWeb => rpc(api, Protocol::GrpcWeb, request, events).await,
+            Way::PlainUnix => {
+                let mut raw = Raw::unix(api).await;
+                let mut frames = raw.subscribe(&request).await;
+                tokio::spawn(async move {
+                    while let Some((flags, value)) = frames.next().await {
+                        let text = |part: &str| value["error"][part].as_str().unwrap_or_default().to_owned();
+                        let event = match flags {
+                            0 => Ok(value),
+                            _ => Err(Failure { code: text("code"), message: text("message") }),
+                        };
+                        if events.send(event).await.is_err() {
+                            return;
+                        }
+                    }
+                    drop(raw);
+                });
+            }
+        }
+        Self(receiver)
+    }
+
+    async fn item(&mut self) -> Result<Value, Failure> {
+        tokio::time::timeout(PATIENCE, self.0.recv()).await.unwrap().unwrap()
+    }
+
+    /// The next event as `collection/id`, with `-` before a delete.
+    async fn next(&mut self) -> String {
+        let event = self.item().await.unwrap();
+        let name = format!("{}/{}", event["collection"].as_str().unwrap(), event["docId"].as_str().unwrap());
+        match event["changeType"].as_str().unwrap() {
+            "CHANGE_TYPE_UPSERT" => {
+                assert!(event["jsonData"].is_string(), "{event}");
+                name
+            }
+            "CHANGE_TYPE_DELETE" => {
+                assert!(event.get("jsonData").is_none(), "{event}");
+                format!("-{name}")
+            }
+            other => panic!("{other}"),
+        }
+    }
+}
+
+async fn rpc(api: &Api, protocol: Protocol, request: Value, events: mpsc::Sender<Result<Value, Failure>>) {
+    let uri: http::Uri = format!("http://{}", api.tcp).parse().unwrap();
+    let config = ClientConfig::new(uri.clone()).with_protocol(protocol);
+    let client = PeatSidecarClient::new(Http2Connection::lazy_plaintext(uri).shared(4), config);
+    let request: SubscribeRequest = serde_json::from_value(request).unwrap();
+    let mut stream = client.subscribe(request).await.unwrap();
+    tokio::spawn(async move {
+        loop {
+            let event = match stream.message().await {
+                Ok(Some(event)) => Ok(serde_json::to_value(event.to_owned_message()).unwrap()),
+                Ok(None) => return,
+                Err(error) => Err(error.into()),
+            };
+            let failed = event.is_err();
+            if events.send(event).await.is_err() || failed {
+                return;
+            }
+        }
+    });
+}
+
+async fn put(api: &Api, name: &str, json: &str) {
+    let (collection, id) = name.split_once('/').unwrap();
+    api.node.put(collection, id, json).await;
+}
+
+async fn delete(api: &Api, name: &str) {
+    let (collection, id) = name.split_once('/').unwrap();
+    api.node.delete(collection, id).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_named_collection_comes_as_it_is_stored_and_then_as_it_changes() {
+    let api = Api::start(&[]).await;
+    put(&api, "ferries/a", r#"{"n":1}"#).await;
+    put(&api, "ferries/b", r#"{"n":2}"#).await;
+    put(&api, "tugs/c", r#"{"n":3}"#).await;
+    put(&api, "ferries/gone", r#"{"n":4}"#).await;
+    delete(&api, "ferries/gone").await;
+    for way in WAYS {
+        let mut events = Events::subscribe(&api, way, json!({"collections": ["ferries"]})).await;
+        assert_eq!(events.next().await, "ferries/a", "{way:?}");
+        assert_eq!(events.next().await, "ferries/b", "{way:?}");
+        put(&api, "tugs/d", &format!("{{\"way\":\"{way:?}\"}}")).await;
+        put(&api, "ferries/new", &format!("{{\"way\":\"{way:?}\"}}")).await;
+        delete(&api, "ferries/new").await;
+        assert_eq!(events.next().await, "ferries/new", "{way:?}");
+        assert_eq!(events.next().await, "-ferries/new", "{way:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_come_before_there_is_any_event() {
+    let api = Api::start(&[]).await;
+    for way in WAYS {
+        let mut events = Events::subscribe(&api, way, json!({"collections": [format!("empty-{way:?}")]})).await;
+        put(&api, &format!("empty-{way:?}/first"), "{}").await;
+        assert_eq!(events.next().await, format!("empty-{way:?}/first"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_collection_every_change_comes_once_and_an_unchanged_put_not_at_all() {
+    let api = Api::start(&[]).await;
+    put(&api, "a/stored", r#"{"n":1}"#).await;
+    let mut events = Events::subscribe(&api, Way::Grpc, json!({})).await;
+    assert_eq!(events.next().await, "a/stored");
+    put(&api, "b/one", r#"{"n":1}"#).await;
+    assert_eq!(events.next().await, "b/one");
+    put(&api, "b/one", r#"{ "n": 1 }"#).await;
+    put(&api, "tracks/t", r#"{"n":1}"#).await;
+    assert_eq!(events.next().await, "tracks/t", "the same content again is no change");
+    put(&api, "tracks/t", r#"{"n":1}"#).await;
+    put(&api, "b/one", r#"{"n":2}"#).await;
+    assert_eq!(events.next().await, "b/one");
+    delete(&api, "b/one").await;
+    delete(&api, "b/one").await;
+    delete(&api, "b/never").await;
+    put(&api, "b/last", "{}").await;
+    assert_eq!(events.next().await, "-b/one");
+    assert_eq!(events.next().await, "b/last", "one delete is one event");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_subscribers_get_the_same_events() {
+    let api = Api::start(&[]).await;
+    let mut all = Vec::new();
+    for way in [Way::Grpc, Way::GrpcWeb, Way::PlainUnix, Way::Grpc] {
+        all.push(Events::subscribe(&api, way, json!({"collections": ["x", "y"]})).await);
+    }
+    for name in ["x/1", "y/1", "x/2"] {
+        put(&api, name, "{}").await;
+        for events in &mut all {
+            assert_eq!(events.next().await, name);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_filters_what_is_stored_and_what_changes_but_no_delete() {
+    let api = Api::start(&[]).await;
+    put(&api, "t/car", r#"{"kind":"vehicle","speed":10}"#).await;
+    put(&api, "t/slow", r#"{"kind":"vehicle","speed":1}"#).await;
+    put(&api, "t/man", r#"{"kind":"person","speed":10}"#).await;
+    put(&api, "other/car", r#"{"kind":"vehicle","speed":10}"#).await;
+    let query = json!({"and": {"clauses": [
+        {"eq": {"field": "kind", "value": "\"vehicle\""}},
+        {"or": {"clauses": [{"gt": {"field": "speed", "value": "5"}}, {"not": {"all": {}}}]}},
+    ]}});
+    for way in WAYS {
+        let mut events = Events::subscribe(&api, way, json!({"collections": ["t"], "query": query})).await;
+        assert_eq!(events.next().await, "t/car", "{way:?}");
+        put(&api, "t/man", &format!("{{\"kind\":\"person\",\"way\":\"{way:?}\"}}")).await;
+        put(&api, "other/car", &format!("{{\"kind\":\"vehicle\",\"speed\":10,\"way\":\"{way:?}\"}}")).await;
+        put(&api, "t/bus", r#"{"kind":"vehicle","speed":5.5}"#).await;
+        assert_eq!(events.next().await, "t/bus", "{way:?}");
+        delete(&api, "t/bus").await;
+        assert_eq!(events.next().await, "-t/bus", "{way:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_subscription_fails_before_the_first_event() {
+    let api = Api::start(&[]).await;
+    put(&api, "t/one", "{}").await;
+    let deep = (0..16).fold(json!({"all": {}}), |inner, _| json!({"not": inner}));
+    for way in WAYS {
+        for (request, word) in [
+            (json!({"collections": ["a:b"]}), "collection"),
+            (json!({"collections": [""]}), "collection"),
+            (json!({"query": {}}), "none of eq"),
+            (json!({"query": {"not": {}}}), "query.not"),
+            (json!({"query": {"eq": {"value": "1"}}}), "field"),
+            (json!({"query": {"eq": {"field": "a", "value": "vehicle"}}}), "not valid JSON"),
+            (json!({"query": deep}), "deeper than 16"),
+        ] {
+            let failure = match way {
+                Way::PlainUnix => Events::subscribe(&api, way, request.clone()).await.item().await.unwrap_err(),
+                Way::Grpc | Way::GrpcWeb => {
+                    let (events, receiver) = mpsc::channel(4);
+                    refused(&api, way, request.clone(), events).await;
+                    Events(receiver).item().await.unwrap_err()
+                }
+            };
+            assert_eq!(failure.code, "invalid_argument", "{way:?} {request}");
+            assert!(failure.message.contains(word), "{way:?} {request}: {}", failure.message);
+        }
+    }
+}
+
+/// gRPC may tell the failure with the headers or behind them.
+async fn refused(api: &Api, way: Way, request: Value, events: mpsc::Sender<Result<Value, Failure>>) {
+    let protocol = if matches!(way, Way::Grpc) { Protocol::Grpc } else { Protocol::GrpcWeb };
+    let uri: http::Uri = format!("http://{}", api.tcp).parse().unwrap();
+    let config = ClientConfig::new(uri.clone()).with_protocol(protocol);
+    let client = PeatSidecarClient::new(Http2Connection::lazy_plaintext(uri).shared(4), config);
+    let request: SubscribeRequest = serde_json::from_value(request).unwrap();
+    let failure = match client.subscribe(request).await {
+        Err(error) => error,
+        Ok(mut stream) => stream.message().await.err().unwrap(),
+    };
+    events.send(Err(failure.into())).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopping_node_tells_its_subscribers() {
+    let api = Api::start(&[]).await;
+    let mut all = Vec::new();
+    for way in WAYS {
+        all.push(Events::subscribe(&api, way, json!({})).await);
+    }
+    assert!(std::process::Command::new("kill").arg(api.node.pid().to_string()).status().unwrap().success());
+    for events in &mut all {
+        let failure = events.item().await.unwrap_err();
+        assert_eq!(failure.code, "unavailable", "{failure:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_subscriber_is_late_and_misses_nothing() {
+    let api = Api::start(&[]).await;
+    // Nobody takes frames from this connection until all is written: its buffers are small against the documents.
+    let mut raw = Raw::tcp(&api).await;
+    let mut frames = raw.subscribe(&json!({"collections": ["big"]})).await;
+    let text = "x".repeat(64 * 1024);
+    for n in 0..200 {
+        put(&api, &format!("big/{n:03}"), &format!("{{\"n\":{n},\"text\":\"{text}\"}}")).await;
+    }
+    let mut seen = Vec::new();
+    while seen.len() < 200 {
+        let (flags, event) = tokio::time::timeout(PATIENCE, frames.next()).await.unwrap().unwrap();
+        assert_eq!(flags, 0, "{event}");
+        seen.push(event["docId"].as_str().unwrap().to_owned());
+    }
+    let expected: Vec<String> = (0..200).map(|n| format!("{n:03}")).collect();
+    assert_eq!(seen, expected);
+}

@@ -1,0 +1,194 @@
+//! A real `peat-node` process with a folder of its own, for suites that kill and restart it.
+//!
+//! Inputs: flags; outputs: a process whose API answers on a Unix socket, and a client of it. The process ends and the
+//! folder goes when the value is dropped. What it does not do: look inside the process.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub,
+    reason = "a test harness; each suite uses a part"
+)]
+
+use connectrpc::Protocol;
+use connectrpc::client::{ClientConfig, Http2Connection, SharedHttp2Connection};
+use peat_proto::sidecar::peat::sidecar::v1::{
+    ConnectPeerRequest, DeleteDocumentRequest, GetDocumentRequest, GetStatusRequest, ListDocumentsRequest,
+    ListPeersRequest, PeatSidecarClient, PutDocumentRequest,
+};
+use std::future::Future;
+use std::net::UdpSocket;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+pub type Client = PeatSidecarClient<SharedHttp2Connection>;
+
+/// 32 bytes of base64: the key of the meshes in these suites.
+pub const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+/// How long a condition may take on a busy machine before the test fails.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Node {
+    dir: TempDir,
+    args: Vec<String>,
+    child: Option<Child>,
+    pub id: String,
+    pub port: u16,
+}
+
+impl Node {
+    /// Makes a node's folder, key and port; starts nothing.
+    pub fn prepare(args: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let id = Self::binary().arg("id").arg("--data-dir").arg(dir.path().join("data")).output().unwrap();
+        assert!(id.status.success(), "{id:?}");
+        let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let id = String::from_utf8(id.stdout).unwrap().trim().to_owned();
+        Self { dir, args: args.iter().map(ToString::to_string).collect(), child: None, id, port }
+    }
+
+    fn binary() -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_peat-node"));
+        command.env_clear().env("RUST_BACKTRACE", "0");
+        command
+    }
+
+    /// `id@host:port`, for another node's `--peer`.
+    pub fn address(&self) -> String {
+        format!("{}@127.0.0.1:{}", self.id, self.port)
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Starts the process and returns when its API answers.
+    pub async fn start(&mut self, more: &[&str]) {
+        assert!(self.child.is_none(), "already running");
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("log")).unwrap();
+        let child = Self::binary()
+            .arg("--data-dir")
+            .arg(self.dir.path().join("data"))
+            .arg("--listen")
+            .arg(format!("unix://{}", self.socket()))
+            .arg("--iroh-udp-port")
+            .arg(self.port.to_string())
+            .args(&self.args)
+            .args(more)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+        wait_for("the API to answer", || async {
+            match self.client().get_status(GetStatusRequest::default()).await {
+                Ok(status) => (status.view().phase.to_i32() > 1).then_some(()),
+                Err(_) => None,
+            }
+        })
+        .await;
+    }
+
+    /// SIGKILL: nothing is flushed.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    pub fn exited(&mut self) -> Option<i32> {
+        self.child.as_mut()?.try_wait().unwrap().map(|status| status.code().unwrap_or(-1))
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    fn socket(&self) -> String {
+        self.dir.path().join("peat.sock").display().to_string()
+    }
+
+    pub fn client(&self) -> Client {
+        let authority = http::Uri::from_static("http://localhost");
+        let connection = Http2Connection::lazy_unix(self.socket(), authority.clone());
+        let config = ClientConfig::new(authority).with_protocol(Protocol::Grpc);
+        PeatSidecarClient::new(connection.shared(1024), config)
+    }
+
+    pub async fn put(&self, collection: &str, doc_id: &str, json: &str) {
+        put(&self.client(), collection, doc_id, json).await.unwrap();
+    }
+
+    pub async fn get(&self, collection: &str, doc_id: &str) -> Option<String> {
+        let request = GetDocumentRequest { collection: collection.into(), doc_id: doc_id.into(), ..Default::default() };
+        self.client().get_document(request).await.unwrap().into_owned().json_data
+    }
+
+    pub async fn delete(&self, collection: &str, doc_id: &str) {
+        let request =
+            DeleteDocumentRequest { collection: collection.into(), doc_id: doc_id.into(), ..Default::default() };
+        self.client().delete_document(request).await.unwrap();
+    }
+
+    pub async fn list(&self, collection: &str) -> Vec<String> {
+        let request = ListDocumentsRequest { collection: collection.into(), ..Default::default() };
+        self.client().list_documents(request).await.unwrap().into_owned().doc_ids
+    }
+
+    pub async fn peers(&self) -> usize {
+        self.client().list_peers(ListPeersRequest::default()).await.unwrap().into_owned().peers.len()
+    }
+
+    pub async fn connect(&self, other: &Self) -> Result<(), connectrpc::ConnectError> {
+        let request = ConnectPeerRequest {
+            endpoint_id: other.id.clone(),
+            addresses: vec![format!("127.0.0.1:{}", other.port)],
+            ..Default::default()
+        };
+        self.client().connect_peer(request).await.map(drop)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<&str> = log.lines().rev().take(40).collect();
+            eprintln!("last lines of node {}:", &self.id[..10]);
+            tail.into_iter().rev().for_each(|line| eprintln!("  {line}"));
+        }
+    }
+}
+
+pub async fn put(client: &Client, collection: &str, doc_id: &str, json: &str) -> Result<(), connectrpc::ConnectError> {
+    let request = PutDocumentRequest {
+        collection: collection.into(),
+        doc_id: doc_id.into(),
+        json_data: json.into(),
+        ..Default::default()
+    };
+    client.put_document(request).await.map(drop)
+}
+
+/// Asks again and again until there is an answer, for at most [`PATIENCE`].
+pub async fn wait_for<T, F: Future<Output = Option<T>>>(what: &str, ask: impl Fn() -> F) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < end, "waited {PATIENCE:?} for {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
