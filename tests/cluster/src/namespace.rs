@@ -110,14 +110,14 @@ impl Drop for TestNamespace {
         let asked = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let ask = async { request_deletion(from_kubeconfig(&kubeconfig).await?, &name).await };
-            runtime.map(|runtime| runtime.block_on(tokio_timeout(ask)))
+            runtime.map(|runtime| runtime.block_on(bounded(ask)))
         });
         let _ = asked.join();
     }
 }
 
 /// Bounds what a drop may wait when the API server is gone.
-async fn tokio_timeout<T>(work: impl Future<Output = T>) -> Option<T> {
+async fn bounded<T>(work: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout(Duration::from_secs(5), work).await.ok()
 }
 

@@ -1,5 +1,7 @@
 //! The control plane without nodes, on the real binaries.
 
+#![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::ReplicaSet;

@@ -1,5 +1,7 @@
 //! Clusters with a real node on this machine. They need root on Linux, and fail saying so without it.
 
+#![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -170,7 +172,8 @@ async fn two_clusters_run_side_by_side_and_leave_nothing() {
 
 #[tokio::test]
 async fn a_native_sidecar_starts_before_the_app_in_a_restricted_namespace() {
-    let cluster = Cluster::for_pods().await.unwrap();
+    let own = Own::new("sidecar");
+    let cluster = own.up().await;
     let restricted = [("pod-security.kubernetes.io/enforce", "restricted")];
     let namespace = cluster.labelled_namespace("sidecar", &restricted).await.unwrap();
     let manifest = SIDECAR.replace("IMAGE", BUSYBOX);
@@ -219,7 +222,8 @@ const SIDECAR: &str = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name"
 
 #[tokio::test]
 async fn a_pod_reaches_a_service_by_name_also_its_own() {
-    let cluster = Cluster::for_pods().await.unwrap();
+    let own = Own::new("service");
+    let cluster = own.up().await;
     let namespace = cluster.namespace("service").await.unwrap();
     run_pod(&cluster, namespace.name(), "web", &pod("web")).await;
     cluster

@@ -176,6 +176,8 @@ root = "/var/lib/containerd"
 state = "/run/containerd"
 [grpc]
   address = "{CONTAINERD}"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "/var/lib/containerd/opt"
 [plugins."io.containerd.grpc.v1.cri"]
   # Where CAP_SYS_RESOURCE is missing, lowering a score fails and with it every sandbox.
   restrict_oom_score_adj = true
@@ -212,6 +214,7 @@ fn kubelet(state: &StateDir, slot: Slot) -> serde_json::Value {
         "clusterDNS": [DNS_SERVICE],
         "clusterDomain": "cluster.local",
         "resolvConf": "/dev/null", // nothing outside the cluster is resolved
+        "volumePluginDir": "/var/lib/kubelet/volume-plugins", // the default is a folder of the host
         "containerRuntimeEndpoint": format!("unix://{CONTAINERD}"),
         // The disk is the developer's, and images cannot be pulled again: only an all but full disk is a reason to evict.
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},

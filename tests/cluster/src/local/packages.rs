@@ -16,7 +16,7 @@ const CNI_DIRS: [&str; 4] = ["/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni",
 const CNI_PLUGINS: [&str; 3] = ["ptp", "host-local", "portmap"];
 
 /// What is needed: the program, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 14] = [
+const PROGRAMS: [(&str, &str); 17] = [
     ("containerd", "containerd"),
     ("ctr", "containerd"),
     ("containerd-shim-runc-v2", "containerd"),
@@ -31,6 +31,9 @@ const PROGRAMS: [(&str, &str); 14] = [
     ("unshare", "util-linux"),
     ("setsid", "util-linux"),
     ("mount", "mount"),
+    ("bash", "bash"),
+    ("getent", "libc-bin"),
+    ("ldd", "libc-bin"),
 ];
 const CNI_PACKAGE: &str = "containernetworking-plugins";
 

@@ -17,17 +17,17 @@ use crate::wait::{WaitError, wait_for};
 /// The first process of a sandbox: sets up its mounts, tells its process id, then collects processes that lost their parent.
 ///
 /// Arguments: the file for the id, then pairs of what is mounted where. `/proc/self/stat` is read before `/proc` is mounted anew,
-/// so the id is the host's. Mounts do not spread to the host, but do spread inside, as kubelet and containers expect.
+/// so the id is the host's. `-n` keeps `mount` from taking notes in the host's `/run`. Mounts do not spread to the host, but do spread inside, as kubelet and containers expect.
 const INIT: &str = r#"
 set -eu
 read -r id rest < /proc/self/stat
 ready=$1; shift
-mount -t proc proc /proc
-mount --make-rshared /
+mount -n -t proc proc /proc
+mount -n --make-rshared /
 while [ $# -gt 0 ]; do
   case $1 in
-    tmpfs) mount -t tmpfs -o mode=755,nosuid,nodev tmpfs "$2" ;;
-    *) mount --bind "$1" "$2" ;;
+    tmpfs) mount -n -t tmpfs -o mode=755,nosuid,nodev tmpfs "$2" ;;
+    *) mount -n --bind "$1" "$2" ;;
   esac
   shift 2
 done

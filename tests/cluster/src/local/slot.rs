@@ -15,7 +15,9 @@ const REGISTRY: &str = "/run/peat-cluster";
 /// Folders that node software uses at fixed paths. Each node has its own there, mounted over the host's.
 pub(crate) const NODE_DIRS: [&str; 5] =
     ["/var/lib/kubelet", "/var/lib/containerd", "/var/lib/cni", "/var/log/pods", "/var/log/containers"];
-/// Record of those among [`NODE_DIRS`] that did not exist before: the last cluster removes them.
+/// Where named network namespaces are kept. `ip` makes it a mount of its own with the first one.
+const NETNS_DIR: &str = "/run/netns";
+/// Record of those among [`NODE_DIRS`] and [`NETNS_DIR`] that did not exist before: the last cluster removes them.
 const CREATED: &str = "created-folders";
 const SLOTS: std::ops::RangeInclusive<u8> = 1..=250;
 
@@ -45,7 +47,7 @@ impl Slot {
 
     /// File that keeps the network namespace.
     pub(crate) fn netns_path(self) -> PathBuf {
-        Path::new("/run/netns").join(self.netns())
+        Path::new(NETNS_DIR).join(self.netns())
     }
 
     /// Name of the host's end of the link.
@@ -105,12 +107,12 @@ impl Slot {
         Err(SlotError::NoneFree)
     }
 
-    /// Creates the [`NODE_DIRS`] that are missing, and remembers which those were.
+    /// Creates the [`NODE_DIRS`] and [`NETNS_DIR`] where missing, and remembers which those were.
     pub(crate) async fn create_node_dirs(self) -> Result<(), SlotError> {
         let _lock = lock().await?;
         let record = Path::new(REGISTRY).join(CREATED);
         let mut created = files::read(&record).unwrap_or_default();
-        for dir in NODE_DIRS.iter().filter(|dir| !Path::new(dir).exists()) {
+        for dir in NODE_DIRS.iter().chain([&NETNS_DIR]).filter(|dir| !Path::new(dir).exists()) {
             created.push_str(dir);
             created.push('\n');
             files::write(&record, &created)?;
@@ -125,7 +127,10 @@ impl Slot {
         files::remove(&self.record())?;
         if taken()?.is_empty() {
             for dir in files::read(&Path::new(REGISTRY).join(CREATED)).unwrap_or_default().lines() {
-                // Not empty means that something else uses it by now.
+                // Busy or not empty means that something else uses it by now.
+                if dir == NETNS_DIR {
+                    let _ = nix::mount::umount(dir);
+                }
                 let _ = std::fs::remove_dir(dir);
             }
             files::remove_tree(Path::new(REGISTRY))?;
