@@ -99,6 +99,10 @@ impl Runner {
                 Some(reason) => Ok(Outcome::LeftOut(reason)),
                 None => self.programs(stage, &[]).await,
             },
+            Stage::LocalClusters => match pods::local_is_impossible() {
+                Some(reason) => Ok(Outcome::LeftOut(reason)),
+                None => self.programs(stage, &[]).await,
+            },
             Stage::Pods => pods::run(self).await,
         }
     }

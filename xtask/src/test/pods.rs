@@ -81,7 +81,7 @@ fn cannot(error: anyhow::Error) -> Result<Outcome> {
 
 /// Why this machine cannot have a local cluster, as far as can be told without trying: no root, or a root that may make no
 /// namespaces, as in most containers.
-fn local_is_impossible() -> Option<String> {
+pub(super) fn local_is_impossible() -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return Some("real pods need root on Linux, or PEAT_CLUSTER=kind, or PEAT_CLUSTER=kubeconfig".to_owned());
     }

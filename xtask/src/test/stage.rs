@@ -29,6 +29,8 @@ pub(crate) enum Stage {
     ControlPlane,
     /// The chart: rendering, schema, acceptance by a real API server.
     Chart,
+    /// Clusters on this machine: side by side, a reboot, a crash, nothing left.
+    LocalClusters,
     /// Real pods.
     Pods,
 }
@@ -47,6 +49,7 @@ impl Stage {
         Self::Nodes,
         Self::ControlPlane,
         Self::Chart,
+        Self::LocalClusters,
         Self::Pods,
     ];
 
@@ -64,6 +67,7 @@ impl Stage {
             Self::Nodes => "nodes",
             Self::ControlPlane => "control-plane",
             Self::Chart => "chart",
+            Self::LocalClusters => "local-clusters",
             Self::Pods => "pods",
         }
     }
@@ -82,6 +86,7 @@ impl Stage {
             Self::Nodes => "node processes started by flags alone",
             Self::ControlPlane => "reconcile, admission and membership against a real API server",
             Self::Chart => "rendering, values and acceptance by a real API server",
+            Self::LocalClusters => "clusters with a node, side by side, through a reboot and a crash",
             Self::Pods => "real pods on a real kubelet",
         }
     }
@@ -94,7 +99,7 @@ impl Stage {
             // A cold machine compiles everything once for the lints and once for the tests.
             Self::Lints | Self::Build => Duration::from_secs(60 * MINUTE),
             Self::Unit | Self::Documentation | Self::Simulator | Self::Nodes => Duration::from_secs(20 * MINUTE),
-            Self::ControlPlane | Self::Chart | Self::Pods => Duration::from_secs(30 * MINUTE),
+            Self::ControlPlane | Self::Chart | Self::LocalClusters | Self::Pods => Duration::from_secs(30 * MINUTE),
         }
     }
 
@@ -108,6 +113,7 @@ impl Stage {
             ("reconcile_", Stage::ControlPlane),
             ("cluster_", Stage::ControlPlane),
             ("chart_", Stage::Chart),
+            ("local_", Stage::LocalClusters),
             ("e2e_", Stage::Pods),
         ];
         TIERS.iter().find(|(prefix, _)| target.starts_with(prefix)).map_or(Self::Unit, |&(_, stage)| stage)

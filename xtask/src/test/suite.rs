@@ -20,7 +20,7 @@ use super::{
 };
 
 /// Features that switch suites on which a plain `cargo test` leaves alone, because they need more than a compiler.
-pub(crate) const FEATURES: &str = "peat-tests/real-pods";
+pub(crate) const FEATURES: &str = "peat-tests/real-pods,peat-cluster/real-pods";
 
 /// A built test program.
 #[derive(Debug)]
