@@ -75,7 +75,7 @@ pub(crate) async fn load(cluster: &Cluster, archives: &[PathBuf]) -> Result<()> 
 }
 
 /// Where cargo puts what it compiles for this workspace.
-fn target_dir(root: &Path) -> PathBuf {
+pub(crate) fn target_dir(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir))
 }
 

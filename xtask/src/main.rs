@@ -2,11 +2,13 @@
 //!
 //! Input: the command line. Output: the job's own, and exit code 1 when it failed. Does no work itself: one file per job.
 
+mod bench;
 mod cluster;
 mod demo;
 mod generate;
 mod image;
 mod policy;
+mod sim;
 mod test;
 
 use std::{
@@ -46,6 +48,10 @@ enum Job {
     },
     /// Checks licences and banned crates against deny.toml.
     Policy,
+    /// Simulates meshes of many nodes under faults, one for each seed.
+    Sim(sim::Args),
+    /// Measures the node as a process, next to the limits of this machine.
+    Bench(bench::Args),
     /// Checks the chart: rendering, values, acceptance by a real API server.
     Chart,
 }
@@ -61,6 +67,8 @@ async fn main() -> Result<()> {
         Job::Generate { check: true } => generate::check(&root()?),
         Job::Generate { check: false } => generate::generate(&root()?),
         Job::Policy => policy::run(),
+        Job::Sim(args) => sim::run(args).await,
+        Job::Bench(args) => bench::run(args).await,
         Job::Chart => test::run(test::Args::one(test::Stage::Chart)).await,
     }
 }

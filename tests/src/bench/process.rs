@@ -5,7 +5,7 @@
 use anyhow::{Context as _, Result, bail};
 use connectrpc::Protocol;
 use connectrpc::client::{ClientConfig, Http2Connection, SharedHttp2Connection};
-use peat_proto::sidecar::peat::sidecar::v1::{GetStatusRequest, PeatSidecarClient, PutDocumentRequest};
+use peat_proto::sidecar::peat::sidecar::v1::{GetStatusRequest, NodePhase, PeatSidecarClient, PutDocumentRequest};
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -46,7 +46,12 @@ impl Node {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let mut node = Self { child, _dir: dir, id, api, mesh, started_in: Duration::ZERO };
         let client = node.client()?;
-        while client.get_status(GetStatusRequest::default()).await.is_err() {
+        // The API opens first; documents are taken once the store is open, which the phase tells.
+        let open = async || {
+            let status = client.get_status(GetStatusRequest::default()).await.ok()?;
+            (status.view().phase.to_i32() > NodePhase::NODE_PHASE_INITIALIZING as i32).then_some(())
+        };
+        while open().await.is_none() {
             if began.elapsed() > START {
                 bail!("the node did not answer within {START:?}");
             }

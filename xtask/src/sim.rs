@@ -1,0 +1,36 @@
+//! `cargo xtask sim`: the mesh simulator over as many nodes and seeds as asked for.
+//!
+//! Input: flags. Output: the suite's own, with a line for each seed; fails when a seed does, and says how to replay it.
+//! The scenario is the one of the acceptance suite, which runs fifty seeds of fifty nodes.
+
+use anyhow::{Context as _, Result, ensure};
+use tokio::process::Command;
+
+/// How much to simulate.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Nodes in each mesh.
+    #[arg(long, default_value_t = 50)]
+    nodes: usize,
+    /// Seeds, each a run of its own.
+    #[arg(long, default_value_t = 50)]
+    seeds: u64,
+    /// First seed; without it, one that changes from hour to hour.
+    #[arg(long)]
+    first_seed: Option<u64>,
+}
+
+/// Runs the suite with these sizes.
+pub(crate) async fn run(args: Args) -> Result<()> {
+    let Args { nodes, seeds, first_seed } = args;
+    let mut command = Command::new(crate::cargo());
+    // The whole workspace, so that compiled crates are the same as in the tests.
+    command.current_dir(crate::root()?).args(["test", "--locked", "--workspace", "--quiet", "--test", "sim_converges"]);
+    command.args(["--", "fifty_nodes", "--nocapture"]);
+    command.env("PEAT_SIM_NODES", nodes.to_string()).env("PEAT_SIM_SEEDS", seeds.to_string());
+    if let Some(first) = first_seed {
+        command.env("PEAT_SIM_FIRST_SEED", first.to_string());
+    }
+    ensure!(command.status().await.context("start cargo")?.success(), "the simulator found a fault");
+    Ok(())
+}
