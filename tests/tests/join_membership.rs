@@ -156,6 +156,8 @@ async fn an_expired_token_and_a_forged_one_are_refused() -> Result<()> {
 async fn the_token_of_a_deleted_pod_is_refused() -> Result<()> {
     let stage = Stage::new().await?;
     stage.harness.delete_pod(&stage.pod).await?;
+    // Once its PeatPeer is gone, the operator knows.
+    stage.harness.peers_of(&stage.pod, 0).await?;
     stage.refused(Code::Unauthenticated, "").await?;
     stage.end().await
 }

@@ -15,21 +15,28 @@ use peat_tests::envtest::operator::{CONFIGURATION, NAMESPACE, RunningOperator, b
 use peat_tests::envtest::pods::asking;
 use peat_tests::envtest::{PATIENCE, condition, uid};
 use serde_json::json;
+use tokio::sync::{Mutex, MutexGuard};
+
+/// One control plane at a time: each is three processes that would starve the others while they start.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 struct Stage {
     cluster: Cluster,
     operator: RunningOperator,
     client: kube::Client,
     namespace: TestNamespace,
+    /// Last, so that the next test waits for the end of this one's processes.
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Stage {
     async fn new() -> Result<Self> {
+        let alone = ALONE.lock().await;
         let cluster = Cluster::envtest(EnvtestOptions::default()).await?;
         let operator = RunningOperator::start(&cluster).await?;
         let client = cluster.client().await?;
         let namespace = cluster.namespace("life").await?;
-        Ok(Self { cluster, operator, client, namespace })
+        Ok(Self { _alone: alone, cluster, operator, client, namespace })
     }
 
     fn api<K>(&self) -> Api<K>
