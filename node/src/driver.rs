@@ -17,7 +17,7 @@ use arc_swap::ArcSwapOption;
 use peat_node_core::event::{Reply, RequestError};
 use peat_node_core::ids::{Key, RequestId};
 use peat_node_core::{Config, Input, MeshNode, Now, Output, Outputs, ReadError, Rows};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -114,6 +114,8 @@ struct Driver<N> {
     stale: bool,
     /// Whether an application wrote while no peer was connected.
     unsent: bool,
+    /// Keys of batches that failed: a disk may have kept such a row nevertheless, which shows once it works again.
+    doubtful: BTreeSet<Key>,
     metrics: Arc<Metrics>,
 }
 
@@ -155,6 +157,7 @@ impl<N: Network> Driver<N> {
             viewed: began,
             stale: true,
             unsent: false,
+            doubtful: BTreeSet::new(),
             metrics,
         };
         driver.publish();
@@ -247,6 +250,7 @@ impl<N: Network> Driver<N> {
                 if !writes.is_empty() {
                     self.metrics.committed(writes.len(), began.elapsed());
                     self.committed.send_replace(seq);
+                    self.look_again();
                 }
                 sends.into_iter().for_each(|output| self.network.act(output));
                 if peers_changed || self.viewed.elapsed() >= VIEW_AGE {
@@ -255,9 +259,11 @@ impl<N: Network> Driver<N> {
                 answers.into_iter().for_each(|(request, answer)| self.answer(request, answer));
             }
             Err(error) => {
-                error!(error = &error as &dyn std::error::Error, rows = writes.len(), "rows could not be persisted");
+                let cause: &dyn std::error::Error = &error;
+                error!(cause, rows = writes.len(), "rows could not be persisted");
                 self.metrics.commit_failed(error.category());
                 self.node.persist_failed(writes.keys(), &StoredRows(&*self.store));
+                self.doubtful.extend(writes.into_keys());
                 self.drop_frames(sends);
                 self.renew_view();
                 let reason = causes(&error);
@@ -283,6 +289,14 @@ impl<N: Network> Driver<N> {
         }
         // Room given back writes nothing and answers nobody.
         outputs.sends.into_iter().for_each(|output| self.network.act(output));
+    }
+
+    /// The disk works again: the engine learns what really became of the batches that failed.
+    fn look_again(&mut self) {
+        if !self.doubtful.is_empty() {
+            let keys = std::mem::take(&mut self.doubtful);
+            self.node.persist_failed(keys.iter(), &StoredRows(&*self.store));
+        }
     }
 
     fn admit(&mut self, request: Request, answer: oneshot::Sender<Result<(), RequestError>>) -> Input {

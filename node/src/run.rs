@@ -220,6 +220,7 @@ impl Mesh {
             messages: messages.clone(),
             traffic: Arc::clone(node.traffic()),
             metrics: Arc::clone(metrics),
+            stop: stop.child_token(),
         };
         let transport = Transport::bind(setup).await?;
         let setup = driver::Setup {
@@ -240,7 +241,7 @@ impl Mesh {
                     managed: managed.as_ref().clone(),
                     key_dir: config.key_dir.clone(),
                     identity: identity.clone(),
-                    port: transport.bound().first().map_or(config.mesh.udp_port, SocketAddr::port),
+                    port: advertised_port(&transport.bound(), managed).unwrap_or(config.mesh.udp_port),
                     certificates,
                     messages: messages.clone(),
                     node: node.clone(),
@@ -261,6 +262,13 @@ impl Mesh {
         if self.messages.send(Message::Stop).await.is_ok() {
             let _ = tokio::time::timeout(LAST_BATCH_LIMIT, &mut self.driver_ended).await;
         }
+    }
+}
+
+impl Drop for Mesh {
+    /// Without a goodbye, or after it, the driver's thread must not stay; a full queue means that it is gone or stuck.
+    fn drop(&mut self) {
+        let _ = self.messages.try_send(Message::Stop);
     }
 }
 
@@ -292,6 +300,12 @@ fn credentials(mode: &Mode, certificates: Option<&Arc<Certificates>>) -> Credent
 fn certificates(managed: &ManagedMode, node: &NodeHandle) -> Certificates {
     let node = node.clone();
     Certificates::new(managed.mesh_uid.clone(), move |peer| node.is_told_of(peer))
+}
+
+/// The UDP port of the pod IP's family; the two differ when the system chose them.
+fn advertised_port(bound: &[SocketAddr], managed: &ManagedMode) -> Option<u16> {
+    let of_family = |address: &&SocketAddr| managed.pod_ip.is_none_or(|ip| ip.is_ipv4() == address.is_ipv4());
+    bound.iter().find(of_family).map(SocketAddr::port)
 }
 
 fn engine_config(me: PeerId, sync_active: bool) -> peat_node_core::Config {

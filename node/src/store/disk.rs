@@ -57,21 +57,11 @@ impl DiskStore {
                 Engine::open(&folder).map_err(|damage| damage.into_error(&folder))?
             }
         };
-        let engine = if let Err(source) = engine.check() {
-            error!(
-                error = &source as &dyn std::error::Error,
-                "a part of the store cannot be read: copying the rest to a new one"
-            );
-            moved += 1;
-            rebuild(engine, &folder)?
-        } else {
-            engine
-        };
-        let read = |source: fjall::Error| StoreError::Read { source: Box::new(source) };
-        let stores = engine.count_stores_set_aside(moved).map_err(read)?;
+        let stores = engine.count_stores_set_aside(moved).map_err(read_error)?;
+        // A part that cannot be read now is found again by `restore`, which mends it.
         let store = Self {
-            last: AtomicU64::new(engine.last_seq().map_err(read)?),
-            rows_set_aside: AtomicU64::new(engine.rows_set_aside().map_err(read)? as u64),
+            last: AtomicU64::new(engine.last_seq().unwrap_or(0)),
+            rows_set_aside: AtomicU64::new(engine.rows_set_aside().unwrap_or(0) as u64),
             stores_set_aside: AtomicU64::new(stores),
             engine: RwLock::new(Some(engine)),
             folder,
@@ -89,11 +79,25 @@ impl DiskStore {
         let mut engine = self.engine.write().unwrap_or_else(PoisonError::into_inner);
         *engine = None;
         let opened = Engine::open(&self.folder).map_err(|damage| damage.into_error(&self.folder))?;
-        let last = opened.last_seq().map_err(|source| StoreError::Read { source: Box::new(source) })?;
+        let last = opened.last_seq().map_err(read_error)?;
         // Never backwards: a number may have been given to a reader.
         self.last.fetch_max(last, Ordering::AcqRel);
         *engine = Some(opened);
         warn!("the store is open again after a failed write");
+        Ok(())
+    }
+
+    /// Puts a copy of what is readable in the place of a damaged store.
+    fn rebuild(&self, damage: &fjall::Error) -> Result<(), StoreError> {
+        let damage: &dyn std::error::Error = damage;
+        error!(damage, "a part of the store cannot be read: copying the rest to a new one");
+        let mut engine = self.engine.write().unwrap_or_else(PoisonError::into_inner);
+        let damaged = engine.take().ok_or(StoreError::Stopped)?;
+        let rebuilt = rebuild(damaged, &self.folder)?;
+        let stores = rebuilt.count_stores_set_aside(self.stores_set_aside.load(Ordering::Acquire) + 1);
+        self.stores_set_aside.store(stores.map_err(read_error)?, Ordering::Release);
+        self.last.fetch_max(rebuilt.last_seq().map_err(read_error)?, Ordering::AcqRel);
+        *engine = Some(rebuilt);
         Ok(())
     }
 
@@ -110,8 +114,7 @@ impl Store for DiskStore {
 
     fn read(&self, key: &Key) -> Result<Option<Row>, StoreError> {
         self.with(|engine| {
-            let value =
-                engine.rows.get(key.as_bytes()).map_err(|source| StoreError::Read { source: Box::new(source) })?;
+            let value = engine.rows.get(key.as_bytes()).map_err(read_error)?;
             let corrupt = |source| StoreError::Corrupt { key: key.clone(), source: Box::new(source) };
             value.map(|value| stored::decode(key.as_bytes(), &value).map_err(corrupt)).transpose()
         })
@@ -132,28 +135,31 @@ impl Store for DiskStore {
     }
 
     fn page(&self, position: &Position) -> Result<Page, StoreError> {
-        self.with(|engine| engine.page(position).map_err(|source| StoreError::Read { source: Box::new(source) }))
+        self.with(|engine| engine.page(position).map_err(read_error))
     }
 
     fn log(&self, after: Seq, until: Seq, limit: usize) -> Result<Vec<(Seq, Key)>, StoreError> {
         if after >= until {
             return Ok(Vec::new());
         }
-        self.with(|engine| {
-            engine.log(after, until, limit).map_err(|source| StoreError::Read { source: Box::new(source) })
-        })
+        self.with(|engine| engine.log(after, until, limit).map_err(read_error))
     }
 
     fn restore(&self, visit: &mut dyn FnMut(Key, &[u8]) -> bool) -> Result<(), StoreError> {
-        let moved = self.with(|engine| {
-            let unsound = engine.unsound(visit).map_err(|source| StoreError::Read { source: Box::new(source) })?;
-            let rows = unsound.len();
-            engine.move_rows(unsound).map_err(|source| StoreError::Commit { rows, source: Box::new(source) })?;
-            Ok(rows)
-        })?;
-        if moved > 0 {
-            error!(rows = moved, "rows are corrupt and were set aside; peers will send these documents again");
-            self.rows_set_aside.fetch_add(moved as u64, Ordering::AcqRel);
+        let unsound = match self.with(|engine| Ok(engine.unsound(visit)))? {
+            Ok(unsound) => unsound,
+            Err(source) => {
+                self.rebuild(&source)?;
+                // Rows that were visited before are visited again.
+                self.with(|engine| engine.unsound(visit).map_err(read_error))?
+            }
+        };
+        let rows = unsound.len();
+        if rows > 0 {
+            error!(rows, "rows are corrupt and are set aside; peers will send these documents again");
+            let failed = |source| StoreError::Commit { rows, source: Box::new(source) };
+            self.with(|engine| engine.move_rows(unsound).map_err(failed))?;
+            self.rows_set_aside.fetch_add(rows as u64, Ordering::AcqRel);
         }
         Ok(())
     }
@@ -164,6 +170,10 @@ impl Store for DiskStore {
             stores: self.stores_set_aside.load(Ordering::Acquire),
         }
     }
+}
+
+fn read_error(source: fjall::Error) -> StoreError {
+    StoreError::Read { source: Box::new(source) }
 }
 
 #[cfg(test)]

@@ -127,16 +127,6 @@ impl Engine {
         }
     }
 
-    /// Reads every block once; an unreadable one ends the walk.
-    pub(super) fn check(&self) -> fjall::Result<()> {
-        for keyspace in [&self.rows, &self.log] {
-            for guard in keyspace.iter() {
-                guard.into_inner()?;
-            }
-        }
-        Ok(())
-    }
-
     #[cfg(test)]
     pub(super) fn set_format(&self, format: u32) {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
@@ -158,14 +148,15 @@ impl Engine {
         Ok(stored::seq(&guard.key()?).unwrap_or(0))
     }
 
-    pub(super) fn count_stores_set_aside(&self, moved: u64) -> fjall::Result<u64> {
+    /// Remembers that so many stores were set aside, where that is more than is remembered; gives the number.
+    pub(super) fn count_stores_set_aside(&self, at_least: u64) -> fjall::Result<u64> {
         let before = self.meta.get(META_STORES)?.and_then(|value| stored::seq(&value)).unwrap_or(0);
-        if moved > 0 {
+        if at_least > before {
             let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
-            batch.insert(&self.meta, META_STORES, (before + moved).to_be_bytes());
+            batch.insert(&self.meta, META_STORES, at_least.to_be_bytes());
             batch.commit()?;
         }
-        Ok(before + moved)
+        Ok(before.max(at_least))
     }
 
     pub(super) fn write(&self, last: Seq, writes: &BTreeMap<Key, Write>) -> fjall::Result<Seq> {
@@ -241,6 +232,8 @@ impl Engine {
                 unsound.push((raw, value));
             }
         }
+        // The log is read too, so that its damage is found now and not by a reader.
+        self.log.iter().try_for_each(|guard| guard.into_inner().map(drop))?;
         Ok(unsound)
     }
 

@@ -12,12 +12,13 @@ use futures::future::join_all;
 use iroh::{EndpointAddr, EndpointId, TransportAddr};
 use peat_node_core::event::{Address, Direction, Input};
 use peat_node_core::ids::PeerId;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::lookup_host;
 use tokio::time::timeout;
-use tracing::debug;
+use tracing::warn;
 
 /// A resolver that does not answer must not hold up the addresses that need none.
 const RESOLVE_LIMIT: Duration = Duration::from_secs(3);
@@ -36,6 +37,8 @@ enum DialError {
     Silent(String),
     #[error("{0}")]
     Connect(String),
+    #[error("refused by the peer: {0}")]
+    RefusedByPeer(String),
     #[error("this node refuses the peer: {0}")]
     Refused(Refusal),
 }
@@ -52,13 +55,23 @@ impl Shared {
             outcome = attempt => outcome,
         };
         match outcome {
-            Ok(met) => self.serve(met, Direction::Out).await,
+            Ok(met) => {
+                self.failures().remove(&peer);
+                self.serve(met, Direction::Out).await;
+            }
             Err(error) => {
                 let reason = error.to_string();
-                debug!(peer = %peer.short(), %reason, "a dial failed");
+                let before = self.failures().insert(peer, reason.clone());
+                if before.as_ref() != Some(&reason) {
+                    warn!(peer = %peer.short(), %reason, "a peer cannot be reached; trying again");
+                }
                 let _ = self.messages.send(Message::Event(Input::DialFailed { peer, reason })).await;
             }
         }
+    }
+
+    fn failures(&self) -> MutexGuard<'_, BTreeMap<PeerId, String>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn attempt(&self, peer: PeerId, addresses: &[Address]) -> Result<Met, DialError> {
@@ -83,7 +96,7 @@ impl Shared {
             Ok(Err(HandshakeError::Refused(refusal))) => refusal,
             Ok(Err(HandshakeError::Interrupted(error))) => {
                 self.metrics.handshake(Handshake::RefusedByPeer);
-                return Err(DialError::Connect(closed_because(&connection).unwrap_or_else(|| error.to_string())));
+                return Err(DialError::RefusedByPeer(closed_because(&connection).unwrap_or_else(|| error.to_string())));
             }
             Err(_) => Refusal::Slow,
         };

@@ -19,9 +19,8 @@ use tokio::sync::{Semaphore, mpsc};
 /// when it is made again.
 pub(super) const QUEUE: usize = 4096;
 
-/// Bytes of received frames that wait for the driver, over all connections: twice that of [`LONGEST`] leaves room for
-/// one more reader while one frame of the greatest length waits. A reader that finds no room stops reading, which stops
-/// its peer.
+/// Bytes of received frames that wait for the driver, over all connections: room for several readers while one frame of
+/// the greatest length waits. A reader that finds no room stops reading, which stops its peer.
 pub(super) const INBOUND_BYTES: usize = 4 * LONGEST;
 
 /// Frames are written together up to this many bytes.

@@ -42,7 +42,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 /// Names the protocol to QUIC; its versions are negotiated inside.
 pub const ALPN: &[u8] = b"peat/mesh/1";
@@ -79,6 +79,8 @@ pub struct Setup<'a> {
     pub traffic: Arc<Traffic>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Ends all tasks.
+    pub stop: CancellationToken,
 }
 
 struct Live {
@@ -94,6 +96,8 @@ struct Shared {
     traffic: Arc<Traffic>,
     metrics: Arc<Metrics>,
     live: Mutex<BTreeMap<ConnId, Live>>,
+    /// Why the last dial of each peer failed, so that a reason that stays is logged once. One entry for each wished peer.
+    failures: Mutex<BTreeMap<PeerId, String>>,
     next: AtomicU64,
     inbound_bytes: Arc<Semaphore>,
     dials: Semaphore,
@@ -118,7 +122,7 @@ impl Transport {
     /// # Errors
     /// [`TransportError::Bind`], for example for a port that is taken.
     pub async fn bind(setup: Setup<'_>) -> Result<Self, TransportError> {
-        let Setup { identity, config, credentials, messages, traffic, metrics } = setup;
+        let Setup { identity, config, credentials, messages, traffic, metrics, stop } = setup;
         let endpoint = bind(identity, config).await?;
         Ok(Self(Arc::new(Shared {
             endpoint,
@@ -128,12 +132,13 @@ impl Transport {
             traffic,
             metrics,
             live: Mutex::default(),
+            failures: Mutex::default(),
             next: AtomicU64::new(1),
             inbound_bytes: Arc::new(Semaphore::new(link::INBOUND_BYTES)),
             dials: Semaphore::new(DIALS),
             runtime: tokio::runtime::Handle::current(),
             tasks: TaskTracker::new(),
-            stop: CancellationToken::new(),
+            stop,
         })))
     }
 
@@ -153,6 +158,11 @@ impl Transport {
                     incoming = shared.endpoint.accept() => incoming,
                 };
                 let Some(incoming) = incoming else { return };
+                if handshakes.available_permits() < HANDSHAKES / 2 && !incoming.remote_addr_validated() {
+                    // Under load only those count who can receive at the address they claim; they call again at once.
+                    let _ = incoming.retry();
+                    continue;
+                }
                 let slots = (Arc::clone(&handshakes).try_acquire_owned(), Arc::clone(&inbound).try_acquire_owned());
                 let (Ok(handshake), Ok(inbound)) = slots else {
                     shared.metrics.handshake(Handshake::Refused(Refusal::Busy.category()));
@@ -285,6 +295,7 @@ impl Shared {
         self.live().insert(conn, Live { queue, connection: connection.clone() });
         self.traffic.watch(conn.0, &connection);
         let link = Link { conn, peer, messages: self.messages.clone() };
+        info!(peer = %peer.short(), ?direction, "a peer is connected");
         if self.messages.send(Message::Event(Input::Connected { conn, peer, direction })).await.is_ok() {
             let ended = tokio::select! {
                 ended = link.write(send, queued) => ended,
@@ -305,7 +316,7 @@ impl Shared {
         self.live().remove(&conn);
         connection.close(BROKEN.0, BROKEN.1);
         self.traffic.retire(conn.0);
-        debug!(peer = %peer.short(), reason = ?connection.close_reason(), "a connection ended");
+        info!(peer = %peer.short(), reason = closed_because(&connection), "a connection ended");
         // Fails only when the driver has ended, and then nobody wants to know.
         let _ = self.messages.send(Message::Event(Input::Disconnected { conn, peer })).await;
     }
@@ -320,9 +331,8 @@ async fn farewell(connection: &Connection) {
 /// What the other side said when it closed, for people.
 fn closed_because(connection: &Connection) -> Option<String> {
     match connection.close_reason()? {
-        ConnectionError::ApplicationClosed(close) => {
-            Some(format!("refused by the peer: {}", String::from_utf8_lossy(&close.reason)))
-        }
+        ConnectionError::ApplicationClosed(close) => Some(String::from_utf8_lossy(&close.reason).into_owned()),
+        ConnectionError::LocallyClosed => Some("closed by this node".to_owned()),
         ConnectionError::TimedOut => Some("timed out".to_owned()),
         other => Some(other.to_string()),
     }

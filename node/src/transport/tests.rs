@@ -39,6 +39,7 @@ impl End {
             messages,
             traffic: Arc::default(),
             metrics: Arc::clone(&metrics),
+            stop: CancellationToken::new(),
         };
         let transport = Transport::bind(setup).await.unwrap();
         transport.listen();

@@ -16,15 +16,16 @@ fn writes<'a>(rows: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> BTreeMap<K
     rows.into_iter().map(|(id, row)| (key(id), visible(row.to_vec()))).collect()
 }
 
+/// All rows, as the last visit of each left them.
 fn all(store: &DiskStore) -> Vec<(String, Vec<u8>)> {
-    let mut rows = Vec::new();
+    let mut rows = BTreeMap::new();
     store
         .restore(&mut |key, row| {
-            rows.push((key.doc_id().to_owned(), row.to_vec()));
+            rows.insert(key.doc_id().to_owned(), row.to_vec());
             true
         })
         .unwrap();
-    rows
+    rows.into_iter().collect()
 }
 
 #[test]
