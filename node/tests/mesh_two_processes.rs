@@ -50,7 +50,9 @@ async fn every_acknowledged_document_is_there_after_a_kill_in_the_burst() {
                 tokio::spawn(async move {
                     for n in 0..10_000 {
                         let id = format!("{round}-{writer}-{n}");
-                        if put(&client, "kill", &id, r#"{"x":1}"#).await.is_err() || acknowledged.send(id).await.is_err() {
+                        if put(&client, "kill", &id, r#"{"x":1}"#).await.is_err()
+                            || acknowledged.send(id).await.is_err()
+                        {
                             return;
                         }
                     }
