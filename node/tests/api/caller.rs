@@ -16,7 +16,7 @@ pub(crate) struct Failure {
 
 /// A client of one protocol.
 pub(crate) enum Caller {
-    Http2(PeatSidecarClient<SharedHttp2Connection>),
+    Http2(Box<PeatSidecarClient<SharedHttp2Connection>>),
     Http1(Box<PeatSidecarClient<HttpClient>>),
     Raw(Raw),
 }
@@ -34,7 +34,7 @@ impl Caller {
             let config = ClientConfig::new(authority.clone()).with_protocol(protocol);
             (Http2Connection::lazy_unix(api.socket(), authority).shared(64), config)
         };
-        let two = |(transport, config)| Self::Http2(PeatSidecarClient::new(transport, config));
+        let two = |(transport, config)| Self::Http2(Box::new(PeatSidecarClient::new(transport, config)));
         let one = |config| Self::Http1(Box::new(PeatSidecarClient::new(HttpClient::plaintext(), config)));
         let (transport, config) = http2(Protocol::Connect);
         vec![
