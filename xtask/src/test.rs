@@ -75,19 +75,11 @@ struct Runner {
 impl Runner {
     async fn stage(&mut self, stage: Stage) -> Result<Outcome> {
         match stage {
-            Stage::Format => self.cargo(stage, &["fmt", "--all", "--check"]).await,
+            Stage::Format => self.cargo(stage, &["fmt", "--all", "--check", "--", "--color=never"]).await,
             Stage::Lints => {
-                let lints = [
-                    "clippy",
-                    "--locked",
-                    "--workspace",
-                    "--all-targets",
-                    "--features",
-                    suite::FEATURES,
-                    "--",
-                    "-D",
-                    "warnings",
-                ];
+                // Every crate is looked at, so that one run shows all there is to mend.
+                let mut lints = vec!["clippy", "--locked", "--keep-going", "--workspace", "--all-targets"];
+                lints.extend(["--features", suite::FEATURES, "--", "-D", "warnings"]);
                 self.cargo(stage, &lints).await
             }
             Stage::Generated => self.xtask(stage, &["generate", "--check"]).await,
