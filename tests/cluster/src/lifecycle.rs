@@ -110,6 +110,9 @@ impl ClusterId {
     /// Brings it up, or finds it when it is up already. It outlives this process; [`ClusterId::down`] ends it. When this fails or is
     /// dropped midway, what there is stays for inspection until the next `up` or `down`.
     pub async fn up(&self, flavor: Flavor) -> Result<Cluster, Error> {
+        if flavor == Flavor::Local {
+            local::require_root().map_err(local::LocalError::from)?;
+        }
         let _lock = self.lock().await?;
         let cache = BinaryCache::from_env()?;
         let state = self.state();
@@ -163,6 +166,16 @@ impl ClusterId {
         Ok(if runs { Status::Up { flavor, server } } else { Status::Broken })
     }
 
+    /// The link that [`publish_kubeconfig`] makes.
+    fn published(&self) -> PathBuf {
+        self.root.join("kubeconfig")
+    }
+
+    /// Where it leads, relative to the root.
+    fn published_target(&self) -> PathBuf {
+        Path::new(&self.name).join("kubeconfig")
+    }
+
     fn state(&self) -> StateDir {
         StateDir::new(&self.root, &self.name)
     }
@@ -186,7 +199,12 @@ impl ClusterId {
             kind::down(&self.name).await?;
         }
         recorded(&state)?.iter().for_each(|process| process.kill());
-        Ok(local::down(&state).await?)
+        local::down(&state).await?;
+        let link = self.published();
+        if std::fs::read_link(&link).is_ok_and(|target| target == self.published_target()) {
+            files::remove(&link)?;
+        }
+        Ok(())
     }
 
     /// One `up` or `down` of a cluster at a time.
@@ -208,12 +226,11 @@ fn recorded(state: &StateDir) -> Result<Vec<ProcessId>, FileError> {
     Ok(files::entries(&dir)?.iter().filter_map(|name| ProcessId::recorded(&dir.join(name))).collect())
 }
 
-/// Makes `<root>/kubeconfig` lead to the kubeconfig of `cluster`, for commands to copy and paste.
+/// Makes `<root>/kubeconfig` lead to the kubeconfig of `cluster`, for commands to copy and paste, until the cluster goes down.
 pub fn publish_kubeconfig(cluster: &ClusterId) -> Result<PathBuf, FileError> {
-    let link = cluster.root.join("kubeconfig");
+    let link = cluster.published();
     files::remove(&link)?;
-    let target = Path::new(&cluster.name).join("kubeconfig");
-    files::at("link", &link, std::os::unix::fs::symlink(target, &link))?;
+    files::at("link", &link, std::os::unix::fs::symlink(cluster.published_target(), &link))?;
     Ok(link)
 }
 

@@ -25,6 +25,7 @@ pub use self::images::BUSYBOX;
 pub use self::network::NetworkError;
 pub use self::node::NodeError;
 pub use self::packages::HostError;
+pub(crate) use self::packages::require_root;
 pub use self::sandbox::SandboxError;
 pub use self::slot::SlotError;
 
@@ -135,7 +136,7 @@ pub(crate) async fn up(cache: &BinaryCache, state: &StateDir) -> Result<String, 
 pub(crate) async fn down(state: &StateDir) -> Result<(), LocalError> {
     let slot = Slot::find(state.path())?;
     if slot.is_some() {
-        packages::require_root()?;
+        require_root()?;
     }
     for name in [node::SANDBOX, CONTROL_PLANE] {
         if let Some(sandbox) = Sandbox::find(state, name) {
