@@ -123,14 +123,10 @@ fn last_line(log: &Path) -> String {
     const WIDTH: usize = 100;
     let bytes = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
-    text.lines()
-        .rev()
-        .find(|line| !line.trim().is_empty())
-        .unwrap_or("no output yet")
-        .trim()
-        .chars()
-        .take(WIDTH)
-        .collect()
+    // Between cargo's lines for people are its messages for programs.
+    let for_people = |line: &&str| !line.trim().is_empty() && !line.starts_with("{\"reason\"");
+    let line = text.lines().rev().find(for_people).unwrap_or("no output yet");
+    line.trim().chars().take(WIDTH).collect()
 }
 
 #[cfg(test)]
