@@ -1,8 +1,8 @@
 //! The `local` flavour: one node with real pods, Services and DNS, on this machine and without a container engine.
 //!
-//! Input: a state folder. Output: a cluster whose API server is reachable from the host, until [`down`] takes everything away again.
-//! Two [`sandbox`]es hold its processes: one the control plane, one the node, so that either can be restarted without the other.
-//! Several clusters run side by side: names and addresses follow from a [`slot`]. Does not survive a reboot of the machine.
+//! Input: a state folder. Output: a cluster whose API server is reachable from the host, until `down` takes everything away again.
+//! Two sandboxes hold its processes: one the control plane, one the node, so that either can be restarted without the other.
+//! Several clusters run side by side: names and addresses follow from one number. Does not survive a reboot of the machine.
 
 mod cgroup;
 mod dns;
