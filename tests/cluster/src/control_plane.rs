@@ -200,6 +200,8 @@ fn controller_manager_flags(state: &StateDir, settings: &Settings) -> Vec<String
         "--use-service-account-credentials".to_owned(),
         "--leader-elect=false".to_owned(),
         "--secure-port=0".to_owned(),
+        // The default is a folder of the host, which would be created.
+        format!("--flex-volume-plugin-dir={}", state.path().join("flex-volumes").display()),
         // The defaults (20 and 30) make a namespace's ServiceAccount late when many tests start at once.
         "--kube-api-qps=200".to_owned(),
         "--kube-api-burst=400".to_owned(),
