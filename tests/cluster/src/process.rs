@@ -196,9 +196,8 @@ mod tests {
     use std::time::Duration;
 
     fn program(script: &str) -> Program {
-        let dir = std::env::temp_dir();
-        let log = dir.join(format!("peat-process-{}.log", std::process::id()));
-        Program { name: "test", line: ["sh", "-c", script].map(str::to_owned).to_vec(), dir, log }
+        let line = ["sh", "-c", script].map(str::to_owned).to_vec();
+        Program { name: "test", line, dir: std::env::temp_dir(), log: PathBuf::from("/dev/null") }
     }
 
     #[test]
