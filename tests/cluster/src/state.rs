@@ -57,6 +57,11 @@ impl StateDir {
         Self { path: root.join(name) }
     }
 
+    /// The folder `path`.
+    pub(crate) fn at(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
     /// Creates the folder and those in it.
     pub(crate) fn prepare(&self) -> Result<(), FileError> {
         files::create_dir(&self.path.join("log"))?;

@@ -245,8 +245,9 @@ async fn start_dns(state: &StateDir, binaries: &Binaries) -> Result<(), LocalErr
 
 /// Removes what clusters left whose state folder somebody deleted under them.
 async fn sweep_orphans() -> Result<(), LocalError> {
-    for slot in Slot::orphans()? {
+    for (slot, left) in Slot::orphans()? {
         remove_from_host(slot).await?;
+        files::remove_tree(&left)?;
         slot.release().await?;
     }
     Ok(())

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::command::{CommandError, Run};
 use crate::files::{self, FileError};
+use crate::state::StateDir;
 
 /// Where slots are recorded: one file per slot, holding the path of the state folder. Gone after a reboot, as all it speaks of.
 const REGISTRY: &str = "/run/peat-cluster";
@@ -86,9 +87,10 @@ impl Slot {
         Ok(taken.into_iter().find(|(_, owner)| owner == state).map(|(slot, _)| slot))
     }
 
-    /// Slots whose state folder is gone: `rm -rf target` under a running cluster leaves such.
-    pub(crate) fn orphans() -> Result<Vec<Self>, SlotError> {
-        Ok(taken()?.into_iter().filter(|(_, owner)| !owner.exists()).map(|(slot, _)| slot).collect())
+    /// Slots whose state folder somebody deleted under a running cluster. Its processes may have written there again since, so what
+    /// is looked for is the part that only [`StateDir::prepare`](crate::state::StateDir::prepare) makes, before a slot is taken.
+    pub(crate) fn orphans() -> Result<Vec<(Self, PathBuf)>, SlotError> {
+        Ok(taken()?.into_iter().filter(|(_, owner)| !StateDir::at(owner).pki().exists()).collect())
     }
 
     /// Takes the slot recorded for `state`, or the first whose number nothing on this machine uses.
