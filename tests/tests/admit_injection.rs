@@ -228,7 +228,7 @@ async fn a_dead_webhook_blocks_annotated_pods_and_no_others() -> Result<()> {
         }
     })
     .await?;
-    assert!(error.contains("failed calling webhook \"pod.inject.peat.mesh\""), "{error}");
+    assert!(error.contains("failed calling webhook") && error.contains("pod.inject.peat.mesh"), "{error}");
     assert!(!is_injected(&harness.create_pod(&pod("silent", json!({}))).await?.pod));
     assert!(!is_injected(&harness.create_pod(&asking("out", "false")).await?.pod));
     configurations.delete("peat-dead", &DeleteParams::default()).await?;
