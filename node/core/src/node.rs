@@ -267,6 +267,3 @@ impl MeshNode {
         if self.me < *peer { uptime + self.rng.random_range(ROOT_EVERY * 4 / 5..=ROOT_EVERY * 6 / 5) } else { NEVER }
     }
 }
-
-#[cfg(test)]
-mod tests;
