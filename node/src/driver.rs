@@ -266,10 +266,8 @@ impl<N: Network> Driver<N> {
                 self.doubtful.extend(writes.into_keys());
                 self.drop_frames(sends);
                 self.renew_view();
-                let reason = causes(&error);
-                answers
-                    .into_iter()
-                    .for_each(|(request, _)| self.answer(request, Err(RequestError::Storage(reason.clone()))));
+                let failed = RequestError::Storage { fault: error.fault(), reason: causes(&error) };
+                answers.into_iter().for_each(|(request, _)| self.answer(request, Err(failed.clone())));
             }
         }
     }

@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::info;
@@ -196,6 +196,8 @@ async fn open(data_dir: &Path) -> Result<Arc<dyn Store>, RunError> {
 struct Mesh {
     messages: mpsc::Sender<Message>,
     transport: Transport,
+    /// Whether the peers of this node are known to it.
+    told: watch::Receiver<bool>,
     driver_ended: oneshot::Receiver<()>,
 }
 
@@ -235,6 +237,7 @@ impl Mesh {
         node.attach(Engine { messages: messages.clone(), store, committed: running.committed });
         transport.listen();
         info!(udp = ?transport.bound(), "the mesh is open");
+        let (tell, told) = watch::channel(matches!(config.mode, Mode::Flags(_)));
         match (&config.mode, certificates) {
             (Mode::Managed(managed), Some(certificates)) => {
                 let membership = Membership {
@@ -245,6 +248,7 @@ impl Mesh {
                     certificates,
                     messages: messages.clone(),
                     node: node.clone(),
+                    told: tell,
                     metrics: Arc::clone(metrics),
                 };
                 tokio::spawn(membership.run(stop.child_token()));
@@ -252,12 +256,12 @@ impl Mesh {
             (Mode::Flags(flags), _) => want(&messages, &flags.peers).await,
             (Mode::Managed(_), None) => {}
         }
-        Ok(Self { messages, transport, driver_ended: running.ended })
+        Ok(Self { messages, transport, told, driver_ended: running.ended })
     }
 
     /// Lets a peer take what is only here, says goodbye, and ends the driver.
     async fn leave(mut self) {
-        drain(&self.messages, DRAIN_LIMIT).await;
+        drain(&self.messages, &self.told, DRAIN_LIMIT).await;
         self.transport.close(GOODBYE_LIMIT).await;
         if self.messages.send(Message::Stop).await.is_ok() {
             let _ = tokio::time::timeout(LAST_BATCH_LIMIT, &mut self.driver_ended).await;

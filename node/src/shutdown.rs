@@ -8,7 +8,7 @@ use crate::handle::Published;
 use std::io;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -37,8 +37,9 @@ pub fn on_signals() -> io::Result<CancellationToken> {
     Ok(token)
 }
 
-/// Waits until nothing here is unknown to every peer, at most `limit`.
-pub(crate) async fn drain(messages: &mpsc::Sender<Message>, limit: Duration) {
+/// Waits until nothing here is unknown to every peer, at most `limit`. Until `told` is true it is not known whom this
+/// node has for peers.
+pub(crate) async fn drain(messages: &mpsc::Sender<Message>, told: &watch::Receiver<bool>, limit: Duration) {
     let end = Instant::now() + limit;
     loop {
         let (answer, view) = oneshot::channel();
@@ -49,7 +50,7 @@ pub(crate) async fn drain(messages: &mpsc::Sender<Message>, limit: Duration) {
             warn!("the driver does not answer: leaving without a last look");
             return;
         };
-        match pending(&view) {
+        match pending(&view, *told.borrow()) {
             None => return,
             Some(what) if Instant::now() >= end => {
                 warn!(what, "leaving although no peer has everything; the store keeps it");
@@ -61,15 +62,44 @@ pub(crate) async fn drain(messages: &mpsc::Sender<Message>, limit: Duration) {
 }
 
 /// What no peer has yet; none when some connected peer has everything, or nobody is to have anything.
-fn pending(view: &Published) -> Option<&'static str> {
+fn pending(view: &Published, told: bool) -> Option<&'static str> {
     let connected: Vec<_> = view.peers.iter().filter(|peer| peer.connected.is_some()).collect();
     // A peer that is wished for may still come back in time.
     let wished = view.peers.iter().any(|peer| !peer.sources.is_empty());
     match connected.as_slice() {
         _ if !view.stats.sync_active => None,
         [] if view.unsent && wished => Some("documents were written while no peer was connected"),
+        [] if view.unsent && !told => Some("documents were written before the operator told of any peer"),
         [] => None,
         peers if peers.iter().all(|peer| peer.backlog > 0) => Some("documents wait to be sent"),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use peat_node_core::Stats;
+
+    fn view(unsent: bool, sync_active: bool) -> Published {
+        let stats = Stats {
+            rows: 1,
+            connected_peers: 0,
+            backlog: 0,
+            sync_active,
+            frames_malformed: 0,
+            merges_failed: 0,
+            cache_bytes: 0,
+            digest: 0,
+        };
+        Published { peers: Vec::new(), stats, unsent }
+    }
+
+    #[test]
+    fn a_node_that_wrote_before_it_was_told_of_any_peer_waits_for_them() {
+        assert!(pending(&view(true, true), false).is_some());
+        assert_eq!(pending(&view(true, true), true), None, "told, and there is nobody");
+        assert_eq!(pending(&view(false, true), false), None, "nothing to tell");
+        assert_eq!(pending(&view(true, false), false), None, "sync is off");
     }
 }

@@ -132,7 +132,7 @@ async fn a_stranger_sees_nothing_and_is_told_why() {
     for place in [there, elsewhere] {
         let stranger = place.start(&[]).await;
         let refused = stranger.handle().connect(a.handle().status().endpoint, vec![address.clone()]).await;
-        let Err(HandleError::Request(RequestError::Unreachable { reason, .. })) = refused else {
+        let Err(HandleError::Request(RequestError::Refused { reason, .. })) = refused else {
             panic!("{refused:?}");
         };
         assert!(reason.contains("wrong shared key or app id"), "{reason}");

@@ -53,7 +53,7 @@ pub enum Input {
     /// The operator revoked these: closed and refused from now on.
     Revoke { peers: BTreeSet<PeerId> },
     /// The dial asked for by [`Output::Dial`] failed, authentication included.
-    DialFailed { peer: PeerId, reason: String },
+    DialFailed { peer: PeerId, failure: DialFailure },
     /// A connection is up and `peer` has proved its id and its membership.
     Connected { conn: ConnId, peer: PeerId, direction: Direction },
     /// A connection is gone. One report for each `Connected`.
@@ -64,6 +64,26 @@ pub enum Input {
     Sent { conn: ConnId, peer: PeerId, bytes: usize },
     /// `StartSync` or `StopSync`.
     Sync { request: RequestId, active: bool },
+}
+
+/// Why a dial failed. The text is for people.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DialFailure {
+    /// Nobody answered, or not in time; the same dial may go well later.
+    #[error("{0}")]
+    Unreachable(String),
+    /// One side does not accept the other's proof; only another key, certificate or release helps.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// What kind of trouble a store has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StorageFault {
+    /// No room is left; deleting something outside helps.
+    Full,
+    /// Anything else.
+    Failed,
 }
 
 /// Who opened a connection.
@@ -135,9 +155,12 @@ pub enum RequestError {
     /// `ConnectPeer` without addresses, and none known.
     #[error("endpoint {0} has no known addresses: give at least one in `addresses`, or a `relay_url`")]
     NoAddress(PeerId),
-    /// The peer could not be reached or refused us.
+    /// The peer could not be reached.
     #[error("connect to {peer}: {reason}")]
     Unreachable { peer: PeerId, reason: String },
+    /// The peer or this node refused the other's proof.
+    #[error("connect to {peer}: {reason}")]
+    Refused { peer: PeerId, reason: String },
     /// The peer is this node.
     #[error("endpoint_id is this node's own")]
     Own,
@@ -145,8 +168,8 @@ pub enum RequestError {
     #[error("endpoint {0} is revoked")]
     Revoked(PeerId),
     /// The store could not be read or written; the text has no secrets.
-    #[error("store: {0}")]
-    Storage(String),
+    #[error("store: {reason}")]
+    Storage { fault: StorageFault, reason: String },
     /// The document's shape cannot be stored; the text names the field.
     #[error("{0}")]
     Shape(String),

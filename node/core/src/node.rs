@@ -7,7 +7,7 @@ mod flush;
 mod receive;
 
 use crate::docs::row::RowError;
-use crate::event::{CloseReason, Input, Now, Output, Outputs, Reply, RequestError};
+use crate::event::{CloseReason, Input, Now, Output, Outputs, Reply, RequestError, StorageFault};
 use crate::ids::{ConnId, Key, PeerId, RequestId};
 use crate::membership::PeerBook;
 use crate::membership::book::Attach;
@@ -143,8 +143,8 @@ impl MeshNode {
                     self.detach(peer, conn, CloseReason::Revoked, outputs);
                 }
             }
-            Input::DialFailed { peer, reason } => {
-                self.book.dial_failed(peer, reason, uptime, &mut self.rng, &mut outputs.answers);
+            Input::DialFailed { peer, failure } => {
+                self.book.dial_failed(peer, failure, uptime, &mut self.rng, &mut outputs.answers);
             }
             Input::Connected { conn, peer, direction } => {
                 let attach = self.book.connected(conn, peer, direction, uptime, &mut outputs.answers);
@@ -217,7 +217,7 @@ impl MeshNode {
                 Err(RequestError::Shape(shape.to_string()))
             }
             Err(error @ (ShelfError::Read(_) | ShelfError::Row(_) | ShelfError::Document(_))) => {
-                Err(RequestError::Storage(error.to_string()))
+                Err(RequestError::Storage { fault: StorageFault::Failed, reason: error.to_string() })
             }
         };
         outputs.answers.push((request, answer));

@@ -9,7 +9,7 @@ use crate::handle::HandleError;
 use crate::store::StoreError;
 use connectrpc::ConnectError;
 use peat_node_core::docs::json::JsonError;
-use peat_node_core::event::RequestError;
+use peat_node_core::event::{RequestError, StorageFault};
 use peat_node_core::ids::NameError;
 use std::error::Error;
 
@@ -41,7 +41,7 @@ impl IntoStatus for StoreError {
     fn into_status(self) -> ConnectError {
         let text = chain(&self);
         tracing::warn!(category = self.category(), error = %text, "the store failed a call");
-        ConnectError::unavailable(text)
+        storage(self.fault(), text)
     }
 }
 
@@ -50,8 +50,9 @@ impl IntoStatus for RequestError {
         let text = self.to_string();
         match self {
             Self::NoAddress(_) | Self::Own | Self::Shape(_) => ConnectError::invalid_argument(text),
-            Self::Unreachable { .. } | Self::Storage(_) => ConnectError::unavailable(text),
-            Self::Revoked(_) => ConnectError::permission_denied(text),
+            Self::Unreachable { .. } => ConnectError::unavailable(text),
+            Self::Storage { fault, .. } => storage(fault, text),
+            Self::Revoked(_) | Self::Refused { .. } => ConnectError::permission_denied(text),
             Self::TooLarge { .. } => ConnectError::resource_exhausted(text),
         }
     }
@@ -64,6 +65,14 @@ impl IntoStatus for HandleError {
             Self::Request(error) => error.into_status(),
             Self::Store(error) => error.into_status(),
         }
+    }
+}
+
+/// A full disk is the caller's to know apart: trying again at once helps with anything but that.
+fn storage(fault: StorageFault, text: String) -> ConnectError {
+    match fault {
+        StorageFault::Full => ConnectError::resource_exhausted(text),
+        StorageFault::Failed => ConnectError::unavailable(text),
     }
 }
 
@@ -101,7 +110,11 @@ mod tests {
         assert_eq!(code(RequestError::Shape("a path is too long".into())), ErrorCode::InvalidArgument);
         assert_eq!(code(RequestError::Revoked(id)), ErrorCode::PermissionDenied);
         assert_eq!(code(RequestError::Unreachable { peer: id, reason: "timeout".into() }), ErrorCode::Unavailable);
-        assert_eq!(code(RequestError::Storage("disk".into())), ErrorCode::Unavailable);
+        let refused = RequestError::Refused { peer: id, reason: "wrong shared key or app id".into() };
+        assert_eq!(code(refused), ErrorCode::PermissionDenied);
+        let storage = |fault| RequestError::Storage { fault, reason: "disk".into() };
+        assert_eq!(code(storage(StorageFault::Failed)), ErrorCode::Unavailable);
+        assert_eq!(code(storage(StorageFault::Full)), ErrorCode::ResourceExhausted);
         assert_eq!(code(RequestError::TooLarge { size: 2, limit: 1 }), ErrorCode::ResourceExhausted);
         assert_eq!(HandleError::Starting.into_status().code, ErrorCode::Unavailable);
     }

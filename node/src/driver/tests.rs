@@ -126,7 +126,10 @@ async fn a_failed_commit_is_an_error_to_the_caller_and_lets_no_frame_out() {
     bench.acts();
     bench.store.fail_commits(true);
     let failed = bench.put("one", r#"{"a":1}"#).await;
-    assert!(matches!(&failed, Err(RequestError::Storage(text)) if text.contains("switched off")), "{failed:?}");
+    assert!(
+        matches!(&failed, Err(RequestError::Storage { reason, .. }) if reason.contains("switched off")),
+        "{failed:?}"
+    );
     assert_eq!(bench.acts(), []);
     assert_eq!(bench.view().await.stats.rows, 0);
 

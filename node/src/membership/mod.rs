@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -65,6 +65,8 @@ pub struct Membership {
     pub messages: mpsc::Sender<Message>,
     /// For the number of connected peers.
     pub node: NodeHandle,
+    /// Becomes true when the driver knows the peers of this node, from the operator or from before a restart.
+    pub told: watch::Sender<bool>,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -115,6 +117,7 @@ impl Membership {
         self.certificates.revoke(told.revoked.iter().copied());
         self.tell(Input::Revoke { peers: told.revoked.clone() }).await;
         self.want(&PeerSet::new(), &peers).await;
+        self.told.send_replace(true);
         // The bootstrap peers are wanted now, so the next full list must be able to take them back.
         Some(Told { peers, ..told })
     }
@@ -198,6 +201,7 @@ impl Membership {
             self.tell(Input::Revoke { peers: newly_revoked }).await;
         }
         self.want(&before, &next.peers).await;
+        self.told.send_replace(true);
         *told = Some(next);
     }
 

@@ -14,9 +14,10 @@ mod stored;
 pub use disk::DiskStore;
 pub use memory::MemoryStore;
 
-use peat_node_core::event::Write;
+use peat_node_core::event::{StorageFault, Write};
 use peat_node_core::ids::{Collection, Key};
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 
 /// Number of a visible write in this store: 1 for the first, growing by one for each row, never reused. 0: not visible yet.
@@ -85,6 +86,18 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the disk has no room, as the innermost cause tells.
+    pub fn fault(&self) -> StorageFault {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            if error.downcast_ref::<io::Error>().is_some_and(is_full) {
+                return StorageFault::Full;
+            }
+            cause = error.source();
+        }
+        StorageFault::Failed
+    }
+
     /// The class of the failure, for metrics.
     pub fn category(&self) -> &'static str {
         match self {
@@ -92,11 +105,16 @@ impl StoreError {
             Self::Format { .. } => "format",
             Self::Open { .. } => "open",
             Self::Read { .. } => "read",
+            Self::Commit { .. } if self.fault() == StorageFault::Full => "full",
             Self::Commit { .. } => "commit",
             Self::Corrupt { .. } => "corrupt",
             Self::Stopped => "stopped",
         }
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }
 
 /// A row as it is stored.

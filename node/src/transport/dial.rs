@@ -5,12 +5,13 @@
 
 use super::credentials::Role;
 use super::handshake::HandshakeError;
-use super::{ALPN, HANDSHAKE_LIMIT, Met, Refusal, Shared, closed_because};
+use super::refusal::is_lasting;
+use super::{ALPN, HANDSHAKE_LIMIT, Met, Refusal, Shared, close_code, closed_because};
 use crate::driver::Message;
 use crate::metrics::Handshake;
 use futures::future::join_all;
 use iroh::{EndpointAddr, EndpointId, TransportAddr};
-use peat_node_core::event::{Address, Direction, Input};
+use peat_node_core::event::{Address, DialFailure, Direction, Input};
 use peat_node_core::ids::PeerId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -37,10 +38,23 @@ enum DialError {
     Silent(String),
     #[error("{0}")]
     Connect(String),
-    #[error("refused by the peer: {0}")]
-    RefusedByPeer(String),
+    #[error("refused by the peer: {reason}")]
+    RefusedByPeer { reason: String, lasting: bool },
     #[error("this node refuses the peer: {0}")]
     Refused(Refusal),
+}
+
+impl DialError {
+    fn into_failure(self) -> DialFailure {
+        let reason = self.to_string();
+        let lasting = match &self {
+            Self::Key => true,
+            Self::Unresolved(_) | Self::Silent(_) | Self::Connect(_) => false,
+            Self::RefusedByPeer { lasting, .. } => *lasting,
+            Self::Refused(refusal) => !refusal.is_passing(),
+        };
+        if lasting { DialFailure::Refused(reason) } else { DialFailure::Unreachable(reason) }
+    }
 }
 
 impl Shared {
@@ -65,7 +79,8 @@ impl Shared {
                 if before.as_ref() != Some(&reason) {
                     warn!(peer = %peer.short(), %reason, "a peer cannot be reached; trying again");
                 }
-                let _ = self.messages.send(Message::Event(Input::DialFailed { peer, reason })).await;
+                let failed = Input::DialFailed { peer, failure: error.into_failure() };
+                let _ = self.messages.send(Message::Event(failed)).await;
             }
         }
     }
@@ -96,7 +111,9 @@ impl Shared {
             Ok(Err(HandshakeError::Refused(refusal))) => refusal,
             Ok(Err(HandshakeError::Interrupted(error))) => {
                 self.metrics.handshake(Handshake::RefusedByPeer);
-                return Err(DialError::RefusedByPeer(closed_because(&connection).unwrap_or_else(|| error.to_string())));
+                let reason = closed_because(&connection).unwrap_or_else(|| error.to_string());
+                let lasting = close_code(&connection).is_some_and(is_lasting);
+                return Err(DialError::RefusedByPeer { reason, lasting });
             }
             Err(_) => Refusal::Slow,
         };

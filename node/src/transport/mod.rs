@@ -29,7 +29,7 @@ use bytes::Bytes;
 use credentials::{Channel, Role};
 use handshake::{HandshakeError, handshake};
 use iroh::Endpoint;
-use iroh::endpoint::{Connection, ConnectionError, Incoming, RecvStream, SendStream};
+use iroh::endpoint::{Connection, ConnectionError, Incoming, RecvStream, SendStream, VarInt};
 use link::{Link, LinkError};
 use peat_node_core::event::{CloseReason, Direction, Input, Output};
 use peat_node_core::ids::{ConnId, PeerId};
@@ -326,6 +326,14 @@ impl Shared {
 async fn farewell(connection: &Connection) {
     let _ = tokio::time::timeout(FAREWELL_LIMIT, connection.closed()).await;
     connection.close(LEAVING.0, LEAVING.1);
+}
+
+/// The code by which the other side closed.
+fn close_code(connection: &Connection) -> Option<VarInt> {
+    match connection.close_reason()? {
+        ConnectionError::ApplicationClosed(close) => Some(close.error_code),
+        _ => None,
+    }
 }
 
 /// What the other side said when it closed, for people.

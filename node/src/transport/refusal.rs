@@ -6,6 +6,7 @@
 use super::certificate::CertificateError;
 use iroh::endpoint::VarInt;
 use peat_node_core::event::CloseReason;
+use std::ops::RangeInclusive;
 
 /// Why a handshake ended without a neighbour. The text is for the other side.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -70,20 +71,38 @@ impl Refusal {
         }
     }
 
+    /// Whether another try could go well although neither side's settings change.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::NoCertificateYet | Self::Malformed | Self::Slow | Self::Busy => true,
+            Self::Version { .. } | Self::Mode | Self::Proof | Self::Certificate(_) | Self::Revoked | Self::NoKey => {
+                false
+            }
+        }
+    }
+
     pub(super) fn code(&self) -> VarInt {
         VarInt::from_u32(match self {
-            Self::Version { .. } => 16,
+            Self::Version { .. } => *LASTING.start(),
             Self::Mode => 17,
             Self::Proof => 18,
             Self::Certificate(_) => 19,
             Self::Revoked => 20,
-            Self::NoKey => 21,
+            Self::NoKey => *LASTING.end(),
             Self::NoCertificateYet => 22,
             Self::Malformed => 23,
             Self::Slow => 24,
             Self::Busy => 25,
         })
     }
+}
+
+/// Codes of refusals that last: see [`Refusal::is_passing`].
+const LASTING: RangeInclusive<u32> = 16..=21;
+
+/// Whether the other side closed with a refusal that lasts.
+pub(super) fn is_lasting(code: VarInt) -> bool {
+    u32::try_from(code.into_inner()).is_ok_and(|code| LASTING.contains(&code))
 }
 
 /// Code and text of a close that the core asked for.

@@ -76,7 +76,7 @@ impl End {
 
     async fn failure(&mut self) -> String {
         match self.next().await {
-            Input::DialFailed { reason, .. } => reason,
+            Input::DialFailed { failure, .. } => failure.to_string(),
             other => panic!("no failure: {other:?}"),
         }
     }

@@ -5,7 +5,7 @@
 //! id dialled, so they agree without a word.
 
 use super::backoff::Backoff;
-use crate::event::{Address, CloseReason, Direction, Output, Reply, RequestError, Source};
+use crate::event::{Address, CloseReason, DialFailure, Direction, Output, Reply, RequestError, Source};
 use crate::ids::{ConnId, PeerId, RequestId};
 use rand::Rng;
 use std::collections::{BTreeMap, BTreeSet};
@@ -249,7 +249,7 @@ impl PeerBook {
     pub(crate) fn dial_failed(
         &mut self,
         peer: PeerId,
-        reason: String,
+        failure: DialFailure,
         uptime: Duration,
         rng: &mut impl Rng,
         answers: &mut Answers,
@@ -258,13 +258,12 @@ impl PeerBook {
         if entry.state != State::Dialing {
             return;
         }
-        answers.extend(
-            entry
-                .waiting
-                .drain(..)
-                .map(|request| (request, Err(RequestError::Unreachable { peer, reason: reason.clone() }))),
-        );
-        entry.failure = Some(reason);
+        let error = match &failure {
+            DialFailure::Unreachable(reason) => RequestError::Unreachable { peer, reason: reason.clone() },
+            DialFailure::Refused(reason) => RequestError::Refused { peer, reason: reason.clone() },
+        };
+        answers.extend(entry.waiting.drain(..).map(|request| (request, Err(error.clone()))));
+        entry.failure = Some(failure.to_string());
         Self::retry(entry, uptime, rng);
         self.forget(peer);
     }

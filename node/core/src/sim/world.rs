@@ -3,14 +3,15 @@
 //! One queue of events, ordered by virtual time and then by birth; every choice comes from one seeded generator, and every
 //! map is ordered, so that a seed is a run. What it does not do: judge; [`super::check`] does.
 
+mod apps;
+mod faults;
+mod links;
+
 use super::disk::Disk;
 use super::{Report, Scenario, now};
-use crate::docs::Document;
-use crate::docs::row::View;
-use crate::event::{Direction, Input, Output, Outputs, Reply, RequestError, Source};
-use crate::ids::{Collection, ConnId, Key, PeerId, RequestId};
-use crate::node::{Config, MeshNode};
-use bytes::Bytes;
+use crate::event::{Input, Outputs};
+use crate::ids::{ConnId, Key, PeerId, RequestId};
+use crate::node::MeshNode;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -182,12 +183,6 @@ impl World {
         self.next_id
     }
 
-    /// One-way delay of a message: mostly a few milliseconds, sometimes a second.
-    fn latency(&mut self) -> Duration {
-        let slow = self.rng.random_bool(0.05);
-        Duration::from_micros(self.rng.random_range(200..if slow { 1_000_000 } else { 20_000 }))
-    }
-
     pub(super) fn run_until(&mut self, end: Duration) {
         while let Some(entry) = self.queue.first_entry().filter(|entry| entry.key().0 <= end) {
             let ((at, birth), event) = entry.remove_entry();
@@ -224,13 +219,7 @@ impl World {
             Event::Write { node } => self.write(node),
             Event::Crash { node } => self.crash(node),
             Event::Boot { node } => self.boot(node),
-            Event::Partition { length } => {
-                for side in &mut self.side {
-                    *side = self.rng.random_range(0..2);
-                }
-                self.cut();
-                self.after(length, Event::Rejoin);
-            }
+            Event::Partition { length } => self.partition(length),
             Event::Rejoin => self.side.fill(0),
         }
     }
@@ -270,176 +259,6 @@ impl World {
         self.nodes[node].disk.commit(writes);
         sends.into_iter().for_each(|output| self.send(node, output));
         answers.into_iter().for_each(|(request, answer)| self.answer(request, answer));
-    }
-
-    fn send(&mut self, node: Node, output: Output) {
-        let boot = self.nodes[node].boot;
-        match output {
-            Output::Dial { peer, .. } => {
-                let Some(to) = self.nodes.iter().position(|other| other.me == peer) else { return };
-                let latency = self.latency();
-                self.after(latency, Event::Dialled { from: node, boot, to });
-            }
-            Output::Close { conn, .. } => self.close(conn),
-            Output::Send { conn, peer, frame } => {
-                self.frames += 1;
-                self.bytes += frame.len() as u64;
-                let (bytes, latency) = (frame.len(), self.latency());
-                self.after(latency, Event::Arrive { node, boot, input: Input::Sent { conn, peer, bytes } });
-                self.deliver(node, conn, frame);
-            }
-        }
-    }
-
-    fn deliver(&mut self, from: Node, conn: ConnId, frame: Bytes) {
-        let Some(&(a, b)) = self.conns.get(&conn) else { return };
-        let to = if from == a { b } else { a };
-        if self.side[from] != self.side[to] || self.rng.random_bool(self.loss) {
-            return;
-        }
-        let input = Input::Frame { conn, peer: self.nodes[from].me, frame };
-        let (boot, latency) = (self.nodes[to].boot, self.latency());
-        self.after(latency, Event::Arrive { node: to, boot, input });
-    }
-
-    fn answer(&mut self, request: RequestId, answer: Result<Reply, RequestError>) {
-        self.acknowledged += usize::from(answer.is_ok());
-        if let (Some(written), Ok(Reply::Done)) = (self.pending.remove(&request), answer) {
-            self.kept.push(written);
-        }
-    }
-
-    fn dialled(&mut self, from: Node, boot: u32, to: Node) {
-        if !self.runs(from, boot) {
-            return;
-        }
-        let latency = self.latency();
-        let (me, peer) = (self.nodes[from].me, self.nodes[to].me);
-        if self.side[from] != self.side[to] || self.nodes[to].core.is_none() || self.rng.random_bool(self.loss) {
-            let input = Input::DialFailed { peer, reason: "no answer".into() };
-            self.after(latency, Event::Arrive { node: from, boot, input });
-            return;
-        }
-        let conn = ConnId(self.id());
-        self.conns.insert(conn, (from, to));
-        let there = self.nodes[to].boot;
-        let inbound = Input::Connected { conn, peer: me, direction: Direction::In };
-        self.after(Duration::ZERO, Event::Arrive { node: to, boot: there, input: inbound });
-        let outbound = Input::Connected { conn, peer, direction: Direction::Out };
-        self.after(latency, Event::Arrive { node: from, boot, input: outbound });
-    }
-
-    /// Ends a connection; both sides hear of it, each in its own time.
-    fn close(&mut self, conn: ConnId) {
-        let Some((a, b)) = self.conns.remove(&conn) else { return };
-        for (node, other) in [(a, b), (b, a)] {
-            let input = Input::Disconnected { conn, peer: self.nodes[other].me };
-            // Later than any message that is on its way, among them the report that it is up.
-            let delay = Duration::from_millis(1_001) + self.latency();
-            let boot = self.nodes[node].boot;
-            self.after(delay, Event::Arrive { node, boot, input });
-        }
-    }
-
-    fn cut(&mut self) {
-        let crossing = |(_, (a, b)): &(&ConnId, &(Node, Node))| self.side[*a] != self.side[*b];
-        let cut: Vec<ConnId> = self.conns.iter().filter(crossing).map(|(conn, _)| *conn).collect();
-        cut.into_iter().for_each(|conn| self.close(conn));
-    }
-
-    fn crash(&mut self, node: Node) {
-        if self.nodes[node].core.take().is_none() {
-            return;
-        }
-        self.nodes[node].inbox.clear();
-        self.nodes[node].writing = false;
-        let of_node = |(_, (a, b)): &(&ConnId, &(Node, Node))| *a == node || *b == node;
-        let lost: Vec<ConnId> = self.conns.iter().filter(of_node).map(|(conn, _)| *conn).collect();
-        lost.into_iter().for_each(|conn| self.close(conn));
-        let down = Duration::from_millis(self.rng.random_range(100..10_000));
-        self.after(down, Event::Boot { node });
-    }
-
-    fn boot(&mut self, node: Node) {
-        if self.nodes[node].core.is_some() {
-            return;
-        }
-        let (actor, seed) = (self.rng.random(), self.rng.random());
-        let peers: Vec<PeerId> = self.nodes[node].peers.iter().map(|&peer| self.nodes[peer].me).collect();
-        let SimNode { me, boot, core, disk, inbox, .. } = &mut self.nodes[node];
-        *boot += 1;
-        let mut fresh = MeshNode::new(Config { me: *me, actor, seed, sync_active: true, cache_bytes: 1 << 20 });
-        for (key, row) in &disk.rows {
-            let restored = fresh.restore(key, row);
-            debug_assert!(restored.is_ok(), "the simulated disk damages nothing");
-        }
-        *core = Some(fresh);
-        let wants =
-            peers.into_iter().map(|peer| Input::Want { source: Source::Flag, peer, addresses: vec!["sim:1".into()] });
-        inbox.extend(wants);
-        self.drive(node);
-    }
-
-    /// One write of an application, of four kinds; the first three must survive once acknowledged.
-    fn write(&mut self, node: Node) {
-        if self.nodes[node].core.is_none() {
-            return;
-        }
-        if self.nodes[node].writing {
-            // The application reads, adds a leaf and puts as one step; between two steps the driver could merge a leaf that
-            // the put would then rightly remove.
-            self.after(Duration::from_millis(10), Event::Write { node });
-            return;
-        }
-        let request = RequestId(self.id());
-        let value = request.0;
-        let (kind, shared) = (self.rng.random_range(0..5), self.rng.random_range(0..6));
-        let (key, leaf) = match kind {
-            0 => (key("single", &format!("doc-{value}")), "only".to_owned()),
-            1 | 2 => (key("shared", &format!("doc-{shared}")), format!("leaf-{value}")),
-            3 => (key("tracks", &format!("own-{value}")), "only".to_owned()),
-            _ => (key("tracks", &format!("doc-{shared}")), "last".to_owned()),
-        };
-        if kind < 4 {
-            self.pending.insert(request, Written { key: key.clone(), leaf: leaf.clone(), value });
-        }
-        let input = if kind == 4 && self.rng.random_bool(0.3) {
-            Input::Delete { request, key }
-        } else {
-            let mut members = self.document(node, &key).map(Document::into_map).unwrap_or_default();
-            members.insert(leaf, value.into());
-            Input::Put { request, key, document: Document::from_map(members) }
-        };
-        self.nodes[node].inbox.push_back(input);
-        self.drive(node);
-    }
-
-    /// What an application reads at `node`: what is durable.
-    fn document(&self, node: Node, key: &Key) -> Option<Document> {
-        View::parse(self.nodes[node].disk.rows.get(key)?).ok()?.document().ok()?
-    }
-
-    /// Ends all faults; what was planned and has not happened does not.
-    pub(super) fn heal(&mut self) {
-        self.side.fill(0);
-        self.queue
-            .retain(|_, event| !matches!(event, Event::Crash { .. } | Event::Partition { .. } | Event::Write { .. }));
-    }
-
-    /// Deletes every live document at the first node.
-    pub(super) fn delete_everything(&mut self) {
-        let keys: Vec<Key> = self.nodes[0].disk.rows.keys().cloned().collect();
-        for key in keys {
-            let request = RequestId(self.id());
-            let boot = self.nodes[0].boot;
-            self.after(Duration::ZERO, Event::Arrive { node: 0, boot, input: Input::Delete { request, key } });
-        }
-        self.run_until(self.uptime + Duration::from_secs(1));
-    }
-
-    /// Crashes all nodes at once; they come back one by one.
-    pub(super) fn restart_all(&mut self) {
-        (0..self.nodes.len()).for_each(|node| self.crash(node));
     }
 
     /// Whether all nodes are up and have equal rows, in memory and on disk.
@@ -484,10 +303,4 @@ impl World {
             trace: self.trace.finish(),
         }
     }
-}
-
-#[expect(clippy::expect_used, reason = "constants of the simulator, checked by its every run")]
-fn key(collection: &str, id: &str) -> Key {
-    let collection = Collection::parse(collection).expect("a valid collection");
-    Key::new(&collection, id).expect("a valid id")
 }

@@ -24,7 +24,7 @@ fn a_wanted_peer_is_dialled_again_for_ever_until_it_answers() {
     for _ in 0..50 {
         assert_eq!(book.due(now).len(), 1);
         assert!(book.due(now).is_empty(), "one dial at a time");
-        book.dial_failed(LARGER, "refused".into(), now, &mut rng(), &mut Vec::new());
+        book.dial_failed(LARGER, DialFailure::Refused("refused".into()), now, &mut rng(), &mut Vec::new());
         now = book.deadline().expect("a next try");
     }
     assert!(now - T0 <= Duration::from_secs(50 * 30));
@@ -85,7 +85,7 @@ fn connect_says_what_is_missing_and_what_failed() {
     book.connect(RequestId(2), ME, vec!["a:1".into()], T0, &mut answers);
     book.connect(RequestId(3), LARGER, vec!["a:1".into()], T0, &mut answers);
     book.due(T0);
-    book.dial_failed(LARGER, "no route".into(), T0, &mut rng(), &mut answers);
+    book.dial_failed(LARGER, DialFailure::Unreachable("no route".into()), T0, &mut rng(), &mut answers);
     let texts: Vec<_> = answers.iter().map(|(_, answer)| answer.clone().unwrap_err().to_string()).collect();
     assert!(texts[0].contains("addresses") && texts[0].contains("relay"), "{}", texts[0]);
     assert_eq!(texts[1], "endpoint_id is this node's own");
@@ -107,7 +107,7 @@ fn a_revoked_peer_is_closed_and_refused_whoever_wants_it() {
 fn a_new_address_is_tried_at_once() {
     let mut book = wanting(LARGER);
     book.due(T0);
-    book.dial_failed(LARGER, "refused".into(), T0, &mut rng(), &mut Vec::new());
+    book.dial_failed(LARGER, DialFailure::Refused("refused".into()), T0, &mut rng(), &mut Vec::new());
     assert!(book.due(T0).is_empty());
     book.want(Source::Flag, LARGER, vec!["b:2".into()], T0);
     assert_eq!(book.due(T0).len(), 1);

@@ -1,0 +1,64 @@
+//! Faults of the simulated world: crashes, restarts, partitions, and their end.
+
+use super::{Event, Node, SimNode, World};
+use crate::event::{Input, Source};
+use crate::ids::{ConnId, PeerId};
+use crate::node::{Config, MeshNode};
+use rand::Rng;
+use std::time::Duration;
+
+impl World {
+    /// Divides the nodes by chance for `length`.
+    pub(super) fn partition(&mut self, length: Duration) {
+        for side in &mut self.side {
+            *side = self.rng.random_range(0..2);
+        }
+        self.cut();
+        self.after(length, Event::Rejoin);
+    }
+
+    pub(super) fn crash(&mut self, node: Node) {
+        if self.nodes[node].core.take().is_none() {
+            return;
+        }
+        self.nodes[node].inbox.clear();
+        self.nodes[node].writing = false;
+        let of_node = |(_, (a, b)): &(&ConnId, &(Node, Node))| *a == node || *b == node;
+        let lost: Vec<ConnId> = self.conns.iter().filter(of_node).map(|(conn, _)| *conn).collect();
+        lost.into_iter().for_each(|conn| self.close(conn));
+        let down = Duration::from_millis(self.rng.random_range(100..10_000));
+        self.after(down, Event::Boot { node });
+    }
+
+    pub(super) fn boot(&mut self, node: Node) {
+        if self.nodes[node].core.is_some() {
+            return;
+        }
+        let (actor, seed) = (self.rng.random(), self.rng.random());
+        let peers: Vec<PeerId> = self.nodes[node].peers.iter().map(|&peer| self.nodes[peer].me).collect();
+        let SimNode { me, boot, core, disk, inbox, .. } = &mut self.nodes[node];
+        *boot += 1;
+        let mut fresh = MeshNode::new(Config { me: *me, actor, seed, sync_active: true, cache_bytes: 1 << 20 });
+        for (key, row) in &disk.rows {
+            let restored = fresh.restore(key, row);
+            debug_assert!(restored.is_ok(), "the simulated disk damages nothing");
+        }
+        *core = Some(fresh);
+        let wants =
+            peers.into_iter().map(|peer| Input::Want { source: Source::Flag, peer, addresses: vec!["sim:1".into()] });
+        inbox.extend(wants);
+        self.drive(node);
+    }
+
+    /// Ends all faults; what was planned and has not happened does not.
+    pub(in crate::sim) fn heal(&mut self) {
+        self.side.fill(0);
+        self.queue
+            .retain(|_, event| !matches!(event, Event::Crash { .. } | Event::Partition { .. } | Event::Write { .. }));
+    }
+
+    /// Crashes all nodes at once; they come back one by one.
+    pub(in crate::sim) fn restart_all(&mut self) {
+        (0..self.nodes.len()).for_each(|node| self.crash(node));
+    }
+}
