@@ -5,10 +5,11 @@
 //! What it does not do: describe fields; their doc comments do.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use kube::core::Rule;
 use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::json;
 
 use crate::names;
 
@@ -53,6 +54,22 @@ pub(crate) fn duration_between(least: &str, most: &str, example: &str) -> Rule {
     Rule::new(format!("duration(self) >= duration('{least}') && duration(self) <= duration('{most}')")).message(
         format!("write a duration from {least} to {most} in hours, minutes and seconds, such as {example}").as_str(),
     )
+}
+
+/// Lets an object be written without `spec`, for a kind whose every field has a default: the API server fills them in.
+///
+/// The derive makes `spec` required, which a person who wants nothing but the defaults meets as a refusal.
+pub(crate) fn spec_may_be_left_out(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
+    const SPEC: &str = "spec";
+    for version in &mut definition.spec.versions {
+        let Some(schema) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()) else { continue };
+        schema.required = schema.required.take().map(|names| names.into_iter().filter(|name| name != SPEC).collect());
+        schema.required.take_if(|names: &mut Vec<String>| names.is_empty());
+        if let Some(spec) = schema.properties.as_mut().and_then(|properties| properties.get_mut(SPEC)) {
+            spec.default = Some(JSON(json!({})));
+        }
+    }
+    definition
 }
 
 /// Takes `nullable` off every field.

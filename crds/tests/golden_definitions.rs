@@ -69,6 +69,13 @@ fn a_mesh_without_a_spec_field_gets_the_documented_defaults() {
 }
 
 #[test]
+fn a_mesh_needs_no_spec_and_a_peer_does() {
+    assert_eq!(schema("peatmeshes", "/properties/spec/default"), serde_json::json!({}));
+    let required = |plural: &str| schema(plural, "")["required"].clone();
+    assert_eq!((required("peatmeshes"), required("peatpeers")), (Value::Null, serde_json::json!(["spec"])));
+}
+
+#[test]
 fn the_endpoint_id_is_guarded_on_the_root_so_that_removing_the_status_is_seen() {
     let rules = schema("peatpeers", "/x-kubernetes-validations");
     let rule = rules[0]["rule"].as_str().unwrap();

@@ -120,6 +120,9 @@ async fn an_empty_mesh_is_accepted_and_defaulted() -> Result<()> {
     assert_eq!(stored["spec"]["identity"]["certificateTTL"], "24h");
     assert_eq!(stored["spec"]["discovery"]["bootstrapPeers"], 16);
     assert_eq!(stored["spec"]["injection"]["allowedNamespaces"]["from"], "Same");
+    // Null is how the body of the request says that there is none.
+    let bare = place.accepts("PeatMesh", "bare", Value::Null).await?;
+    assert_eq!(bare["spec"], stored["spec"]);
     place.namespace.delete().await?;
     Ok(())
 }

@@ -126,7 +126,8 @@ async fn every_mark_of_one_mesh_for_all_pods_is_on_the_webhooks() -> Result<()> 
 async fn a_release_installs_upgrades_and_uninstalls_cleanly() -> Result<()> {
     let cluster = Cluster::envtest(peat_cluster::EnvtestOptions::default()).await?;
     let namespace = cluster.labelled_namespace("release", &[RESTRICTED]).await?;
-    cluster.helm(["install", RELEASE, CHART, "--namespace", namespace.name()]).await?;
+    let notes = cluster.helm(["install", RELEASE, CHART, "--namespace", namespace.name()]).await?;
+    the_mesh_of_the_notes_is_accepted(&cluster, &namespace, &notes).await?;
     the_pods_fit_a_restricted_namespace(&cluster, &namespace).await?;
     the_rights_are_the_least(&cluster, &namespace).await?;
     an_upgrade_keeps_the_bundle_of_the_operator(&cluster, &namespace).await?;
@@ -141,6 +142,23 @@ async fn a_release_installs_upgrades_and_uninstalls_cleanly() -> Result<()> {
     })
     .await?;
     Ok(namespace.delete().await?)
+}
+
+/// What a newcomer copies from the notes works as it stands.
+async fn the_mesh_of_the_notes_is_accepted(cluster: &Cluster, namespace: &TestNamespace, notes: &str) -> Result<()> {
+    let (_, from) = notes.split_once("<<EOF\n").context("no mesh in the notes")?;
+    let (mesh, _) = from.split_once("\nEOF\n").context("no end of the mesh in the notes")?;
+    let path = std::env::temp_dir().join(format!("{}-mesh.yaml", namespace.name()));
+    std::fs::write(&path, mesh)?;
+    let file = path.display().to_string();
+    // The definitions were installed a moment ago, and are served a moment later.
+    let accepted = wait_for(Duration::from_secs(30), "the mesh to be accepted", async || {
+        cluster.kubectl(["apply", "--dry-run=server", "--validate=strict", "-o=name", "-f", &file]).await
+    });
+    let accepted = accepted.await;
+    std::fs::remove_file(&path)?;
+    ensure!(accepted?.trim() == "peatmesh.peat.mesh/my-mesh");
+    Ok(())
 }
 
 /// Pod Security is decided on pods, not on the Deployment and Job that make them.
