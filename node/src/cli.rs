@@ -5,6 +5,10 @@
 //! Inputs: arguments and a look-up of variables. Outputs: a [`Cli`] whose texts [`crate::config::Config`] checks.
 //! What it does not do: judge values; read files.
 
+mod usage;
+
+pub use usage::one_line;
+
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::ffi::OsString;
 use std::fmt;

@@ -129,6 +129,10 @@ impl Rows for StoredRows<'_> {
             Err(error) => Err(ReadError(Box::new(error))),
         }
     }
+
+    fn history(&self, key: &Key, count: u16) -> Result<Option<Vec<u8>>, ReadError> {
+        self.0.history(key, count).map_err(|error| ReadError(Box::new(error)))
+    }
 }
 
 impl<N: Network> Driver<N> {

@@ -12,9 +12,11 @@ fn main() -> ExitCode {
     let parsed = match cli::parse(std::env::args_os().collect(), |name| std::env::var_os(name)) {
         Ok(parsed) => parsed,
         Err(error) => {
-            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            let printed = error.print().is_ok();
-            return if asked && printed { ExitCode::SUCCESS } else { ExitCode::from(EXIT_USAGE) };
+            if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+                return if error.print().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            }
+            let _ = writeln!(std::io::stderr(), "peat-node: {}", cli::one_line(&error));
+            return ExitCode::from(EXIT_USAGE);
         }
     };
     if let Some(command) = parsed.cli.command {

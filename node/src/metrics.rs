@@ -87,6 +87,7 @@ pub struct Metrics {
     received: Counter,
     frames_malformed: Counter,
     merges_failed: Counter,
+    histories_mended: Counter,
     rows_written: Counter,
     commits: Histogram,
     commit_failures: Family<Reason, Counter>,
@@ -109,6 +110,7 @@ impl Default for Metrics {
             received: Counter::default(),
             frames_malformed: Counter::default(),
             merges_failed: Counter::default(),
+            histories_mended: Counter::default(),
             rows_written: Counter::default(),
             commits,
             commit_failures: Family::default(),
@@ -193,6 +195,7 @@ impl Metrics {
             gauges.sync_active.set(stats.sync_active.into());
             raise(&self.frames_malformed, stats.frames_malformed);
             raise(&self.merges_failed, stats.merges_failed);
+            raise(&self.histories_mended, stats.histories_mended);
         }
         let traffic = node.sync_stats();
         raise(&self.sent, traffic.bytes_sent);
@@ -251,6 +254,8 @@ impl Metrics {
         registry.register("mesh_received", "Mesh traffic received in QUIC packets", self.received.clone());
         registry.register("frames_malformed", "Frames of peers that could not be read", self.frames_malformed.clone());
         registry.register("merges_failed", "Documents of peers that could not be merged", self.merges_failed.clone());
+        let help = "Documents that went on from their text because their history was damaged";
+        registry.register("histories_mended", help, self.histories_mended.clone());
         registry.register("rows_written", "Rows made durable", self.rows_written.clone());
         let help = "Time to make a batch durable";
         registry.register_with_unit("commit", help, Unit::Seconds, self.commits.clone());

@@ -89,6 +89,7 @@ mod tests {
             sync_active,
             frames_malformed: 0,
             merges_failed: 0,
+            histories_mended: 0,
             cache_bytes: 0,
             digest: 0,
         };

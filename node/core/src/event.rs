@@ -95,11 +95,23 @@ pub enum Direction {
     In,
 }
 
+/// What becomes of the history records of one document.
+#[expect(missing_docs, reason = "the variant's line names its fields")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum History {
+    /// One more record, `number` counted from 0.
+    Append { number: u16, chunk: Vec<u8> },
+    /// `base` becomes record 0, or nothing does when it is empty; the other records below `count` go.
+    Replace { base: Vec<u8>, count: u16 },
+}
+
 /// A row to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write {
     /// The encoded row; see [`crate::docs::row`].
     pub row: Vec<u8>,
+    /// Its history, where that changes.
+    pub history: Option<History>,
     /// Whether readers see a difference: then the change feed tells them. A row may change without (a tombstone that
     /// learns more history).
     pub visible: bool,

@@ -44,6 +44,12 @@ pub trait Rows {
     /// # Errors
     /// [`ReadError`] when the store fails; the core then answers or waits for the next comparison.
     fn read(&self, key: &Key) -> Result<Option<Vec<u8>>, ReadError>;
+
+    /// The first `count` history records of `key`, one behind the other; none when one is missing or damaged. Blocks.
+    ///
+    /// # Errors
+    /// As [`Rows::read`].
+    fn history(&self, key: &Key, count: u16) -> Result<Option<Vec<u8>>, ReadError>;
 }
 
 /// A failure of the shell's store.
@@ -66,6 +72,8 @@ pub struct Stats {
     pub frames_malformed: u64,
     /// Documents of peers that could not be merged, since start.
     pub merges_failed: u64,
+    /// Documents whose history was damaged and that went on from their text, since start.
+    pub histories_mended: u64,
     /// Estimated memory of hot documents.
     pub cache_bytes: usize,
     /// Root of the hash tree: equal on nodes with equal rows.
@@ -201,6 +209,7 @@ impl MeshNode {
             sync_active: self.sync_active,
             frames_malformed: self.frames_malformed,
             merges_failed: self.merges_failed,
+            histories_mended: self.shelf.mended(),
             cache_bytes: self.shelf.cached_bytes(),
             digest: self.shelf.index.root(),
         }
@@ -216,7 +225,7 @@ impl MeshNode {
             Err(ShelfError::Document(crate::docs::full::FullError::Shape(shape))) => {
                 Err(RequestError::Shape(shape.to_string()))
             }
-            Err(error @ (ShelfError::Read(_) | ShelfError::Row(_) | ShelfError::Document(_))) => {
+            Err(error @ (ShelfError::Read(_) | ShelfError::Row(_) | ShelfError::History | ShelfError::Document(_))) => {
                 Err(RequestError::Storage { fault: StorageFault::Failed, reason: error.to_string() })
             }
         };

@@ -2,15 +2,16 @@
 //!
 //! Purpose: put, delete and merge one document, and keep index, cache and pending writes in step with it.
 //! Inputs: keys, documents, payloads of peers; outputs: rows in [`Outputs::writes`] and what neighbours now lack.
-//! Merging is a join: heads, last edit and last delete only grow, so any order of any messages gives the same row.
 //! What it does not do: know neighbours.
 
 mod cache;
+mod history;
+mod merge;
 
 use crate::docs::full::{FullDoc, FullError};
-use crate::docs::row::{self, Have, RowError, View};
+use crate::docs::row::{self, Chunks, Have, RowError, View};
 use crate::docs::{Document, Kind};
-use crate::event::{Outputs, Write};
+use crate::event::{History, Outputs, Write};
 use crate::ids::{Key, PeerId};
 use crate::node::{ReadError, Rows};
 use crate::stamp::{Clock, Stamp};
@@ -19,32 +20,72 @@ use crate::sync::frame::{LONGEST, Payload};
 use crate::sync::neighbour::Since;
 use bytes::Bytes;
 use cache::Cache;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Largest change or value, so that one always fits a frame with its key.
 const CONTENT_LIMIT: usize = LONGEST - (256 << 10);
 
+/// A field-merged document in memory.
+#[derive(Debug)]
+struct Full {
+    doc: FullDoc,
+    edited: Option<Stamp>,
+    tombstone: Option<Stamp>,
+    chunks: Chunks,
+}
+
+impl Full {
+    fn have(&self) -> Have {
+        Have::Full { heads: self.doc.heads(), edited: self.edited, tombstone: self.tombstone }
+    }
+
+    const fn stamps(&self) -> (Option<Stamp>, Option<Stamp>) {
+        (self.edited, self.tombstone)
+    }
+
+    const fn is_live(&self) -> bool {
+        row::is_live(self.edited, self.tombstone)
+    }
+}
+
+/// A document of which the last write counts whole.
+#[derive(Debug)]
+struct Latest {
+    stamp: Stamp,
+    writer: PeerId,
+    text: Option<Bytes>,
+}
+
+impl Latest {
+    const fn have(&self) -> Have {
+        Have::Latest { stamp: self.stamp, writer: self.writer }
+    }
+
+    const fn order(&self) -> (Stamp, PeerId) {
+        (self.stamp, self.writer)
+    }
+}
+
 /// A document in memory, with what decides between it and another.
 #[derive(Debug)]
 enum Held {
-    Full { doc: FullDoc, edited: Option<Stamp>, tombstone: Option<Stamp> },
-    Latest { stamp: Stamp, writer: PeerId, text: Option<Bytes> },
+    Full(Full),
+    Latest(Latest),
 }
 
 impl Held {
     fn have(&self) -> Have {
         match self {
-            Self::Full { doc, edited, tombstone } => {
-                Have::Full { heads: doc.heads(), edited: *edited, tombstone: *tombstone }
-            }
-            Self::Latest { stamp, writer, .. } => Have::Latest { stamp: *stamp, writer: *writer },
+            Self::Full(full) => full.have(),
+            Self::Latest(latest) => latest.have(),
         }
     }
 
-    fn is_live(&self) -> bool {
+    const fn is_live(&self) -> bool {
         match self {
-            Self::Full { edited, tombstone, .. } => row::is_live(*edited, *tombstone),
-            Self::Latest { text, .. } => text.is_some(),
+            Self::Full(full) => full.is_live(),
+            Self::Latest(latest) => latest.text.is_some(),
         }
     }
 }
@@ -58,6 +99,9 @@ pub(crate) enum ShelfError {
     /// The stored row is damaged.
     #[error("{0}")]
     Row(#[from] RowError),
+    /// The history of the document is damaged; it is mended before the next use.
+    #[error("the document's history is damaged; it is being mended")]
+    History,
     /// The document or a peer's changes are not usable.
     #[error("{0}")]
     Document(#[from] FullError),
@@ -91,11 +135,14 @@ pub(crate) struct Shelf {
     clock: Clock,
     pub(crate) index: Index,
     cache: Cache,
+    /// Documents whose history could not be read where nothing could be written.
+    damaged: BTreeSet<Key>,
+    mended: u64,
 }
 
 impl Shelf {
     pub(crate) fn new(me: PeerId, actor: [u8; 16], cache_bytes: usize) -> Self {
-        Self { me, actor, clock: Clock::default(), index: Index::default(), cache: Cache::new(cache_bytes) }
+        Self { me, actor, clock: Clock::default(), index: Index::default(), cache: Cache::new(cache_bytes), damaged: BTreeSet::new(), mended: 0 }
     }
 
     /// Notes a stored row at start.
@@ -114,6 +161,11 @@ impl Shelf {
         self.index.set(key, stored.and_then(|row| View::parse(&row).ok().map(|view| view.version)));
     }
 
+    /// Documents whose history was damaged and that went on from their text, since start.
+    pub(crate) const fn mended(&self) -> u64 {
+        self.mended
+    }
+
     pub(crate) fn cached_bytes(&self) -> usize {
         self.cache.bytes()
     }
@@ -127,28 +179,25 @@ impl Shelf {
         rows: &dyn Rows,
         outputs: &mut Outputs,
     ) -> Result<Changed, ShelfError> {
-        let held = self.load(key, rows, outputs)?;
+        let held = self.load_to_write(key, rows, outputs)?;
         let floor = held.as_ref().map(|held| held.have().newest());
         let is_new = held.is_none();
         let kind = held.as_ref().map_or_else(|| Kind::of(key.collection()), |held| held.have().kind());
         match (kind, held) {
             (Kind::Full, held) => {
-                let (mut doc, edited, tombstone) = match held {
-                    Some(Held::Full { doc, edited, tombstone }) => (doc, edited, tombstone),
-                    Some(Held::Latest { .. }) | None => (FullDoc::new(self.actor), None, None),
-                };
-                let since = if is_new { Since::Start } else { Since::Heads(doc.heads()) };
-                let changed = doc.put(document)?;
-                if !changed && row::is_live(edited, tombstone) {
-                    self.cache.put(key, doc);
+                let mut full = self.full(held);
+                let since = if is_new { Since::Start } else { Since::Heads(full.doc.heads()) };
+                let added = full.doc.put(document)?;
+                if added.is_none() && full.is_live() {
+                    self.cache.put(key, full.doc);
                     return Ok(None);
                 }
-                let size = doc.last_change_size();
-                if changed && size > CONTENT_LIMIT {
-                    return Err(ShelfError::TooLarge { size });
+                let added = added.unwrap_or_default();
+                if added.len() > CONTENT_LIMIT {
+                    return Err(ShelfError::TooLarge { size: added.len() });
                 }
-                let edited = Some(self.clock.tick(wall, floor));
-                self.keep(key, Held::Full { doc, edited, tombstone }, true, outputs);
+                full.edited = Some(self.clock.tick(wall, floor));
+                self.keep_full(key, full, added, true, outputs);
                 Ok(Some(since))
             }
             (Kind::Latest, held) => {
@@ -156,11 +205,11 @@ impl Shelf {
                 if text.len() > CONTENT_LIMIT {
                     return Err(ShelfError::TooLarge { size: text.len() });
                 }
-                if matches!(&held, Some(Held::Latest { text: Some(old), .. }) if *old == text) {
+                if matches!(&held, Some(Held::Latest(Latest { text: Some(old), .. })) if *old == text) {
                     return Ok(None);
                 }
                 let stamp = self.clock.tick(wall, floor);
-                self.keep(key, Held::Latest { stamp, writer: self.me, text: Some(text) }, true, outputs);
+                self.keep_latest(key, Latest { stamp, writer: self.me, text: Some(text) }, true, outputs);
                 Ok(Some(Since::Start))
             }
         }
@@ -174,97 +223,23 @@ impl Shelf {
         rows: &dyn Rows,
         outputs: &mut Outputs,
     ) -> Result<Changed, ShelfError> {
-        let Some(held) = self.load(key, rows, outputs)? else { return Ok(None) };
+        let Some(held) = self.load_to_write(key, rows, outputs)? else { return Ok(None) };
         if !held.is_live() {
             self.put_back(key, held);
             return Ok(None);
         }
         let stamp = self.clock.tick(wall, Some(held.have().newest()));
-        let (held, since) = match held {
-            Held::Full { doc, edited, .. } => {
-                let since = Since::Heads(doc.heads());
-                (Held::Full { doc, edited, tombstone: Some(stamp) }, since)
+        match held {
+            Held::Full(full) => {
+                let since = Since::Heads(full.doc.heads());
+                self.keep_full(key, Full { tombstone: Some(stamp), ..full }, Vec::new(), true, outputs);
+                Ok(Some(since))
             }
-            Held::Latest { .. } => (Held::Latest { stamp, writer: self.me, text: None }, Since::Start),
-        };
-        self.keep(key, held, true, outputs);
-        Ok(Some(since))
-    }
-
-    /// Joins what a peer sent with what is here.
-    pub(crate) fn merge(
-        &mut self,
-        key: &Key,
-        payload: Payload,
-        wall: Duration,
-        rows: &dyn Rows,
-        outputs: &mut Outputs,
-    ) -> Result<Merged, ShelfError> {
-        let held = self.load(key, rows, outputs)?;
-        let incoming = newest(&payload);
-        self.clock.observe(incoming.0, wall);
-        let held = match held {
-            Some(held) if held.have().kind() == incoming.1 => Some(held),
-            // Two kinds under one key: the newer row counts whole, and at the same stamp the full one.
-            Some(held) if (held.have().newest(), held.have().kind()) > incoming => {
-                self.put_back(key, held);
-                return Ok(Merged { changed: None, gaps: false, sender_behind: true });
-            }
-            Some(_) | None => None,
-        };
-        match payload {
-            Payload::Full { edited, tombstone, changes } => {
-                self.merge_full(key, held, (edited, tombstone), &changes, outputs)
-            }
-            Payload::Latest { stamp, writer, text } => {
-                Ok(self.merge_latest(key, held, Held::Latest { stamp, writer, text }, outputs))
+            Held::Latest(_) => {
+                self.keep_latest(key, Latest { stamp, writer: self.me, text: None }, true, outputs);
+                Ok(Some(Since::Start))
             }
         }
-    }
-
-    fn merge_full(
-        &mut self,
-        key: &Key,
-        held: Option<Held>,
-        stamps: (Option<Stamp>, Option<Stamp>),
-        changes: &[Bytes],
-        outputs: &mut Outputs,
-    ) -> Result<Merged, ShelfError> {
-        let is_new = held.is_none();
-        let (mut doc, old_edited, old_tombstone) = match held {
-            Some(Held::Full { doc, edited, tombstone }) => (doc, edited, tombstone),
-            Some(Held::Latest { .. }) | None => (FullDoc::new(self.actor), None, None),
-        };
-        let before = doc.heads();
-        let was_live = row::is_live(old_edited, old_tombstone);
-        doc.apply(changes)?;
-        let (edited, tombstone) = (old_edited.max(stamps.0), old_tombstone.max(stamps.1));
-        let gaps = doc.has_gaps();
-        let heads_moved = doc.heads() != before;
-        let changed = is_new || heads_moved || (edited, tombstone) != (old_edited, old_tombstone);
-        let is_live = row::is_live(edited, tombstone);
-        let held = Held::Full { doc, edited, tombstone };
-        if changed || gaps {
-            self.keep(key, held, was_live != is_live || (is_live && heads_moved), outputs);
-        } else {
-            self.put_back(key, held);
-        }
-        let since = if is_new { Since::Start } else { Since::Heads(before) };
-        Ok(Merged { changed: changed.then_some(since), gaps, sender_behind: false })
-    }
-
-    fn merge_latest(&mut self, key: &Key, held: Option<Held>, theirs: Held, outputs: &mut Outputs) -> Merged {
-        let order = |held: &Held| match held {
-            Held::Latest { stamp, writer, .. } => Some((*stamp, *writer)),
-            Held::Full { .. } => None,
-        };
-        let ours = held.as_ref().and_then(order);
-        if ours >= order(&theirs) {
-            return Merged { changed: None, gaps: false, sender_behind: ours > order(&theirs) };
-        }
-        let visible = theirs.is_live() || held.is_some_and(|held| held.is_live());
-        self.keep(key, theirs, visible, outputs);
-        Merged { changed: Some(Since::Start), gaps: false, sender_behind: false }
     }
 
     /// What is here of `key`.
@@ -288,8 +263,8 @@ impl Shelf {
     ) -> Result<bool, ShelfError> {
         let Some(held) = self.load(key, rows, outputs)? else { return Ok(false) };
         let knows = match &held {
-            Held::Full { doc, .. } => doc.knows(heads),
-            Held::Latest { .. } => false,
+            Held::Full(full) => full.doc.knows(heads),
+            Held::Latest(_) => false,
         };
         self.put_back(key, held);
         Ok(knows)
@@ -307,7 +282,7 @@ impl Shelf {
     ) -> Result<Option<(Payload, Option<Since>)>, ShelfError> {
         let Some(held) = self.load(key, rows, outputs)? else { return Ok(None) };
         let payload = match &held {
-            Held::Full { doc, edited, tombstone } => {
+            Held::Full(Full { doc, edited, tombstone, .. }) => {
                 let heads: &[_] = match since {
                     Since::Start => &[],
                     Since::Heads(heads) => heads,
@@ -316,7 +291,7 @@ impl Shelf {
                 let changes = changes.into_iter().map(Bytes::from).collect();
                 (Payload::Full { edited: *edited, tombstone: *tombstone, changes }, rest.map(Since::Heads))
             }
-            Held::Latest { stamp, writer, text } => {
+            Held::Latest(Latest { stamp, writer, text }) => {
                 (Payload::Latest { stamp: *stamp, writer: *writer, text: text.clone() }, None)
             }
         };
@@ -333,34 +308,89 @@ impl Shelf {
         Ok(Some(match view.have {
             Have::Full { edited, tombstone, .. } => {
                 let doc = match self.cache.take(key) {
-                    Some(doc) => doc,
-                    None => FullDoc::load(view.body(), self.actor)?,
+                    Some(doc) => Some(doc),
+                    None => self.read_history(key, &view, rows, outputs)?,
                 };
-                Held::Full { doc, edited, tombstone }
+                let Some(doc) = doc else {
+                    self.damaged.insert(key.clone());
+                    return Err(ShelfError::History);
+                };
+                Held::Full(Full { doc, edited, tombstone, chunks: view.chunks })
             }
             Have::Latest { stamp, writer } => {
-                let text = view.live.then(|| Bytes::copy_from_slice(view.body()));
-                Held::Latest { stamp, writer, text }
+                let text = view.text().map(|text| Bytes::copy_from_slice(text.as_bytes()));
+                Held::Latest(Latest { stamp, writer, text })
             }
         }))
     }
 
-    fn keep(&mut self, key: &Key, held: Held, visible: bool, outputs: &mut Outputs) {
-        let have = held.have();
-        let row = match &held {
-            Held::Full { doc, .. } => row::encode(&have, Some(&doc.save())),
-            Held::Latest { text, .. } => row::encode(&have, text.as_deref()),
-        };
+    /// As [`Shelf::load`], where a damaged history can be mended at once.
+    fn load_to_write(
+        &mut self,
+        key: &Key,
+        rows: &dyn Rows,
+        outputs: &mut Outputs,
+    ) -> Result<Option<Held>, ShelfError> {
+        match self.load(key, rows, outputs) {
+            Err(ShelfError::History) => {
+                self.mend(key, rows, outputs)?;
+                self.load(key, rows, outputs)
+            }
+            loaded => loaded,
+        }
+    }
+
+    /// The full document of `held`, or a new one.
+    fn full(&self, held: Option<Held>) -> Full {
+        match held {
+            Some(Held::Full(full)) => full,
+            Some(Held::Latest(_)) | None => {
+                let doc = FullDoc::new(self.actor);
+                Full { doc, edited: None, tombstone: None, chunks: Chunks::default() }
+            }
+        }
+    }
+
+    /// Writes a full document of which `added` is new.
+    fn keep_full(&mut self, key: &Key, full: Full, added: Vec<u8>, visible: bool, outputs: &mut Outputs) {
+        let Full { doc, edited, tombstone, mut chunks } = full;
+        let pending = outputs.writes.remove(key);
+        let visible = visible || pending.as_ref().is_some_and(|write| write.visible);
+        let history = chunks.add(added, pending.and_then(|write| write.history), || doc.save());
+        let have = Have::Full { heads: doc.heads(), edited, tombstone };
+        let text = row::is_live(edited, tombstone).then(|| doc.document().to_json());
+        let row = row::encode(&have, chunks, text.as_deref());
         self.index.set(key, Some(have.version()));
-        let visible = visible || outputs.writes.get(key).is_some_and(|write| write.visible);
-        outputs.writes.insert(key.clone(), Write { row, visible });
-        self.put_back(key, held);
+        outputs.writes.insert(key.clone(), Write { row, history, visible });
+        self.cache.put(key, doc);
+    }
+
+    fn keep_latest(&mut self, key: &Key, latest: Latest, visible: bool, outputs: &mut Outputs) {
+        let have = latest.have();
+        let text = latest.text.as_deref().and_then(|text| std::str::from_utf8(text).ok());
+        let row = row::encode(&have, Chunks::default(), text);
+        self.index.set(key, Some(have.version()));
+        let pending = outputs.writes.remove(key);
+        let visible = visible || pending.as_ref().is_some_and(|write| write.visible);
+        // Of a document that was a full one until now, the records go.
+        let history = pending.and_then(|write| write.history);
+        outputs.writes.insert(key.clone(), Write { row, history, visible });
+    }
+
+    /// The row of another kind that comes now has no use for the records of this one.
+    fn drop_history(&self, key: &Key, held: &Held, outputs: &mut Outputs) {
+        let Held::Full(full) = held else { return };
+        let have = full.have();
+        let row = row::encode(&have, Chunks::default(), None);
+        let history = Some(History::Replace { base: Vec::new(), count: full.chunks.count });
+        let visible = full.is_live() || outputs.writes.get(key).is_some_and(|write| write.visible);
+        outputs.writes.insert(key.clone(), Write { row, history, visible });
     }
 
     fn put_back(&mut self, key: &Key, held: Held) {
         match held {
-            Held::Full { doc, .. } => self.cache.put(key, doc),
-            Held::Latest { .. } => {}
+            Held::Full(full) => self.cache.put(key, full.doc),
+            Held::Latest(_) => {}
         }
     }
 }
@@ -369,12 +399,5 @@ fn read(key: &Key, rows: &dyn Rows, outputs: &Outputs) -> Result<Option<Vec<u8>>
     match outputs.writes.get(key) {
         Some(write) => Ok(Some(write.row.clone())),
         None => rows.read(key),
-    }
-}
-
-fn newest(payload: &Payload) -> (Stamp, Kind) {
-    match payload {
-        Payload::Full { edited, tombstone, .. } => ((*edited).max(*tombstone).unwrap_or_default(), Kind::Full),
-        Payload::Latest { stamp, .. } => (*stamp, Kind::Latest),
     }
 }

@@ -1,40 +1,30 @@
 //! One connection of the API, from its first byte to its end.
 //!
 //! Purpose: HTTP/1.1 and HTTP/2 with prior knowledge on any stream, bounded in every direction: a header must come in
-//! time, a connection without a running call is retired, pings find dead peers, a stop lets running calls end.
-//! Inputs: a byte stream and the service. Outputs: bytes. What it does not do: accept, or know what a call means.
-//!
-//! On HTTP/1.1 the header bound also holds between two requests of one connection, since waiting for the next request is
-//! waiting for a header.
+//! time ([`super::patience`]), a connection without a running call is retired, pings find dead peers, a stop lets running
+//! calls end. Inputs: a byte stream and the service. Outputs: bytes. What it does not do: accept, or know what a call means.
 
+use super::body::{Received, Sent, Wrong};
+use super::patience::Patient;
+use super::text::Form;
 use crate::config::ApiConfig;
-use connectrpc::{ConnectRpcBody, ConnectRpcService};
-use http_body_util::BodyExt as _;
-use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use connectrpc::{ConnectError, ConnectRpcBody, ConnectRpcService};
+use hyper::body::Incoming;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use std::convert::Infallible;
-use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
 /// A retired connection without a running call gets this long to close itself.
 const RETIRE_GRACE: Duration = Duration::from_secs(5);
-
-/// A refused body of more bytes is not read to its end, and its connection is closed.
-const UNREAD_LIMIT: u64 = 64 << 20;
-
-/// A refused body that takes longer is not read to its end either.
-const UNREAD_TIME: Duration = Duration::from_secs(5);
-
-/// What every HTTP/2 connection begins with (RFC 9113, 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves one connection until it ends.
 pub(super) async fn serve<S>(stream: S, service: ConnectRpcService, config: &ApiConfig, stopping: CancellationToken)
@@ -43,19 +33,16 @@ where
 {
     let activity = Arc::new(Activity::default());
     let calls = Arc::clone(&activity);
-    let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-        let running = Running::begin(&calls);
-        let mut service = service.clone();
-        async move {
-            let Ok(response) = service.call(request.map(Received::new)).await;
-            Ok::<_, Infallible>(response.map(|body| Held { body, _running: running }))
-        }
+    let service = hyper::service::service_fn(move |request| {
+        let (running, receiving) = (Running::begin(&calls), Receiving::begin(&calls));
+        let answered = answer(service.clone(), request, receiving);
+        async { Ok::<_, Infallible>(answered.await.map(|(body, text)| Sent::new(body, text, running))) }
     });
-    let io = TokioIo::new(FirstBytes::new(stream, config.header_read_timeout));
+    let io = TokioIo::new(Patient::new(stream, config.header_read_timeout, Arc::clone(&activity)));
     let builder = builder(config);
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut retire = pin!(tokio::time::sleep(config.max_idle));
-    let mut seen = activity.calls();
+    let mut seen = activity.ended();
     let mut retired = false;
     loop {
         tokio::select! {
@@ -75,9 +62,9 @@ where
                 if retired {
                     return;
                 }
-                let calls = activity.calls();
-                let idle = activity.running() == 0 && calls == seen;
-                seen = calls;
+                let ended = activity.ended();
+                let idle = activity.running() == 0 && ended == seen;
+                seen = ended;
                 if idle {
                     connection.as_mut().graceful_shutdown();
                     retired = true;
@@ -89,9 +76,28 @@ where
     }
 }
 
+/// Calls the service in the form that the caller speaks; the body of the answer, and whether it is to be sent as text.
+async fn answer(
+    mut service: ConnectRpcService,
+    mut request: Request<Incoming>,
+    receiving: Receiving,
+) -> Response<(ConnectRpcBody, bool)> {
+    let form = Form::of(request.headers_mut());
+    let wrong = form.request.then(Wrong::default);
+    let headers = form.request.then(|| request.headers().clone());
+    let request = request.map(|body| Received::new(body, wrong.clone(), receiving));
+    let Ok(mut response) = service.call(request).await;
+    if let (Some(error), Some(headers)) = (wrong.as_deref().and_then(OnceLock::get), headers) {
+        response = ConnectError::invalid_argument(error.to_string()).into_http_response(&headers);
+    }
+    let text = form.answer(response.headers_mut());
+    response.map(|body| (body, text))
+}
+
 fn builder(config: &ApiConfig) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(config.header_read_timeout);
+    // It would also hold between two requests.
+    builder.http1().header_read_timeout(None);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -106,28 +112,36 @@ fn far_future() -> Instant {
     Instant::now() + YEAR
 }
 
-/// Counts the calls of one connection.
+/// Counts what goes on on one connection.
 #[derive(Debug, Default)]
-struct Activity {
+pub(super) struct Activity {
     running: AtomicUsize,
-    calls: AtomicU64,
+    receiving: AtomicUsize,
+    ended: AtomicU64,
 }
 
 impl Activity {
-    fn running(&self) -> usize {
+    /// Calls whose answers are not sent yet.
+    pub(super) fn running(&self) -> usize {
         self.running.load(Ordering::Relaxed)
     }
 
-    fn calls(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed)
+    /// Calls that came to their end.
+    pub(super) fn ended(&self) -> u64 {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// Whether the next byte is the first of a request.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.running() == 0 && self.receiving.load(Ordering::Relaxed) == 0
     }
 }
 
 /// A call that runs, until its response is sent or dropped: a quiet stream is no idle connection.
-struct Running(Arc<Activity>);
+pub(super) struct Running(Arc<Activity>);
 
 impl Running {
-    fn begin(activity: &Arc<Activity>) -> Self {
+    pub(super) fn begin(activity: &Arc<Activity>) -> Self {
         activity.running.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(activity))
     }
@@ -136,184 +150,22 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Ordering::Relaxed);
-        self.0.calls.fetch_add(1, Ordering::Relaxed);
+        self.0.ended.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// A response body that keeps its call counted.
-struct Held {
-    body: ConnectRpcBody,
-    _running: Running,
-}
+/// A request that comes in, until its body is read: it may outlast its answer.
+pub(super) struct Receiving(Arc<Activity>);
 
-impl Body for Held {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+impl Receiving {
+    pub(super) fn begin(activity: &Arc<Activity>) -> Self {
+        activity.receiving.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(activity))
     }
 }
 
-/// A request body that is read to its end even when the service refused it early: an HTTP/1.1 connection that is closed
-/// with unread bytes is reset, and the caller never sees why.
-struct Received(Option<Incoming>);
-
-impl Received {
-    const fn new(body: Incoming) -> Self {
-        Self(Some(body))
-    }
-}
-
-impl Body for Received {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut self.0 {
-            Some(body) => Pin::new(body).poll_frame(cx),
-            None => Poll::Ready(None),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(Body::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
-    }
-}
-
-impl Drop for Received {
+impl Drop for Receiving {
     fn drop(&mut self) {
-        let Some(mut body) = self.0.take().filter(|body| !body.is_end_stream()) else { return };
-        if body.size_hint().lower() > UNREAD_LIMIT {
-            return;
-        }
-        tokio::spawn(tokio::time::timeout(UNREAD_TIME, async move {
-            let mut read = 0;
-            while let Some(Ok(frame)) = body.frame().await {
-                read += frame.data_ref().map_or(0, |data| data.len() as u64);
-                if read > UNREAD_LIMIT {
-                    return;
-                }
-            }
-        }));
-    }
-}
-
-/// A stream that fails when the first bytes, which tell HTTP/1.1 from HTTP/2, do not come in time: hyper's own bound
-/// begins only after them.
-struct FirstBytes<S> {
-    stream: S,
-    state: First,
-}
-
-enum First {
-    /// Bytes so far are a beginning of the preface. Left by a byte that differs, by its last byte, or by the deadline.
-    Awaited { matched: usize, deadline: Pin<Box<Sleep>> },
-    /// The protocol is known.
-    Known,
-}
-
-impl<S> FirstBytes<S> {
-    fn new(stream: S, within: Duration) -> Self {
-        Self { stream, state: First::Awaited { matched: 0, deadline: Box::pin(tokio::time::sleep(within)) } }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for FirstBytes<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        let this = self.get_mut();
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut this.stream).poll_read(cx, buffer);
-        let First::Awaited { matched, deadline } = &mut this.state else { return polled };
-        match polled {
-            Poll::Ready(Ok(())) => {
-                let new = &buffer.filled()[before..];
-                let rest = &PREFACE[*matched..];
-                let same = new.iter().zip(rest).take_while(|(a, b)| a == b).count();
-                *matched += same;
-                if same < new.len() || *matched == PREFACE.len() {
-                    this.state = First::Known;
-                }
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => {
-                deadline.as_mut().poll(cx).map(|()| Err(std::io::Error::from(std::io::ErrorKind::TimedOut)))
-            }
-        }
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for FirstBytes<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
-    async fn read(sent: &[u8]) -> std::io::Result<usize> {
-        let (mut near, far) = tokio::io::duplex(64);
-        near.write_all(sent).await?;
-        let mut stream = FirstBytes::new(far, Duration::from_secs(30));
-        let mut buffer = [0; 64];
-        let mut total = 0;
-        // The test's clock is paused: a read that waits runs into the deadline at once.
-        while total < sent.len() + 1 {
-            match stream.read(&mut buffer).await? {
-                0 => break,
-                count => total += count,
-            }
-            if matches!(stream.state, First::Known) {
-                return Ok(total);
-            }
-        }
-        Ok(total)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_silent_or_dawdling_connection_fails_and_one_that_shows_its_protocol_does_not() {
-        for sent in [&b""[..], b"PRI", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r"] {
-            let error = read(sent).await.unwrap_err();
-            assert_eq!(error.kind(), std::io::ErrorKind::TimedOut, "{sent:?}");
-        }
-        assert_eq!(read(PREFACE).await.unwrap(), PREFACE.len());
-        assert_eq!(read(b"PR").await.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
-        assert_eq!(read(b"POST / HTTP/1.1\r\n").await.unwrap(), 17);
+        self.0.receiving.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,42 +1,60 @@
 //! `grpc.health.v1.Health`: whether the node serves applications.
 //!
 //! Serving means that the store is open and no stop was asked for; peers do not count, since an application works on its
-//! own documents while it is alone. What it does not do: stand in for the probes of the admin port.
+//! own documents while it is alone. A watch tells the status at once and each change as it comes, and ends when the node
+//! stops. What it does not do: stand in for the probes of the admin port.
 
 use crate::handle::{NodeHandle, Phase};
 use connectrpc::ConnectError;
 use connectrpc_health::{Checker, Status, StatusStream};
-use futures::stream;
+use futures::stream::{self, StreamExt as _};
 use peat_proto::sidecar::peat::sidecar::v1::PEAT_SIDECAR_SERVICE_NAME;
+use std::future::ready;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
-/// How often a watched status is looked at: it changes twice in the life of a node.
-const LOOK: Duration = Duration::from_millis(250);
+/// How often a node whose store is being opened is looked at, while someone watches: its handle announces no start.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Answers from the phase of a node.
 #[derive(Debug)]
-pub(super) struct PhaseChecker(pub(super) NodeHandle);
+pub(super) struct PhaseChecker {
+    handle: NodeHandle,
+    stopping: CancellationToken,
+}
+
+impl PhaseChecker {
+    /// `stopping`: cancelled when the node stops.
+    pub(super) const fn new(handle: NodeHandle, stopping: CancellationToken) -> Self {
+        Self { handle, stopping }
+    }
+}
 
 impl Checker for PhaseChecker {
     async fn check(&self, service: &str) -> Result<Status, ConnectError> {
         known(service)?;
-        Ok(status(&self.0))
+        Ok(status(&self.handle))
     }
 
     async fn watch(&self, service: &str) -> Result<StatusStream, ConnectError> {
         known(service)?;
-        let handle = self.0.clone();
-        let changes = stream::unfold((handle, None), |(handle, told)| async move {
-            loop {
-                let now = status(&handle);
-                if told != Some(now) {
-                    return Some((now, (handle, Some(now))));
-                }
-                tokio::time::sleep(LOOK).await;
-            }
-        });
-        Ok(StatusStream::new(changes))
+        let handle = self.handle.clone();
+        let first = stream::once(ready(status(&handle)));
+        let started = stream::once(async move { serving(&handle).await });
+        // Nothing but a stop ends serving, and nothing follows a stop.
+        let life = first.chain(started).chain(stream::pending()).take_until(self.stopping.clone().cancelled_owned());
+        let changes = life.chain(stream::once(ready(Status::NotServing)));
+        let changes = changes.scan(None, |told, now| ready(Some((told.replace(now) != Some(now)).then_some(now))));
+        Ok(StatusStream::new(changes.filter_map(ready)))
     }
+}
+
+/// Resolves when the node serves.
+async fn serving(handle: &NodeHandle) -> Status {
+    while status(handle) != Status::Serving {
+        tokio::time::sleep(LOOK).await;
+    }
+    Status::Serving
 }
 
 fn known(service: &str) -> Result<(), ConnectError> {

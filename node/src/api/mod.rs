@@ -1,20 +1,24 @@
 //! The application API: `peat.sidecar.v1`, health and reflection over gRPC, gRPC-Web and Connect.
 //!
-//! Purpose: serve a [`NodeHandle`] on TCP and Unix sockets. [`listener`] accepts, [`connection`] speaks HTTP,
+//! Purpose: serve a [`NodeHandle`] on TCP and Unix sockets. [`listener`] accepts, [`connection`] speaks HTTP ([`patience`]
+//! bounds headers, [`body`] carries bytes, [`text`] is base64),
 //! [`service`] has the methods, [`guard`] stands around each call, [`status`] decides on codes.
 //! Inputs: calls. Outputs: answers. Generated types and connectrpc stay inside this folder and the client's.
 //! What it does not do: hold state; a call that was answered leaves nothing here.
 
+mod body;
 mod calls;
 mod connection;
 mod documents;
 mod guard;
 mod health;
 pub mod listener;
+mod patience;
 mod peers;
 pub mod query;
 mod service;
 mod status;
+mod text;
 mod typed;
 mod watch;
 
@@ -73,7 +77,7 @@ impl Api {
     ) -> Result<Self, ApiError> {
         let stopping = CancellationToken::new();
         calls.set_exposed(config.exposed);
-        let health = Arc::new(HealthService::new(health::PhaseChecker(handle.clone())));
+        let health = Arc::new(HealthService::new(health::PhaseChecker::new(handle.clone(), stopping.clone())));
         let document_limit = config.document_limit;
         let sidecar = Arc::new(Sidecar { handle, node_id, document_limit, stopping: stopping.clone() });
         let router = health.register(Router::new().add_service(sidecar));

@@ -6,9 +6,9 @@
 use super::service::Sidecar;
 use super::status::IntoStatus as _;
 use crate::config::check_address;
-use crate::handle::Phase;
+use crate::handle::{HandleError, Phase};
 use connectrpc::ConnectError;
-use peat_node_core::event::Address;
+use peat_node_core::event::{Address, RequestError};
 use peat_node_core::ids::PeerId;
 use peat_proto::sidecar::peat::sidecar::v1 as proto;
 
@@ -37,11 +37,16 @@ impl Sidecar {
             let wrong = |reason| ConnectError::invalid_argument(format!("addresses[{index}] {reason}: `{address}`"));
             check_address(address).map_err(wrong)?;
         }
-        if addresses.is_empty() && !relay_url.is_empty() {
-            let text = "relay_url alone is not enough in this version: give at least one of `addresses`";
-            return Err(ConnectError::unimplemented(text));
-        }
-        self.handle.connect(peer, addresses).await.map_err(|error| error.into_status())
+        check_relay(relay_url)?;
+        let connected = self.handle.connect(peer, addresses).await;
+        connected.map_err(|error| match error {
+            HandleError::Request(RequestError::NoAddress(_)) if !relay_url.is_empty() => {
+                let text = "no address of the peer is known, and this version of the node cannot use a relay_url: give \
+                            at least one HOST:PORT in `addresses`";
+                ConnectError::invalid_argument(text)
+            }
+            error => error.into_status(),
+        })
     }
 
     pub(super) async fn disconnect(&self, id: &str) -> Result<(), ConnectError> {
@@ -75,6 +80,15 @@ impl Sidecar {
             ..Default::default()
         }
     }
+}
+
+/// A relay is a hint that this node cannot follow; one that nobody could is a mistake of the caller.
+fn check_relay(url: &str) -> Result<(), ConnectError> {
+    let usable = |uri: &http::Uri| matches!(uri.scheme_str(), Some("https" | "http")) && uri.host().is_some();
+    if url.is_empty() || url.parse().is_ok_and(|uri| usable(&uri)) {
+        return Ok(());
+    }
+    Err(ConnectError::invalid_argument(format!("relay_url is not https://HOST[:PORT]: `{url}`")))
 }
 
 fn endpoint(id: &str) -> Result<PeerId, ConnectError> {

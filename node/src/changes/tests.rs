@@ -18,6 +18,10 @@ impl Rows for Stored<'_> {
     fn read(&self, key: &Key) -> Result<Option<Vec<u8>>, ReadError> {
         self.0.read(key).map(|row| row.map(|row| row.bytes)).map_err(|error| ReadError(Box::new(error)))
     }
+
+    fn history(&self, key: &Key, count: u16) -> Result<Option<Vec<u8>>, ReadError> {
+        self.0.history(key, count).map_err(|error| ReadError(Box::new(error)))
+    }
 }
 
 impl Bench {

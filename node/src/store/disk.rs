@@ -120,6 +120,10 @@ impl Store for DiskStore {
         })
     }
 
+    fn history(&self, key: &Key, count: u16) -> Result<Option<Vec<u8>>, StoreError> {
+        self.with(|engine| engine.history(key, count).map_err(read_error))
+    }
+
     fn commit(&self, writes: &BTreeMap<Key, Write>) -> Result<Seq, StoreError> {
         if writes.is_empty() {
             return Ok(self.last());

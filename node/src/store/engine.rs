@@ -5,8 +5,8 @@
 
 use super::stored;
 use super::{PAGE_BYTES, PAGE_ROWS, Page, Position, Seq, Source, StoreError};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _};
-use peat_node_core::event::Write;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable as _};
+use peat_node_core::event::{History, Write};
 use peat_node_core::ids::Key;
 use std::collections::BTreeMap;
 use std::io;
@@ -15,7 +15,7 @@ use std::path::Path;
 use tracing::error;
 
 /// Format of what is stored here; a store of another number is left alone.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Bytes of blocks kept in memory, over all keyspaces.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
@@ -33,6 +33,7 @@ const WORKERS: usize = 2;
 const OPEN_FILES: usize = 64;
 
 const ROWS: &str = "rows";
+const HISTORY: &str = "history";
 const LOG: &str = "log";
 const META: &str = "meta";
 const SET_ASIDE: &str = "set-aside";
@@ -42,6 +43,7 @@ const META_STORES: &str = "stores-set-aside";
 pub(super) struct Engine {
     pub(super) database: Database,
     pub(super) rows: Keyspace,
+    pub(super) history: Keyspace,
     pub(super) log: Keyspace,
     meta: Keyspace,
     pub(super) set_aside: Keyspace,
@@ -86,6 +88,20 @@ fn is_of_the_data(error: &io::Error) -> bool {
 #[error("the engine gave up on damaged files")]
 struct EnginePanicked;
 
+/// Where history record `number` of `key` is. No document id has a NUL, so no record key is another document's.
+fn record_key(key: &Key, number: u16) -> Vec<u8> {
+    let mut raw = key.as_bytes().to_vec();
+    raw.push(0);
+    raw.extend(number.to_be_bytes());
+    raw
+}
+
+fn insert_record(batch: &mut OwnedWriteBatch, history: &Keyspace, key: &Key, number: u16, chunk: &[u8]) {
+    let raw = record_key(key, number);
+    let value = stored::encode(&raw, 0, chunk);
+    batch.insert(history, raw, value);
+}
+
 impl Engine {
     pub(super) fn open(folder: &Path) -> Result<Self, Damage> {
         // fjall asserts what it expects of its own files: damaged ones must not end the process.
@@ -107,6 +123,7 @@ impl Engine {
         };
         let engine = Self {
             rows: keyspace(ROWS, ROWS_MEMTABLE_BYTES)?,
+            history: keyspace(HISTORY, ROWS_MEMTABLE_BYTES)?,
             log: keyspace(LOG, LOG_MEMTABLE_BYTES)?,
             meta: keyspace(META, LOG_MEMTABLE_BYTES)?,
             set_aside: keyspace(SET_ASIDE, LOG_MEMTABLE_BYTES)?,
@@ -174,9 +191,47 @@ impl Engine {
                 batch.insert(&self.log, seq.to_be_bytes(), key.as_bytes());
             }
             batch.insert(&self.rows, key.as_bytes(), stored::encode(key.as_bytes(), seq, &write.row));
+            match &write.history {
+                None => {}
+                Some(History::Append { number, chunk }) => {
+                    insert_record(&mut batch, &self.history, key, *number, chunk)
+                }
+                Some(History::Replace { base, count }) => {
+                    (1..*count).for_each(|number| batch.remove(&self.history, record_key(key, number)));
+                    if base.is_empty() {
+                        batch.remove(&self.history, record_key(key, 0));
+                    } else {
+                        insert_record(&mut batch, &self.history, key, 0, base);
+                    }
+                }
+            }
         }
         batch.commit()?;
         Ok(next)
+    }
+
+    /// The first `count` records of `key` one behind the other; none when one is missing or not sound.
+    pub(super) fn history(&self, key: &Key, count: u16) -> fjall::Result<Option<Vec<u8>>> {
+        let mut history = Vec::new();
+        for number in 0..count {
+            let raw = record_key(key, number);
+            let value = match self.history.get(&raw) {
+                // A disk that does not answer says nothing about the data.
+                Err(error @ fjall::Error::Io(_)) => return Err(error),
+                Err(error) => {
+                    error!(error = &error as &dyn std::error::Error, ?key, number, "a history record cannot be read");
+                    return Ok(None);
+                }
+                Ok(value) => value,
+            };
+            let record = value.as_ref().map(|value| stored::checked(&raw, value));
+            let Some(Ok((_, chunk))) = record else {
+                error!(?key, number, missing = value.is_none(), "a history record is damaged");
+                return Ok(None);
+            };
+            history.extend_from_slice(chunk);
+        }
+        Ok(Some(history))
     }
 
     pub(super) fn page(&self, position: &Position) -> fjall::Result<Page> {
@@ -232,8 +287,8 @@ impl Engine {
                 unsound.push((raw, value));
             }
         }
-        // The log is read too, so that its damage is found now and not by a reader.
-        self.log.iter().try_for_each(|guard| guard.into_inner().map(drop))?;
+        // The others are read too, so that their damage is found now and not by a reader.
+        self.log.iter().chain(self.history.iter()).try_for_each(|guard| guard.into_inner().map(drop))?;
         Ok(unsound)
     }
 

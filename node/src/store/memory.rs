@@ -4,7 +4,7 @@
 //! What it does not do: survive the process.
 
 use super::{PAGE_BYTES, PAGE_ROWS, Page, Position, Row, Seq, SetAside, Store, StoreError};
-use peat_node_core::event::Write;
+use peat_node_core::event::{History, Write};
 use peat_node_core::ids::Key;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -14,9 +14,27 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 #[derive(Debug, Default)]
 struct Tables {
     rows: BTreeMap<Key, Row>,
+    history: BTreeMap<(Key, u16), Vec<u8>>,
     log: BTreeMap<Seq, Key>,
     last: Seq,
     set_aside: BTreeMap<Key, Row>,
+}
+
+impl Tables {
+    fn record(&mut self, key: &Key, history: Option<&History>) {
+        match history {
+            None => {}
+            Some(History::Append { number, chunk }) => {
+                self.history.insert((key.clone(), *number), chunk.clone());
+            }
+            Some(History::Replace { base, count }) => {
+                (0..*count).for_each(|number| drop(self.history.remove(&(key.clone(), number))));
+                if !base.is_empty() {
+                    self.history.insert((key.clone(), 0), base.clone());
+                }
+            }
+        }
+    }
 }
 
 /// See the module.
@@ -50,6 +68,12 @@ impl Store for MemoryStore {
         Ok(self.tables().rows.get(key).cloned())
     }
 
+    fn history(&self, key: &Key, count: u16) -> Result<Option<Vec<u8>>, StoreError> {
+        let tables = self.tables();
+        let records = (0..count).map(|number| tables.history.get(&(key.clone(), number)).map(Vec::as_slice));
+        Ok(records.collect::<Option<Vec<_>>>().map(|records| records.concat()))
+    }
+
     fn commit(&self, writes: &BTreeMap<Key, Write>) -> Result<Seq, StoreError> {
         if self.failing.load(Ordering::Acquire) {
             return Err(StoreError::Commit { rows: writes.len(), source: Box::new(SwitchedOff) });
@@ -65,6 +89,7 @@ impl Store for MemoryStore {
                 tables.log.insert(seq, key.clone());
             }
             tables.rows.insert(key.clone(), Row { seq, bytes: write.row.clone() });
+            tables.record(key, write.history.as_ref());
         }
         Ok(tables.last)
     }

@@ -1,6 +1,6 @@
 //! Where rows are kept: a fallible trait with a disk and a memory implementation.
 //!
-//! Purpose: rows by key, and a log with exactly one entry (`seq` to key) for each document. Every write gets the next
+//! Purpose: rows by key, the history records of field-merged documents, and a log with exactly one entry (`seq` to key) for each document. Every write gets the next
 //! `seq`; a rewrite replaces the document's entry, so the log is compacted by construction and its length is the number
 //! of documents. Inputs: encoded rows of the core. Outputs: the same rows with their `seq`; every failure is a value.
 //! What it does not do: look into a row.
@@ -171,6 +171,12 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// # Errors
     /// [`StoreError::Read`], and [`StoreError::Corrupt`] for a wrong checksum.
     fn read(&self, key: &Key) -> Result<Option<Row>, StoreError>;
+
+    /// The first `count` history records of `key`, one behind the other; none when one is missing or damaged.
+    ///
+    /// # Errors
+    /// [`StoreError::Read`] when the disk does not answer.
+    fn history(&self, key: &Key, count: u16) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Writes all rows or none and returns when they survive a power cut; gives the last number. A row that changes
     /// without readers seeing a difference keeps the number and the log entry it has, or gets 0 and no entry.

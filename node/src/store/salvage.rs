@@ -28,7 +28,9 @@ pub(super) fn rebuild(damaged: Engine, folder: &Path) -> Result<Engine, StoreErr
 }
 
 fn copy_rows(damaged: &Engine, copy: &Engine) -> fjall::Result<()> {
-    for (from, to) in [(&damaged.set_aside, &copy.set_aside), (&damaged.rows, &copy.rows)] {
+    let keyspaces =
+        [(&damaged.set_aside, &copy.set_aside), (&damaged.history, &copy.history), (&damaged.rows, &copy.rows)];
+    for (from, to) in keyspaces {
         let mut rows = Engine::readable(from).peekable();
         while rows.peek().is_some() {
             let mut batch = copy.database.batch().durability(Some(PersistMode::Buffer));

@@ -44,7 +44,7 @@ impl FullDoc {
         Self { doc: Box::new(Automerge::new().with_actor(ActorId::from(actor))) }
     }
 
-    /// Reads what [`FullDoc::save`] gave.
+    /// Reads what [`FullDoc::save`] gave, and changes behind it.
     ///
     /// # Errors
     /// [`FullError::Load`] for anything else.
@@ -101,17 +101,25 @@ impl FullDoc {
         (sent, None)
     }
 
-    /// Merges encoded changes; those with missing dependencies wait inside the document.
+    /// Merges encoded changes; those with missing dependencies wait inside the document. Returns those that were not
+    /// there, one behind the other, as [`FullDoc::load`] reads them behind what was saved before.
     ///
     /// # Errors
     /// [`FullError::Decode`] or [`FullError::Apply`]; the document is then as it was or holds some of the changes,
     /// which is a state it could have had anyway.
-    pub fn apply(&mut self, changes: &[impl AsRef<[u8]>]) -> Result<(), FullError> {
-        let changes = changes
-            .iter()
-            .map(|bytes| Change::from_bytes(bytes.as_ref().to_vec()).map_err(|e| FullError::Decode(e.to_string())))
-            .collect::<Result<Vec<_>, _>>()?;
-        self.doc.apply_changes(changes).map_err(|error| FullError::Apply(Box::new(error)))
+    pub fn apply(&mut self, changes: &[impl AsRef<[u8]>]) -> Result<Vec<u8>, FullError> {
+        let mut fresh = Vec::new();
+        let mut added = Vec::new();
+        for bytes in changes {
+            let bytes = bytes.as_ref();
+            let change = Change::from_bytes(bytes.to_vec()).map_err(|error| FullError::Decode(error.to_string()))?;
+            if self.doc.get_change_meta_by_hash(&change.hash()).is_none() {
+                added.extend_from_slice(bytes);
+                fresh.push(change);
+            }
+        }
+        self.doc.apply_changes(fresh).map_err(|error| FullError::Apply(Box::new(error)))?;
+        Ok(added)
     }
 
     /// The object that readers see.
@@ -123,23 +131,19 @@ impl FullDoc {
         Document::from_map(root)
     }
 
-    /// Makes the document equal to `wanted` by writing only what differs. Returns whether anything did.
+    /// Makes the document equal to `wanted` by writing only what differs. Returns the encoded change, if anything did.
     ///
     /// # Errors
     /// [`FullError::Shape`] before anything is written; [`FullError::Edit`] with nothing written.
-    pub fn put(&mut self, wanted: &Document) -> Result<bool, FullError> {
+    pub fn put(&mut self, wanted: &Document) -> Result<Option<Vec<u8>>, FullError> {
         let wanted = path::leaves(wanted.as_map())?;
         let there = self.leaves();
         let mut edit = self.doc.transaction();
         // A transaction that is dropped on an error rolls back.
         write_difference(&mut edit, &there, &wanted).map_err(|error| FullError::Edit(Box::new(error)))?;
         let (commit, _) = edit.commit();
-        Ok(commit.is_some())
-    }
-
-    /// Size of the newest local change in bytes, 0 when there is none.
-    pub fn last_change_size(&self) -> usize {
-        self.doc.get_last_local_change().map_or(0, |change| change.raw_bytes().len())
+        let change = commit.and_then(|hash| self.doc.get_change_by_hash(&hash));
+        Ok(change.map(|mut change| change.bytes().into_owned()))
     }
 
     fn leaves(&self) -> BTreeMap<String, Value> {

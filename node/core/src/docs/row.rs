@@ -1,12 +1,13 @@
 //! A row: all that a store holds, and a peer may learn, of one document.
 //!
-//! Purpose: one encoding for disk and for the start-up scan, whose header is readable without Automerge.
-//! Inputs: bytes from disk; outputs: a [`View`], or a [`RowError`]. What it does not do: checksum; the store does.
+//! Purpose: one encoding for disk and for the start-up scan, and for readers, who never need Automerge.
+//! Inputs: bytes from disk; outputs: a [`View`], or a [`RowError`]. What it does not do: checksum; the store does. The
+//! history of a full document is not in its row, which only says how many chunks of it there are: see [`Chunks`].
 //!
-//! Layout, big endian: format `1`, kind (`1` full, `2` latest), live (`0`, `1`), version (16), stamp (8), tombstone (8,
-//! 0 = none); then for full: count of heads (1), heads (32 each), Automerge `save()`; for latest: writer (32), JSON text.
+//! Layout, big endian: format `2`, kind (`1` full, `2` latest), live (`0`, `1`), version (16), stamp (8), tombstone (8,
+//! 0 = none); then for full: chunks (2), bytes of the base (4), bytes behind it (4), count of heads (2), heads (32 each);
+//! for latest: writer (32); at the end of both the JSON text, absent when deleted.
 
-use super::full::{FullDoc, FullError};
 use super::{Document, Kind};
 use crate::ids::PeerId;
 use crate::stamp::Stamp;
@@ -16,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 /// Fingerprint of a row's logical state: equal on two nodes exactly when the rows are, whatever their local encoding.
 pub type Version = [u8; 16];
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 const HEADER: usize = 3 + 16 + 8 + 8;
 
 /// What decides between two rows of one document, and names what one of them has.
@@ -87,13 +88,15 @@ fn stamp(number: u64) -> Option<Stamp> {
     (number != 0).then_some(Stamp(number))
 }
 
-/// The content of a row, borrowed from its bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Body<'a> {
-    /// An Automerge document.
-    Saved(&'a [u8]),
-    /// JSON text; absent when deleted.
-    Text(Option<&'a str>),
+/// How much history of a full document the store holds: a base, and behind it the changes since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Chunks {
+    /// Records, the base included; they are numbered from 0.
+    pub count: u16,
+    /// Bytes of the base; 0 while there are only changes.
+    pub base: u32,
+    /// Bytes of all changes behind it.
+    pub appended: u32,
 }
 
 /// A row whose header was checked.
@@ -107,7 +110,9 @@ pub struct View<'a> {
     pub version: Version,
     /// What the row has.
     pub have: Have,
-    body: Body<'a>,
+    /// Where its history is; none for a latest row.
+    pub chunks: Chunks,
+    text: &'a str,
 }
 
 /// Bytes that are no row.
@@ -122,9 +127,6 @@ pub enum RowError {
     /// A field has a value that is never written.
     #[error("row has a wrong {0}")]
     Field(&'static str),
-    /// The Automerge part.
-    #[error("read the row's document")]
-    Document(#[from] FullError),
 }
 
 impl<'a> View<'a> {
@@ -146,43 +148,51 @@ impl<'a> View<'a> {
         version.copy_from_slice(&header[3..19]);
         let edited = stamp(u64::from_be_bytes(array(&header[19..27])?));
         let tombstone = stamp(u64::from_be_bytes(array(&header[27..35])?));
-        let (kind, have, body) = match header[1] {
+        let (kind, have, chunks, text) = match header[1] {
             1 => {
-                let (heads, saved) = heads(rest)?;
-                (Kind::Full, Have::Full { heads, edited, tombstone }, Body::Saved(saved))
+                let (chunks, rest) = Chunks::parse(rest)?;
+                let (heads, text) = heads(rest)?;
+                (Kind::Full, Have::Full { heads, edited, tombstone }, chunks, text)
             }
             2 => {
                 let (writer, text) = rest.split_at_checked(32).ok_or(RowError::Short)?;
-                let text = std::str::from_utf8(text).map_err(|_| RowError::Field("text"))?;
                 let have = Have::Latest { stamp: edited.unwrap_or_default(), writer: PeerId(array(writer)?) };
-                (Kind::Latest, have, Body::Text(live.then_some(text)))
+                (Kind::Latest, have, Chunks::default(), text)
             }
             _ => return Err(RowError::Field("kind")),
         };
-        Ok(Self { kind, live, version, have, body })
+        let text = std::str::from_utf8(text).map_err(|_| RowError::Field("text"))?;
+        if live == text.is_empty() {
+            return Err(RowError::Short);
+        }
+        Ok(Self { kind, live, version, have, chunks, text })
     }
 
     /// The document that readers see; none when it is deleted.
     ///
     /// # Errors
-    /// [`RowError::Document`] or [`RowError::Field`] when the body is damaged.
+    /// [`RowError::Field`] when the text is damaged.
     pub fn document(&self) -> Result<Option<Document>, RowError> {
-        match self.body {
-            _ if !self.live => Ok(None),
-            Body::Saved(saved) => Ok(Some(FullDoc::load(saved, [0; 16])?.document())),
-            Body::Text(text) => match text {
-                Some(text) => Document::parse(text).map(Some).map_err(|_| RowError::Field("text")),
-                None => Ok(None),
-            },
-        }
+        self.text().map(|text| Document::parse(text).map_err(|_| RowError::Field("text"))).transpose()
     }
 
-    /// The bytes after the header: an Automerge document, or JSON text.
-    pub(crate) fn body(&self) -> &'a [u8] {
-        match self.body {
-            Body::Saved(saved) => saved,
-            Body::Text(text) => text.unwrap_or_default().as_bytes(),
-        }
+    /// The document as JSON text; none when it is deleted.
+    pub fn text(&self) -> Option<&'a str> {
+        self.live.then_some(self.text)
+    }
+}
+
+impl Chunks {
+    const BYTES: usize = 10;
+
+    fn parse(rest: &[u8]) -> Result<(Self, &[u8]), RowError> {
+        let (chunks, rest) = rest.split_at_checked(Self::BYTES).ok_or(RowError::Short)?;
+        let chunks = Self {
+            count: u16::from_be_bytes(array(&chunks[..2])?),
+            base: u32::from_be_bytes(array(&chunks[2..6])?),
+            appended: u32::from_be_bytes(array(&chunks[6..])?),
+        };
+        Ok((chunks, rest))
     }
 }
 
@@ -191,9 +201,10 @@ fn array<const N: usize>(bytes: &[u8]) -> Result<[u8; N], RowError> {
 }
 
 fn heads(rest: &[u8]) -> Result<(Vec<ChangeHash>, &[u8]), RowError> {
-    let (&count, rest) = rest.split_first().ok_or(RowError::Short)?;
-    let (heads, saved) = rest.split_at_checked(usize::from(count) * 32).ok_or(RowError::Short)?;
-    Ok((heads.chunks_exact(32).map(|head| Ok(ChangeHash(array(head)?))).collect::<Result<_, RowError>>()?, saved))
+    let (count, rest) = rest.split_at_checked(2).ok_or(RowError::Short)?;
+    let count = usize::from(u16::from_be_bytes(array(count)?));
+    let (heads, rest) = rest.split_at_checked(count * 32).ok_or(RowError::Short)?;
+    Ok((heads.chunks_exact(32).map(|head| Ok(ChangeHash(array(head)?))).collect::<Result<_, RowError>>()?, rest))
 }
 
 /// Whether a full row with these stamps shows a document: a delete loses to later edits and beats the others.
@@ -205,29 +216,29 @@ pub const fn is_live(edited: Option<Stamp>, tombstone: Option<Stamp>) -> bool {
     }
 }
 
-/// Encodes a row. `body`: the Automerge document of a full row, the JSON text of a latest one (none when deleted).
-pub fn encode(have: &Have, body: Option<&[u8]>) -> Vec<u8> {
-    let (kind, live, stamps) = match have {
-        Have::Full { edited, tombstone, .. } => {
-            (1, is_live(*edited, *tombstone), [number(*edited), number(*tombstone)])
-        }
-        Have::Latest { stamp, .. } => (2, body.is_some(), [stamp.0, 0]),
+/// Encodes a row. `text`: the document as JSON, none when deleted. `chunks`: where the history of a full one is.
+pub fn encode(have: &Have, chunks: Chunks, text: Option<&str>) -> Vec<u8> {
+    let (kind, stamps) = match have {
+        Have::Full { edited, tombstone, .. } => (1, [number(*edited), number(*tombstone)]),
+        Have::Latest { stamp, .. } => (2, [stamp.0, 0]),
     };
-    let body = body.unwrap_or_default();
-    let mut row = Vec::with_capacity(HEADER + 33 + body.len());
-    row.extend([FORMAT, kind, u8::from(live)]);
+    let mut row = Vec::with_capacity(HEADER + Chunks::BYTES + 2 + 32 + text.map_or(0, str::len));
+    row.extend([FORMAT, kind, u8::from(text.is_some())]);
     row.extend(have.version());
     stamps.iter().for_each(|number| row.extend(number.to_be_bytes()));
     match have {
         Have::Full { heads, .. } => {
-            // More than 255 concurrent heads cannot be counted in one byte; the next local edit joins them all.
-            let shown = &heads[..heads.len().min(255)];
-            row.push(shown.len() as u8);
-            shown.iter().for_each(|head| row.extend(head.0));
+            row.extend(chunks.count.to_be_bytes());
+            row.extend(chunks.base.to_be_bytes());
+            row.extend(chunks.appended.to_be_bytes());
+            // More concurrent heads cannot be counted in two bytes; the next local edit joins them all.
+            let count = u16::try_from(heads.len()).unwrap_or(u16::MAX);
+            row.extend(count.to_be_bytes());
+            heads.iter().take(count.into()).for_each(|head| row.extend(head.0));
         }
         Have::Latest { writer, .. } => row.extend(writer.0),
     }
-    row.extend(body);
+    row.extend(text.unwrap_or_default().as_bytes());
     row
 }
 
@@ -238,19 +249,21 @@ mod tests {
     #[test]
     fn a_row_reads_back_as_it_was_written() {
         let have = Have::Latest { stamp: Stamp(7), writer: PeerId([3; 32]) };
-        let row = encode(&have, Some(br#"{"a":1}"#));
+        let row = encode(&have, Chunks::default(), Some(r#"{"a":1}"#));
         let view = View::parse(&row).unwrap();
         assert_eq!((view.kind, view.live, view.version), (Kind::Latest, true, have.version()));
         assert_eq!(view.document().unwrap().unwrap().to_json(), r#"{"a":1}"#);
-        let deleted = encode(&have, None);
+        let deleted = encode(&have, Chunks::default(), None);
         assert_eq!(View::parse(&deleted).unwrap().document().unwrap(), None);
     }
 
     #[test]
     fn a_cut_row_is_an_error_at_every_length() {
         let have = Have::Full { heads: vec![ChangeHash([1; 32])], edited: Some(Stamp(1)), tombstone: None };
-        let row = encode(&have, None);
-        for length in 0..row.len() {
+        let chunks = Chunks { count: 3, base: 70_000, appended: 5 };
+        let row = encode(&have, chunks, Some("{}"));
+        assert_eq!(View::parse(&row).unwrap().chunks, chunks);
+        for length in 0..row.len() - 1 {
             assert!(View::parse(&row[..length]).is_err(), "{length}");
         }
         assert!(matches!(View::parse(&[9; 64]), Err(RowError::Format(9))));

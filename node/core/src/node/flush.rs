@@ -8,6 +8,7 @@ use crate::event::{Now, Output, Outputs};
 use crate::ids::{Key, PeerId};
 use crate::sync::digest::Place;
 use crate::sync::frame::{Frame, Payload};
+use crate::sync::neighbour::Since;
 use bytes::Bytes;
 
 /// Content of one frame, about: large enough that the header does not count, small enough to interleave.
@@ -21,6 +22,9 @@ impl MeshNode {
     /// Makes frames of what neighbours lack, as far as their windows allow. Call once per batch, after the last
     /// [`MeshNode::handle`].
     pub fn flush(&mut self, now: Now, rows: &dyn Rows, outputs: &mut Outputs) {
+        for key in self.shelf.mend_found(rows, outputs) {
+            self.owe_all(&key, Some(Since::Start), None);
+        }
         if !self.sync_active {
             return;
         }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::store::{PAGE_BYTES, PAGE_ROWS};
+use peat_node_core::event::History;
 use peat_node_core::ids::Collection;
 use std::fs;
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -9,7 +10,7 @@ fn key(id: &str) -> Key {
 }
 
 fn visible(row: Vec<u8>) -> Write {
-    Write { row, visible: true }
+    Write { row, history: None, visible: true }
 }
 
 fn writes<'a>(rows: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> BTreeMap<Key, Write> {
@@ -46,7 +47,8 @@ fn what_was_committed_is_there_after_opening_again() {
 fn a_row_that_changes_unseen_keeps_its_place_in_the_log() {
     let folder = tempfile::tempdir().unwrap();
     let store = DiskStore::open(folder.path()).unwrap();
-    let unseen = |id: &str| BTreeMap::from([(key(id), Write { row: b"unseen".to_vec(), visible: false })]);
+    let unseen =
+        |id: &str| BTreeMap::from([(key(id), Write { row: b"unseen".to_vec(), history: None, visible: false })]);
     store.commit(&writes([("a", &b"1"[..])])).unwrap();
     assert_eq!(store.commit(&unseen("a")).unwrap(), 1);
     assert_eq!(store.commit(&unseen("b")).unwrap(), 1);
@@ -125,18 +127,42 @@ fn a_corrupt_row_is_set_aside_and_the_others_stay() {
 }
 
 #[test]
+fn history_records_are_read_in_order_and_replaced_as_one_and_a_damaged_one_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(folder.path()).unwrap();
+    let put = |history| {
+        let write = Write { row: b"row".to_vec(), history: Some(history), visible: true };
+        store.commit(&BTreeMap::from([(key("a"), write)])).unwrap();
+    };
+    for (number, chunk) in [(0, b"one"), (1, b"two"), (2, b"six")] {
+        put(History::Append { number, chunk: chunk.to_vec() });
+    }
+    assert_eq!(store.history(&key("a"), 3).unwrap().unwrap(), b"onetwosix");
+    assert_eq!(store.history(&key("a"), 4).unwrap(), None, "one that was never written");
+    put(History::Replace { base: b"base".to_vec(), count: 3 });
+    assert_eq!(store.history(&key("a"), 1).unwrap().unwrap(), b"base");
+    assert_eq!(store.history(&key("a"), 2).unwrap(), None, "the others are gone");
+    let broken = |engine: &Engine| {
+        let (raw, _) = engine.history.first_key_value().unwrap().into_inner().unwrap();
+        engine.history.insert(raw, b"sixteen bytes here, and a chunk").map_err(read_error)
+    };
+    store.with(broken).unwrap();
+    assert_eq!(store.history(&key("a"), 1).unwrap(), None);
+}
+
+#[test]
 fn a_store_of_another_format_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let store = DiskStore::open(folder.path()).unwrap();
     store
         .with(|engine| {
-            engine.set_format(2);
+            engine.set_format(9);
             Ok(())
         })
         .unwrap();
     drop(store);
     let refused = DiskStore::open(folder.path()).unwrap_err();
-    assert!(matches!(&refused, StoreError::Format { found, known: 1, .. } if found == "2"), "{refused}");
+    assert!(matches!(&refused, StoreError::Format { found, known: 2, .. } if found == "9"), "{refused}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 

@@ -1,0 +1,116 @@
+//! The history of full documents in the store: records that are appended, and now and then written anew.
+//!
+//! Purpose: an edit costs the bytes of its change and not of all before it. Record 0 is a base (a whole document as
+//! Automerge saves it, compressed) or the first changes; changes follow. When they outgrow the base, all becomes a new
+//! base, so that over many edits each pays a constant share of it.
+//! Inputs: encoded changes; outputs: what to write. What it does not do: forget anything.
+
+use super::{Full, Shelf, ShelfError};
+use crate::docs::Document;
+use crate::docs::full::FullDoc;
+use crate::docs::row::{Chunks, Have, View};
+use crate::event::{History, Outputs, Write};
+use crate::ids::Key;
+use crate::node::{ReadError, Rows};
+use serde_json::Map;
+
+/// Changes of this many bytes are worth a base, however small that is: some eighty edits.
+const WORTH_A_BASE: u32 = 8 << 10;
+
+/// Most records of one document: reading it costs one look-up for each.
+const MOST: u16 = 256;
+
+impl Chunks {
+    /// What to write when `added` comes behind what is there, of which `pending` is not yet written; `whole` saves the
+    /// document with `added`.
+    pub(super) fn add(
+        &mut self,
+        added: Vec<u8>,
+        pending: Option<History>,
+        whole: impl FnOnce() -> Vec<u8>,
+    ) -> Option<History> {
+        if added.is_empty() {
+            return pending;
+        }
+        self.appended = self.appended.saturating_add(size(&added));
+        if self.appended > self.base.max(WORTH_A_BASE) || self.count >= MOST {
+            let base = whole();
+            let count = std::mem::replace(&mut self.count, 1);
+            (self.base, self.appended) = (size(&base), 0);
+            // Where the store's records are to be replaced anyway, there are as many as that said.
+            let count = if let Some(History::Replace { count, .. }) = pending { count } else { count };
+            return Some(History::Replace { base, count });
+        }
+        Some(match pending {
+            Some(History::Append { number, mut chunk }) => {
+                chunk.extend(added);
+                History::Append { number, chunk }
+            }
+            Some(History::Replace { mut base, count }) => {
+                base.extend(added);
+                self.count = 1;
+                History::Replace { base, count }
+            }
+            None => {
+                let number = self.count;
+                self.count += 1;
+                History::Append { number, chunk: added }
+            }
+        })
+    }
+}
+
+fn size(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).unwrap_or(u32::MAX)
+}
+
+impl Shelf {
+    /// Loads the document of `view`, from the store and from what is about to be written; none when a record is
+    /// missing or damaged.
+    pub(super) fn read_history(
+        &self,
+        key: &Key,
+        view: &View<'_>,
+        rows: &dyn Rows,
+        outputs: &Outputs,
+    ) -> Result<Option<FullDoc>, ReadError> {
+        let pending = outputs.writes.get(key).and_then(|write| write.history.as_ref());
+        let bytes = match pending {
+            Some(History::Replace { base, .. }) => Some(base.clone()),
+            Some(History::Append { number, chunk }) => rows.history(key, *number)?.map(|mut bytes| {
+                bytes.extend(chunk);
+                bytes
+            }),
+            None => rows.history(key, view.chunks.count)?,
+        };
+        Ok(bytes.and_then(|bytes| FullDoc::load(&bytes, self.actor).ok()))
+    }
+
+    /// A document whose history is damaged goes on from its text: what readers see stays, and merges as a new writing of
+    /// every leaf. A neighbour's history, where there is one, has seen more and wins leaf by leaf.
+    pub(super) fn mend(&mut self, key: &Key, rows: &dyn Rows, outputs: &mut Outputs) -> Result<(), ShelfError> {
+        let Some(row) = super::read(key, rows, outputs)? else { return Ok(()) };
+        let view = View::parse(&row)?;
+        let Have::Full { edited, tombstone, .. } = view.have else { return Ok(()) };
+        let mut doc = FullDoc::new(self.actor);
+        let document = view.document()?.unwrap_or_else(|| Document::from_map(Map::new()));
+        let added = doc.put(&document)?.unwrap_or_default();
+        let visible = outputs.writes.get(key).is_some_and(|write| write.visible);
+        let history = Some(History::Replace { base: Vec::new(), count: view.chunks.count });
+        outputs.writes.insert(key.clone(), Write { row: Vec::new(), history, visible });
+        let chunks = Chunks::default();
+        self.keep_full(key, Full { doc, edited, tombstone, chunks }, added, visible, outputs);
+        self.mended += 1;
+        Ok(())
+    }
+
+    /// Mends what was found damaged where nothing could be written; the keys of which neighbours must hear.
+    pub(crate) fn mend_found(&mut self, rows: &dyn Rows, outputs: &mut Outputs) -> Vec<Key> {
+        let found = std::mem::take(&mut self.damaged);
+        // One that cannot be mended now is found again by its next use.
+        found.into_iter().filter(|key| self.mend(key, rows, outputs).is_ok()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;
