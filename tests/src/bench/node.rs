@@ -1,130 +1,137 @@
-//! The node's figures: durable puts, one hop, a burst, start and memory.
+//! Node processes and clients of their API.
 //!
-//! Inputs: the binary and how many calls; outputs: figures. The limit beside the puts is a loop of append and `fdatasync` on
-//! the same disk. What it does not do: compare with other products.
+//! Inputs: the binary and a [`Home`]; outputs: a process that ends with the value. What it does not do: measure more than its start.
 
-use super::process::{Client, Node, put};
-use super::{Figure, Latencies};
-use anyhow::{Context as _, Result};
-use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use peat_proto::sidecar::peat::sidecar::v1::{ListDocumentsRequest, SubscribeRequest};
-use std::io::Write as _;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use super::http::get;
+use super::process::{Process, free_ports, free_udp_port};
+use anyhow::{Context as _, Result, ensure};
+use connectrpc::Protocol;
+use connectrpc::client::{ClientConfig, Http2Connection, SharedHttp2Connection};
+use peat_proto::sidecar::peat::sidecar::v1::{GetStatusRequest, NodePhase, PeatSidecarClient, PutDocumentRequest};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
 
-/// A document of eight fields, about 190 bytes.
-const DOCUMENT: &str = r#"{"id":"n","name":"MV Aurora","type":"ferry","lat":54.123456,"lon":10.654321,"ready":true,"speed":12.5,"note":"a line of text that brings the document to its size, and a little more beyond it"}"#;
+/// A client of the API, over one connection.
+pub(super) type Client = PeatSidecarClient<SharedHttp2Connection>;
 
-/// How much to do.
-#[derive(Debug, Clone, Copy)]
-pub struct Size {
-    /// Puts for each rate.
-    pub puts: usize,
-    /// Hops.
-    pub hops: usize,
-    /// Documents of the burst.
-    pub burst: usize,
+/// The key of the benchmark's mesh: 32 bytes, base64.
+const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+/// A list of a hundred thousand ids is one answer.
+const LARGEST_ANSWER: usize = 256 << 20;
+
+/// What outlives a process: the data folder, the key in it, and where peers find the node.
+#[derive(Debug)]
+pub(super) struct Home {
+    binary: PathBuf,
+    dir: TempDir,
+    id: String,
+    mesh: u16,
 }
 
-/// Runs everything, one after the other.
-///
-/// # Errors
-/// A process that does not start or a call that fails.
-pub async fn run(binary: &Path, size: Size) -> Result<Vec<Figure>> {
-    let mut figures = Vec::new();
-    let sync = bare_sync(size.puts.min(2_000))?;
-    let node = Node::start(binary, None).await?;
-    figures.push(Figure::new("start, empty store", ms(node.started_in), String::new(), "≤ 50 ms"));
-    figures.push(Figure::new("memory, idle", format!("{:.0} MiB", node.resident()?), String::new(), "≤ 25 MiB"));
-    for (collection, kind) in [("tracks", "latest"), ("reports", "full")] {
-        for in_flight in [1, 64] {
-            let (rate, latencies) = puts(&node.client()?, collection, in_flight, size.puts).await?;
-            figures.push(Figure::new(
-                &format!("durable put, {kind}, {in_flight} in flight"),
-                format!("{rate:.0}/s, {}", latencies.text()),
-                format!("{:.2} × one fdatasync at a time ({sync:.0}/s)", rate / sync),
-                "",
-            ));
+impl Home {
+    /// A new one in `folder`, with an empty store.
+    pub(super) fn new(binary: &Path, folder: &Path) -> Result<Self> {
+        let dir = tempfile::tempdir_in(folder)?;
+        let made =
+            Command::new(binary).arg("id").arg("--data-dir").arg(dir.path()).output().context("run peat-node")?;
+        ensure!(made.status.success(), "peat-node id: {}", String::from_utf8_lossy(&made.stderr));
+        let id = String::from_utf8(made.stdout)?.trim().to_owned();
+        Ok(Self { binary: binary.to_owned(), dir, id, mesh: free_udp_port()? })
+    }
+}
+
+/// A running node.
+#[derive(Debug)]
+pub(super) struct Node {
+    process: Process,
+    api: u16,
+    admin: SocketAddr,
+    /// From the start of the process until it takes documents.
+    pub(super) started_in: Duration,
+}
+
+impl Node {
+    /// Starts a node that dials `peers`, with the defaults of every other flag.
+    pub(super) async fn start(home: &Home, peers: &[&Home]) -> Result<Self> {
+        let [api, admin] = free_ports()?;
+        let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, admin));
+        let mut command = Command::new(&home.binary);
+        command.args(["--shared-key", KEY, "--listen", &format!("tcp://127.0.0.1:{api}")]);
+        command.args(["--iroh-udp-port", &home.mesh.to_string(), "--admin-listen", &admin.to_string()]);
+        command.arg("--data-dir").arg(home.dir.path());
+        for peer in peers {
+            command.args(["--peer", &format!("{}@127.0.0.1:{}", peer.id, peer.mesh)]);
+        }
+        let mut process = Process::start("peat-node", &mut command)?;
+        let client = client(api)?;
+        // The API opens first; documents are taken once the store is open, which the phase tells.
+        let open = async || {
+            let status = client.get_status(GetStatusRequest::default()).await.ok()?;
+            (status.view().phase.to_i32() > NodePhase::NODE_PHASE_INITIALIZING as i32).then_some(())
+        };
+        let ((), started_in) = process.until(open).await?;
+        Ok(Self { process, api, admin, started_in })
+    }
+
+    /// A client with a connection of its own.
+    pub(super) fn client(&self) -> Result<Client> {
+        client(self.api)
+    }
+
+    /// Resident memory in MiB.
+    pub(super) fn resident(&self) -> Result<f64> {
+        self.process.resident()
+    }
+
+    /// A metric without labels, such as `peat_node_rows`.
+    pub(super) async fn metric(&self, name: &str) -> Result<f64> {
+        let (_, text) = get(self.admin, "/metrics").await?;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.with_context(|| format!("no metric {name}"))?.trim().parse().context("a metric that is no number")
+    }
+
+    /// Waits until a metric has at least this value.
+    pub(super) async fn reaches(&self, name: &str, value: f64, patience: Duration) -> Result<()> {
+        self.until(name, patience, |now| now >= value).await
+    }
+
+    /// Waits until a metric is as `wanted`.
+    pub(super) async fn until(&self, name: &str, patience: Duration, wanted: impl Fn(f64) -> bool) -> Result<()> {
+        let began = std::time::Instant::now();
+        loop {
+            let now = self.metric(name).await?;
+            if wanted(now) {
+                return Ok(());
+            }
+            ensure!(began.elapsed() < patience, "{name} is {now} after {patience:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
-    let memory = format!("{:.0} MiB", node.resident()?);
-    figures.push(Figure::new(&format!("memory after {} puts", size.puts * 4), memory, String::new(), ""));
-    drop(node);
-    figures.extend(two_nodes(binary, size).await?);
-    Ok(figures)
-}
 
-async fn two_nodes(binary: &Path, size: Size) -> Result<Vec<Figure>> {
-    let a = Node::start(binary, None).await?;
-    let b = Node::start(binary, Some(&a)).await?;
-    let hops = hops(&a.client()?, &b.client()?, size.hops).await?;
-    let (put_time, burst) = burst(&a.client()?, &b.client()?, size.burst).await?;
-    Ok(vec![
-        Figure::new("one hop, put → visible on the peer", hops.text(), String::new(), "p50 ≤ 1.5 ms, p99 ≤ 5 ms"),
-        Figure::new(
-            &format!("burst of {} puts → all on the peer", size.burst),
-            ms(burst),
-            format!("{:.2} × the time of the puts ({})", burst.as_secs_f64() / put_time.as_secs_f64(), ms(put_time)),
-            "≤ 1.2 × the puts + 0.5 s",
-        ),
-    ])
-}
-
-async fn puts(client: &Client, collection: &str, in_flight: usize, count: usize) -> Result<(f64, Latencies)> {
-    let began = Instant::now();
-    let latencies: Vec<Duration> = stream::iter(0..count)
-        .map(|n| async move {
-            let began = Instant::now();
-            put(client, collection, &format!("{in_flight}-{n}"), DOCUMENT).await?;
-            Ok::<_, anyhow::Error>(began.elapsed())
-        })
-        .buffer_unordered(in_flight)
-        .try_collect()
-        .await?;
-    Ok((count as f64 / began.elapsed().as_secs_f64(), Latencies::of(latencies)))
-}
-
-/// One document at a time: from before the put on one node to the event on the other.
-async fn hops(from: &Client, to: &Client, count: usize) -> Result<Latencies> {
-    let request = SubscribeRequest { collections: vec!["hops".to_owned()], ..Default::default() };
-    let mut events = to.subscribe(request).await?;
-    // The first also waits for the two to connect, and does not count.
-    put(from, "hops", "first", DOCUMENT).await?;
-    events.message().await?.context("the subscription ended")?;
-    let mut latencies = Vec::with_capacity(count);
-    for n in 0..count {
-        let began = Instant::now();
-        put(from, "hops", &n.to_string(), DOCUMENT).await?;
-        events.message().await?.context("the subscription ended")?;
-        latencies.push(began.elapsed());
+    /// Ends it as Kubernetes does.
+    pub(super) async fn stop(self) -> Result<()> {
+        self.process.stop().await
     }
-    Ok(Latencies::of(latencies))
 }
 
-/// Time of the puts alone, and until the peer lists all of them.
-async fn burst(from: &Client, to: &Client, count: usize) -> Result<(Duration, Duration)> {
-    let began = Instant::now();
-    puts(from, "burst", 64, count).await?;
-    let put_time = began.elapsed();
-    let request = ListDocumentsRequest { collection: "burst".to_owned(), ..Default::default() };
-    while to.list_documents(request.clone()).await?.into_owned().doc_ids.len() < count {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        anyhow::ensure!(began.elapsed() < Duration::from_secs(120), "the burst did not arrive within two minutes");
-    }
-    Ok((put_time, began.elapsed()))
+fn client(port: u16) -> Result<Client> {
+    let uri: http::Uri = format!("http://127.0.0.1:{port}").parse()?;
+    let connection = Http2Connection::lazy_plaintext(uri.clone());
+    let config = ClientConfig::new(uri).with_protocol(Protocol::Grpc).with_default_max_message_size(LARGEST_ANSWER);
+    Ok(PeatSidecarClient::new(connection.shared(1024), config))
 }
 
-/// Appends of 300 bytes, each with its own `fdatasync`, per second.
-fn bare_sync(count: usize) -> Result<f64> {
-    let mut file = tempfile::tempfile()?;
-    let began = Instant::now();
-    for _ in 0..count {
-        file.write_all(&[7; 300])?;
-        file.sync_data()?;
-    }
-    Ok(count as f64 / began.elapsed().as_secs_f64())
-}
-
-fn ms(time: Duration) -> String {
-    format!("{:.0} ms", time.as_secs_f64() * 1e3)
+/// Writes a document; it is durable when this returns.
+pub(super) async fn put(client: &Client, collection: &str, doc_id: &str, json: &str) -> Result<()> {
+    let request = PutDocumentRequest {
+        collection: collection.to_owned(),
+        doc_id: doc_id.to_owned(),
+        json_data: json.to_owned(),
+        ..Default::default()
+    };
+    client.put_document(request).await.with_context(|| format!("put {collection}/{doc_id}"))?;
+    Ok(())
 }
