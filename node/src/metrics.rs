@@ -88,6 +88,8 @@ pub struct Metrics {
     frames_malformed: Counter,
     merges_failed: Counter,
     histories_mended: Counter,
+    docs_received: Counter,
+    docs_redundant: Counter,
     rows_written: Counter,
     commits: Histogram,
     commit_failures: Family<Reason, Counter>,
@@ -111,6 +113,8 @@ impl Default for Metrics {
             frames_malformed: Counter::default(),
             merges_failed: Counter::default(),
             histories_mended: Counter::default(),
+            docs_received: Counter::default(),
+            docs_redundant: Counter::default(),
             rows_written: Counter::default(),
             commits,
             commit_failures: Family::default(),
@@ -196,6 +200,8 @@ impl Metrics {
             raise(&self.frames_malformed, stats.frames_malformed);
             raise(&self.merges_failed, stats.merges_failed);
             raise(&self.histories_mended, stats.histories_mended);
+            raise(&self.docs_received, stats.docs_received);
+            raise(&self.docs_redundant, stats.docs_redundant);
         }
         let traffic = node.sync_stats();
         raise(&self.sent, traffic.bytes_sent);
@@ -256,6 +262,9 @@ impl Metrics {
         registry.register("merges_failed", "Documents of peers that could not be merged", self.merges_failed.clone());
         let help = "Documents that went on from their text because their history was damaged";
         registry.register("histories_mended", help, self.histories_mended.clone());
+        registry.register("docs_received", "Documents that peers sent with content", self.docs_received.clone());
+        let help = "Documents that peers sent with content that was already here";
+        registry.register("docs_redundant", help, self.docs_redundant.clone());
         registry.register("rows_written", "Rows made durable", self.rows_written.clone());
         let help = "Time to make a batch durable";
         registry.register_with_unit("commit", help, Unit::Seconds, self.commits.clone());

@@ -5,6 +5,7 @@
 
 mod flush;
 mod receive;
+mod spread;
 
 use crate::docs::row::RowError;
 use crate::event::{CloseReason, Input, Now, Output, Outputs, Reply, RequestError, StorageFault};
@@ -14,6 +15,7 @@ use crate::membership::book::Attach;
 use crate::shelf::{Changed, Shelf, ShelfError};
 use crate::sync::frame::LONGEST;
 use crate::sync::neighbour::Neighbour;
+use crate::sync::spread::Origins;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
@@ -72,6 +74,10 @@ pub struct Stats {
     pub frames_malformed: u64,
     /// Documents of peers that could not be merged, since start.
     pub merges_failed: u64,
+    /// Documents that came with content, since start.
+    pub docs_received: u64,
+    /// Those of them that told nothing new, since start.
+    pub docs_redundant: u64,
     /// Documents whose history was damaged and that went on from their text, since start.
     pub histories_mended: u64,
     /// Estimated memory of hot documents.
@@ -96,6 +102,9 @@ pub struct MeshNode {
     sync_active: bool,
     frames_malformed: u64,
     merges_failed: u64,
+    docs_received: u64,
+    docs_redundant: u64,
+    origins: Origins,
 }
 
 impl MeshNode {
@@ -111,6 +120,9 @@ impl MeshNode {
             sync_active,
             frames_malformed: 0,
             merges_failed: 0,
+            docs_received: 0,
+            docs_redundant: 0,
+            origins: Origins::default(),
         }
     }
 
@@ -129,11 +141,11 @@ impl MeshNode {
             Input::Tick => {}
             Input::Put { request, key, document } => {
                 let result = self.shelf.put(&key, &document, wall, rows, outputs);
-                self.finish(request, &key, result, outputs);
+                self.finish(request, &key, result, uptime, outputs);
             }
             Input::Delete { request, key } => {
                 let result = self.shelf.delete(&key, wall, rows, outputs);
-                self.finish(request, &key, result, outputs);
+                self.finish(request, &key, result, uptime, outputs);
             }
             Input::Want { source, peer, addresses } => self.book.want(source, peer, addresses, uptime),
             Input::Unwant { source, peer } => self.book.unwant(source, peer),
@@ -185,8 +197,9 @@ impl MeshNode {
     /// Uptime at which [`Input::Tick`] is due.
     pub fn deadline(&self) -> Option<Duration> {
         let roots = self.neighbours.values().map(|neighbour| neighbour.next_root).filter(|at| *at != NEVER);
-        let roots = if self.sync_active { roots.min() } else { None };
-        self.book.deadline().into_iter().chain(roots).min()
+        let spread = self.neighbours.values().filter_map(|neighbour| neighbour.spread.deadline());
+        let sync = if self.sync_active { roots.chain(spread).min() } else { None };
+        self.book.deadline().into_iter().chain(sync).min()
     }
 
     /// Every peer, connected or not.
@@ -209,16 +222,25 @@ impl MeshNode {
             sync_active: self.sync_active,
             frames_malformed: self.frames_malformed,
             merges_failed: self.merges_failed,
+            docs_received: self.docs_received,
+            docs_redundant: self.docs_redundant,
             histories_mended: self.shelf.mended(),
             cache_bytes: self.shelf.cached_bytes(),
             digest: self.shelf.index.root(),
         }
     }
 
-    fn finish(&mut self, request: RequestId, key: &Key, result: Result<Changed, ShelfError>, outputs: &mut Outputs) {
+    fn finish(
+        &mut self,
+        request: RequestId,
+        key: &Key,
+        result: Result<Changed, ShelfError>,
+        uptime: Duration,
+        outputs: &mut Outputs,
+    ) {
         let answer = match result {
             Ok(changed) => {
-                self.owe_all(key, changed, None);
+                self.owe_all(key, changed, None, uptime);
                 Ok(Reply::Done)
             }
             Err(ShelfError::TooLarge { size }) => Err(RequestError::TooLarge { size, limit: LONGEST }),
@@ -230,14 +252,6 @@ impl MeshNode {
             }
         };
         outputs.answers.push((request, answer));
-    }
-
-    /// Owes a change to every neighbour but the one that sent it.
-    fn owe_all(&mut self, key: &Key, changed: Changed, from: Option<PeerId>) {
-        let Some(since) = changed.filter(|_| self.sync_active) else { return };
-        for (_, neighbour) in self.neighbours.iter_mut().filter(|(peer, _)| Some(**peer) != from) {
-            neighbour.owe(key, since.clone());
-        }
     }
 
     fn attach(&mut self, attach: Attach, conn: ConnId, peer: PeerId, uptime: Duration, outputs: &mut Outputs) {

@@ -142,7 +142,15 @@ pub(crate) struct Shelf {
 
 impl Shelf {
     pub(crate) fn new(me: PeerId, actor: [u8; 16], cache_bytes: usize) -> Self {
-        Self { me, actor, clock: Clock::default(), index: Index::default(), cache: Cache::new(cache_bytes), damaged: BTreeSet::new(), mended: 0 }
+        Self {
+            me,
+            actor,
+            clock: Clock::default(),
+            index: Index::default(),
+            cache: Cache::new(cache_bytes),
+            damaged: BTreeSet::new(),
+            mended: 0,
+        }
     }
 
     /// Notes a stored row at start.
@@ -325,12 +333,7 @@ impl Shelf {
     }
 
     /// As [`Shelf::load`], where a damaged history can be mended at once.
-    fn load_to_write(
-        &mut self,
-        key: &Key,
-        rows: &dyn Rows,
-        outputs: &mut Outputs,
-    ) -> Result<Option<Held>, ShelfError> {
+    fn load_to_write(&mut self, key: &Key, rows: &dyn Rows, outputs: &mut Outputs) -> Result<Option<Held>, ShelfError> {
         match self.load(key, rows, outputs) {
             Err(ShelfError::History) => {
                 self.mend(key, rows, outputs)?;

@@ -26,6 +26,18 @@ fn two_nodes_converge_under_loss_partitions_and_restarts() {
 }
 
 #[test]
+fn where_nothing_fails_a_change_reaches_each_node_with_its_content_about_once() {
+    for seed in 0..5 {
+        let nodes = 50;
+        let report = run(&Scenario::calm(seed, nodes)).unwrap_or_else(|failure| panic!("{failure}"));
+        let needed = (report.acknowledged * (nodes - 1)) as f64;
+        let per_change = report.payloads as f64 / needed;
+        println!("seed {seed}: {per_change:.2} payloads per change and node: {report:?}");
+        assert!(per_change <= 1.5, "seed {seed}: {per_change:.2} payloads per change and node");
+    }
+}
+
+#[test]
 fn every_seed_that_once_failed_converges() {
     for (seed, nodes) in REGRESSIONS {
         run(&Scenario::rough(seed, nodes)).unwrap_or_else(|failure| panic!("{failure}"));

@@ -15,6 +15,8 @@ use bytes::Bytes;
 const FRAME_BYTES: usize = 64 << 10;
 /// Tree places answered in one frame: sixteen digests each.
 const PLACES: usize = 128;
+/// Announcements in one frame.
+const ANNOUNCED: usize = 1024;
 /// Questions in one frame.
 const WANTS: usize = 256;
 
@@ -23,7 +25,7 @@ impl MeshNode {
     /// [`MeshNode::handle`].
     pub fn flush(&mut self, now: Now, rows: &dyn Rows, outputs: &mut Outputs) {
         for key in self.shelf.mend_found(rows, outputs) {
-            self.owe_all(&key, Some(Since::Start), None);
+            self.owe_all(&key, Some(Since::Start), None, now.uptime);
         }
         if !self.sync_active {
             return;
@@ -31,6 +33,7 @@ impl MeshNode {
         let peers: Vec<PeerId> = self.neighbours.keys().copied().collect();
         for peer in peers {
             self.open_comparison(&peer, now);
+            self.ask_for_the_late(&peer, now.uptime);
             while let Some(frame) = self.next_frame(&peer, rows, outputs) {
                 let Some(neighbour) = self.neighbours.get_mut(&peer) else { break };
                 let frame = frame.encode();
@@ -54,6 +57,9 @@ impl MeshNode {
 
     fn next_frame(&mut self, peer: &PeerId, rows: &dyn Rows, outputs: &Outputs) -> Option<Frame> {
         let neighbour = self.neighbours.get_mut(peer).filter(|neighbour| neighbour.has_room())?;
+        if let Some(push) = neighbour.spread.wish.take() {
+            return Some(Frame::Push(push));
+        }
         if std::mem::take(&mut neighbour.open_root) {
             return Some(Frame::Compare(vec![(Place::ROOT, self.shelf.index.root())]));
         }
@@ -73,7 +79,14 @@ impl MeshNode {
             let have = |key: &Key| self.shelf.have(key, rows, outputs).ok().flatten();
             return Some(Frame::Want(keys.into_iter().map(|key| (key.clone(), have(&key))).collect()));
         }
-        self.docs_frame(peer, rows, outputs)
+        self.docs_frame(peer, rows, outputs).or_else(|| self.announce_frame(peer))
+    }
+
+    fn announce_frame(&mut self, peer: &PeerId) -> Option<Frame> {
+        let keys = pop(&mut self.neighbours.get_mut(peer)?.spread.announce, ANNOUNCED);
+        let index = &self.shelf.index;
+        let rows: Vec<_> = keys.into_iter().filter_map(|key| Some((key.clone(), index.version(&key)?))).collect();
+        (!rows.is_empty()).then_some(Frame::Announce(rows))
     }
 
     /// The rows below `place` behind `after`; what does not fit one frame is owed as the next.

@@ -51,6 +51,12 @@ impl MeshNode {
                     }
                 }
             }
+            Ok(Frame::Announce(theirs)) => self.on_announce(peer, theirs, now.uptime),
+            Ok(Frame::Push(push)) => {
+                if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+                    neighbour.spread.turned(push);
+                }
+            }
             Err(_) => {
                 self.frames_malformed += 1;
                 self.book.disconnected(conn, peer, now.uptime, &mut self.rng);
@@ -140,10 +146,13 @@ impl MeshNode {
         rows: &dyn Rows,
         outputs: &mut Outputs,
     ) -> Result<(), ShelfError> {
-        let known = self.shelf.index.version(key) == Some(version);
-        if !known {
+        self.docs_received += 1;
+        if self.shelf.index.version(key) == Some(version) {
+            self.note_origin(key, version, peer, false);
+        } else {
             let merged = self.shelf.merge(key, payload, now.wall, rows, outputs)?;
-            self.owe_all(key, merged.changed, Some(peer));
+            self.note_origin(key, version, peer, merged.changed.is_some());
+            self.owe_all(key, merged.changed, Some(peer), now.uptime);
             let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Ok(()) };
             if merged.gaps {
                 want(neighbour, key);
@@ -156,13 +165,13 @@ impl MeshNode {
             && self.shelf.index.version(key) == Some(version)
         {
             // Equal now, so neither owes the other anything: most echoes of a flooded change end here.
-            neighbour.dirty.remove(key);
+            neighbour.equal(key);
         }
         Ok(())
     }
 }
 
-fn want(neighbour: &mut Neighbour, key: &Key) {
+pub(super) fn want(neighbour: &mut Neighbour, key: &Key) {
     if neighbour.wanted.len() < WANTED_LIMIT {
         neighbour.wanted.insert(key.clone());
     }

@@ -26,6 +26,8 @@ pub struct Scenario {
     pub peers: usize,
     /// Chance that a frame is lost: below 1.
     pub loss: f64,
+    /// Chance that a message takes up to a second.
+    pub slow: f64,
     /// How long applications write and faults happen.
     pub trouble: Duration,
     /// Writes in all.
@@ -46,6 +48,7 @@ impl Scenario {
             nodes,
             peers: 3,
             loss: 0.2,
+            slow: 0.05,
             trouble: Duration::from_secs(60),
             writes: nodes * 8,
             crashes: nodes / 4,
@@ -53,12 +56,17 @@ impl Scenario {
             heal: Duration::from_secs(300),
         }
     }
+
+    /// A mesh of `nodes` with about sixteen neighbours each and nothing that fails.
+    pub fn calm(seed: u64, nodes: usize) -> Self {
+        Self { peers: 7, loss: 0.0, slow: 0.0, crashes: 0, partitions: 0, ..Self::rough(seed, nodes) }
+    }
 }
 
 /// What a run showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Report {
-    /// Writes that were acknowledged.
+    /// Writes that were acknowledged until all nodes were equal.
     pub acknowledged: usize,
     /// Rows on every node at the end.
     pub rows: usize,
@@ -66,6 +74,10 @@ pub struct Report {
     pub frames: u64,
     /// Bytes sent.
     pub bytes: u64,
+    /// Documents that came with content, over all nodes, until all were equal.
+    pub payloads: u64,
+    /// Those of them that told nothing new.
+    pub redundant: u64,
     /// Virtual time from the last fault to equality.
     pub healed_in: Duration,
     /// Hash over every event in order: equal for equal seeds.
@@ -91,6 +103,7 @@ pub fn run(scenario: &Scenario) -> Result<Report, Failure> {
     }
     let healed_in = world.uptime() - healed_at;
     let rows = check::acknowledged(&world).map_err(fail)?;
+    let (acknowledged, (payloads, redundant)) = (world.acknowledged(), world.payloads());
     world.delete_everything();
     let limit = world.uptime() + scenario.heal;
     while !(world.is_idle() && world.is_equal()) {
@@ -102,7 +115,7 @@ pub fn run(scenario: &Scenario) -> Result<Report, Failure> {
     world.restart_all();
     world.run_until(world.uptime() + Duration::from_secs(30));
     check::nothing_is_back(&world).map_err(fail)?;
-    Ok(Report { acknowledged: world.acknowledged(), rows, healed_in, ..world.report() })
+    Ok(Report { acknowledged, rows, payloads, redundant, healed_in, ..world.report() })
 }
 
 /// Wall time of the simulated world at uptime zero.

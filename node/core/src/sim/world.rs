@@ -93,6 +93,7 @@ pub(super) struct World {
     /// Side of the partition each node is on; all zero when there is none.
     side: Vec<u8>,
     loss: f64,
+    slow: f64,
     pending: BTreeMap<RequestId, Written>,
     kept: Vec<Written>,
     acknowledged: usize,
@@ -136,6 +137,7 @@ impl World {
             next_id: 0,
             side: vec![0; scenario.nodes],
             loss: scenario.loss,
+            slow: scenario.slow,
             pending: BTreeMap::new(),
             kept: Vec::new(),
             acknowledged: 0,
@@ -289,6 +291,12 @@ impl World {
         &self.kept
     }
 
+    /// Documents that came with content, and those of them that told nothing new, over all running nodes.
+    pub(super) fn payloads(&self) -> (u64, u64) {
+        let stats = self.nodes.iter().filter_map(|node| node.core.as_ref()).map(MeshNode::stats);
+        stats.fold((0, 0), |(all, redundant), stats| (all + stats.docs_received, redundant + stats.docs_redundant))
+    }
+
     pub(super) const fn acknowledged(&self) -> usize {
         self.acknowledged
     }
@@ -297,6 +305,8 @@ impl World {
         Report {
             acknowledged: self.acknowledged,
             rows: 0,
+            payloads: 0,
+            redundant: 0,
             frames: self.frames,
             bytes: self.bytes,
             healed_in: Duration::ZERO,

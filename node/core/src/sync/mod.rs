@@ -5,9 +5,11 @@
 //! - **Catch-up**: [`digest`] keeps a hash tree over (key, version); two nodes compare it from the root down and exchange
 //!   key lists only where it differs ([`frame`] has the messages). Every answer is computed from the state of the moment,
 //!   so any lost message is made good by the next comparison of roots, which comes every few seconds.
+//! - **Spread**: changes travel with their content along a tree of eager links and by name on the others (`spread`).
 //!
 //! What it does not do: prove who a peer is, or move bytes.
 
 pub mod digest;
 pub mod frame;
 pub(crate) mod neighbour;
+pub(crate) mod spread;

@@ -5,6 +5,7 @@
 //! What it does not do: make the frames; the node does, because it has the rows.
 
 use super::digest::Place;
+use super::spread::Spread;
 use crate::ids::{ConnId, Key};
 use automerge::ChangeHash;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +38,8 @@ pub(crate) struct Neighbour {
     pub(crate) compare: BTreeSet<Place>,
     /// Tree places whose keys are owed, with the key behind which the list goes on.
     pub(crate) list: BTreeMap<Place, Option<Key>>,
+    /// Whether changes are told at once or announced.
+    pub(crate) spread: Spread,
     /// Whether our root is owed.
     pub(crate) open_root: bool,
     /// Uptime at which we open the next comparison of roots.
@@ -52,6 +55,7 @@ impl Neighbour {
             wanted: BTreeSet::new(),
             compare: BTreeSet::new(),
             list: BTreeMap::new(),
+            spread: Spread::new(),
             open_root: false,
             next_root,
         }
@@ -91,5 +95,12 @@ impl Neighbour {
         self.wanted.clear();
         self.compare.clear();
         self.list.clear();
+        self.spread = Spread::new();
+    }
+
+    /// Both have the same of `key`, so neither owes the other anything of it.
+    pub(crate) fn equal(&mut self, key: &Key) {
+        self.dirty.remove(key);
+        self.spread.equal(key);
     }
 }

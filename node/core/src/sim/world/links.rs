@@ -13,7 +13,7 @@ use std::time::Duration;
 impl World {
     /// One-way delay of a message: mostly a few milliseconds, sometimes a second.
     fn latency(&mut self) -> Duration {
-        let slow = self.rng.random_bool(0.05);
+        let slow = self.rng.random_bool(self.slow);
         Duration::from_micros(self.rng.random_range(200..if slow { 1_000_000 } else { 20_000 }))
     }
 
