@@ -196,7 +196,7 @@ pub struct RawArgs {
     /// Longest deadline a caller may set, 1-86400 [default: 300]
     #[arg(long, value_name = "SECONDS", help_heading = "API")]
     pub rpc_max_timeout_secs: Option<String>,
-    /// A connection that sends no request header for so long is closed, 1-3600 [default: 30]
+    /// A connection whose first or begun request header is not complete after so long is closed, 1-3600 [default: 30]
     #[arg(long, value_name = "SECONDS", help_heading = "API")]
     pub http_header_read_timeout_secs: Option<String>,
     /// A connection without a running call for so long is retired, 1-86400 [default: 300]

@@ -68,6 +68,30 @@ async fn a_connection_without_a_call_is_retired_and_a_quiet_stream_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_kept_alive_connection_outlives_the_time_for_a_header_and_a_begun_header_does_not() {
+    let api = Api::start(&["--http-header-read-timeout-secs", "1"]).await;
+    let (mut tcp, mut unix) = (Raw::tcp(&api).await, Raw::unix(&api).await);
+    let call = b"POST /peat.sidecar.v1.PeatSidecar/GetStatus HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+    for _ in 0..2 {
+        assert_eq!(tcp.call("GetStatus", &json!({})).await.0, 200);
+        assert_eq!(unix.call("GetStatus", &json!({})).await.0, 200);
+        // A connection that dawdles ends after the time for a header: the others were quiet for longer than that.
+        let mut dawdling = TcpStream::connect(api.tcp).await.unwrap();
+        dawdling.write_all(b"POST / HTTP/1.1\r\nhost: a").await.unwrap();
+        closed(dawdling).await;
+    }
+    assert_eq!(tcp.call("GetStatus", &json!({})).await.0, 200);
+    assert_eq!(unix.call("GetStatus", &json!({})).await.0, 200);
+    let mut begun = TcpStream::connect(api.tcp).await.unwrap();
+    begun.write_all(call).await.unwrap();
+    let mut answer = [0; 12];
+    begun.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    begun.write_all(b"POST /peat").await.unwrap();
+    closed(begun).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_call_ends_at_the_deadline_of_its_caller_or_of_the_node() {
     let api = Api::start(&["--rpc-default-timeout-secs", "1", "--shared-key", super::process::KEY]).await;
     // A peer that never answers.
@@ -156,7 +180,19 @@ fn a_bad_configuration_is_one_line_and_code_64_and_opens_nothing() {
         assert_eq!(output.status.code(), Some(64), "{text}");
         assert!(text.contains(word) && text.trim_end().lines().count() == 1, "{text}");
     }
-    assert_eq!(peat_node(&data).arg("--no-such-flag").output().unwrap().status.code(), Some(64));
+    for (args, word) in [
+        (&["--no-such-flag"][..], "--no-such-flag"),
+        (&["--lisen", "x"], "did you mean `--listen`?"),
+        (&["doc"], "subcommand"),
+        (&["doc", "put", "a"], "<ID>"),
+        (&["status", "--timeout", "soon"], "--timeout"),
+    ] {
+        let output = peat_node(&data).args(args).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), text.lines().count()), (Some(64), 1), "{text}");
+        assert!(text.starts_with("peat-node: ") && text.contains(word) && text.contains("--help"), "{text}");
+        assert!(output.stdout.is_empty());
+    }
     assert!(!data.exists());
 }
 

@@ -49,6 +49,44 @@ async fn a_document_comes_back_as_it_was_written_and_goes_when_it_is_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_number_keeps_its_value_and_its_kind() {
+    let api = Api::start(&[]).await;
+    let mut raw = Raw::tcp(&api).await;
+    for (written, read) in [
+        ("9223372036854775807", "9223372036854775807"),
+        ("-9223372036854775808", "-9223372036854775808"),
+        ("9223372036854775808", "9223372036854775808"),
+        ("18446744073709551615", "18446744073709551615"),
+        ("18446744073709551616", "18446744073709552000.0"),
+        ("1.0", "1.0"),
+        ("1", "1"),
+        ("0.1", "0.1"),
+        ("1e2", "100.0"),
+        ("-0.0", "-0.0"),
+        ("5e-324", "5e-324"),
+    ] {
+        // Both kinds of collection store the same values.
+        for collection in ["papers", "tracks"] {
+            let put = json!({"collection": collection, "docId": "n", "jsonData": format!("{{\"n\":{written}}}")});
+            assert_eq!(raw.call("PutDocument", &put).await, (200, json!({})), "{written}");
+            let stored = raw.call("GetDocument", &json!({"collection": collection, "docId": "n"})).await.1;
+            let text = stored["jsonData"].as_str().unwrap();
+            let number = text.strip_prefix("{\"n\":").and_then(|rest| rest.strip_suffix('}')).unwrap();
+            assert_eq!(number.parse::<f64>().unwrap().to_bits(), read.parse::<f64>().unwrap().to_bits(), "{text}");
+            let whole = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+            assert_eq!(whole(number), whole(read), "{written} in {collection} became {number}");
+            if whole(read) {
+                assert_eq!(number, read, "{written} in {collection}");
+            }
+        }
+    }
+    let twice = json!({"collection": "papers", "docId": "twice", "jsonData": r#"{"a":1,"a":{"b":2}}"#});
+    assert_eq!(raw.call("PutDocument", &twice).await, (200, json!({})));
+    let stored = raw.call("GetDocument", &json!({"collection": "papers", "docId": "twice"})).await.1;
+    assert_eq!(stored["jsonData"], r#"{"a":{"b":2}}"#, "the last one of two equal keys counts");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sync_stops_and_starts_and_says_so() {
     let api = Api::start(&[]).await;
     for (way, mut caller) in Caller::all(&api).await {

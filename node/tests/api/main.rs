@@ -5,9 +5,13 @@ mod bounds;
 mod caller;
 mod command_line;
 mod contract;
+mod documented;
+mod life;
+mod peers;
 #[path = "../process/mod.rs"]
 mod process;
 mod raw;
+mod text;
 mod watch;
 mod wrong;
 

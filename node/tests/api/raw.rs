@@ -15,14 +15,18 @@ pub(crate) struct Raw(SendRequest<Full<Bytes>>);
 
 impl Raw {
     pub(crate) async fn tcp(api: &Api) -> Self {
-        Self::over(TcpStream::connect(api.tcp).await.unwrap()).await
+        Self::to(api.tcp).await
+    }
+
+    pub(crate) async fn to(address: std::net::SocketAddr) -> Self {
+        Self::over(TcpStream::connect(address).await.unwrap()).await
     }
 
     pub(crate) async fn unix(api: &Api) -> Self {
         Self::over(UnixStream::connect(api.socket()).await.unwrap()).await
     }
 
-    async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
+    pub(crate) async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
         let (sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         Self(sender)
@@ -54,15 +58,19 @@ impl Raw {
 
     /// Opens `Subscribe` with JSON frames; the headers are there when this returns.
     pub(crate) async fn subscribe(&mut self, request: &Value) -> Frames {
-        let json = request.to_string();
-        let mut frame = vec![0];
-        frame.extend((json.len() as u32).to_be_bytes());
-        frame.extend(json.as_bytes());
-        let headers = [("content-type", "application/connect+json")];
-        let response = self.post("/peat.sidecar.v1.PeatSidecar/Subscribe", &headers, &frame).await;
-        assert_eq!(response.status(), 200);
-        Frames { body: response.into_body(), buffer: Vec::new() }
+        frames_of(self, "/peat.sidecar.v1.PeatSidecar/Subscribe", request).await
     }
+}
+
+/// Opens a stream with JSON frames; the headers are there when this returns.
+pub(crate) async fn frames_of(raw: &mut Raw, path: &str, request: &Value) -> Frames {
+    let json = request.to_string();
+    let mut frame = vec![0];
+    frame.extend((json.len() as u32).to_be_bytes());
+    frame.extend(json.as_bytes());
+    let response = raw.post(path, &[("content-type", "application/connect+json")], &frame).await;
+    assert_eq!(response.status(), 200);
+    Frames { body: response.into_body(), buffer: Vec::new() }
 }
 
 /// The frames of a Connect stream.

@@ -270,3 +270,38 @@ async fn a_slow_subscriber_is_late_and_misses_nothing() {
     let expected: Vec<String> = (0..200).map(|n| format!("{n:03}")).collect();
     assert_eq!(seen, expected);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_writes_past_a_pausing_subscriber_all_arrive_once() {
+    const WRITES: usize = 10_000;
+    let api = Api::start(&[]).await;
+    let mut raw = Raw::unix(&api).await;
+    let mut frames = raw.subscribe(&json!({"collections": ["flood"]})).await;
+    let client = api.node.client();
+    let (wrote, mut half) = tokio::sync::watch::channel(0);
+    let writers: Vec<_> = (0..16)
+        .map(|writer| {
+            let (client, wrote) = (client.clone(), wrote.clone());
+            tokio::spawn(async move {
+                for n in (writer..WRITES).step_by(16) {
+                    super::process::put(&client, "flood", &format!("{n:05}"), &format!("{{\"n\":{n}}}")).await.unwrap();
+                    wrote.send_modify(|count| *count += 1);
+                }
+            })
+        })
+        .collect();
+    // The reader comes back when half of it has passed.
+    tokio::time::timeout(PATIENCE, half.wait_for(|count| *count >= WRITES / 2)).await.unwrap().unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    while seen.len() < WRITES {
+        let (flags, event) = tokio::time::timeout(PATIENCE, frames.next()).await.unwrap().unwrap();
+        assert_eq!(flags, 0, "{event}");
+        assert!(seen.insert(event["docId"].as_str().unwrap().to_owned()), "twice: {event}");
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    put(&api, "flood/last", "{}").await;
+    let (_, event) = tokio::time::timeout(PATIENCE, frames.next()).await.unwrap().unwrap();
+    assert_eq!(event["docId"], "last", "nothing came twice at the end either");
+}

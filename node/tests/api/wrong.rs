@@ -3,6 +3,8 @@
 use super::Api;
 use super::caller::Caller;
 use super::raw::Raw;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 
 const ZEROS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -38,7 +40,8 @@ fn cases() -> Vec<(&'static str, Value, &'static str, &'static str)> {
         ("ConnectPeer", json!({"endpointId": "xyz", "addresses": ["127.0.0.1:1"]}), "invalid_argument", "endpoint_id"),
         ("ConnectPeer", json!({"endpointId": ZEROS}), "invalid_argument", "addresses"),
         ("ConnectPeer", json!({"endpointId": ZEROS, "addresses": ["nowhere"]}), "invalid_argument", "addresses[0]"),
-        ("ConnectPeer", json!({"endpointId": ZEROS, "relayUrl": "https://relay"}), "unimplemented", "addresses"),
+        ("ConnectPeer", json!({"endpointId": ZEROS, "relayUrl": "https://relay"}), "invalid_argument", "addresses"),
+        ("ConnectPeer", json!({"endpointId": ZEROS, "relayUrl": "a relay"}), "invalid_argument", "relay_url"),
         ("DisconnectPeer", json!({"endpointId": ""}), "invalid_argument", "endpoint_id"),
         ("SetCollectionConfig", json!({"config": {"collection": "a"}}), "unimplemented", "collection configurations"),
         ("GetCollectionConfig", json!({"collection": "a"}), "unimplemented", "collection configurations"),
@@ -121,4 +124,74 @@ async fn a_document_at_the_limit_fits_whatever_its_quotes_need() {
     assert_eq!(raw.call("PutDocument", &put).await, (200, json!({})));
     let get = raw.call("GetDocument", &json!({"collection": "tracks", "docId": "b"})).await;
     assert_eq!(get.1["jsonData"], json_data);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_colon_belongs_to_the_id_and_never_to_the_collection() {
+    let api = Api::start(&[]).await;
+    let mut raw = Raw::tcp(&api).await;
+    let put = |collection: &str, id: &str| json!({"collection": collection, "docId": id, "jsonData": "{}"});
+    assert_eq!(raw.call("PutDocument", &put("a:b", "c")).await.1["code"], "invalid_argument");
+    assert_eq!(raw.call("PutDocument", &put("a", "b:c")).await.0, 200);
+    let list = |collection: &str| json!({"collection": collection});
+    assert_eq!(raw.call("ListDocuments", &list("a")).await.1, json!({"docIds": ["b:c"]}));
+    assert_eq!(raw.call("GetDocument", &json!({"collection": "a", "docId": "b"})).await, (200, json!({})));
+}
+
+/// A printed seed replays a failure.
+#[tokio::test(flavor = "multi_thread")]
+async fn random_names_and_bodies_are_answered_in_kind_and_the_node_lives() {
+    const PIECES: [&str; 24] = [
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        "\"",
+        "\\",
+        "\\u0000",
+        "\\ud800",
+        "null",
+        "true",
+        "-",
+        "1e999",
+        "0",
+        ".5",
+        "18446744073709551616",
+        "\"collection\"",
+        "\"docId\"",
+        "\"jsonData\"",
+        "\u{0}",
+        "\u{202e}",
+        " ",
+        "/",
+    ];
+    let seed: u64 = rand::random();
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut text = |longest: usize| {
+        let count = random.random_range(0..=longest);
+        (0..count).map(|_| PIECES[random.random_range(0..PIECES.len())]).collect::<String>()
+    };
+    let mut requests: Vec<String> = (0..400).map(|_| text(24)).collect();
+    requests.extend((0..400).map(|_| {
+        let document = format!("{{\"a\":{}}}", text(6));
+        json!({"collection": text(4), "docId": text(4), "jsonData": document}).to_string()
+    }));
+    let api = Api::start(&[]).await;
+    let mut raw = Raw::tcp(&api).await;
+    for method in ["PutDocument", "GetDocument", "Subscribe", "SetCollectionConfig"] {
+        let path = format!("/peat.sidecar.v1.PeatSidecar/{method}");
+        for request in requests.iter().filter(|_| method != "Subscribe") {
+            let (status, answer) = raw.json(&path, &[], request.as_bytes()).await;
+            assert!(matches!(status, 200 | 400 | 501), "seed {seed}: {method} {request}: {status} {answer}");
+        }
+        for request in requests.iter().take(50) {
+            let mut raw = Raw::tcp(&api).await;
+            let kind = if method == "Subscribe" { "application/connect+proto" } else { "application/proto" };
+            let status = raw.post(&path, &[("content-type", kind)], request.as_bytes()).await.status();
+            assert!(!status.is_server_error() || status == 501, "seed {seed}: {method} {request}: {status}");
+        }
+    }
+    assert_eq!(raw.call("GetStatus", &json!({})).await.0, 200, "seed {seed}");
 }

@@ -1,0 +1,261 @@
+//! Two and more nodes, driven by their APIs alone.
+
+use super::Api;
+use super::caller::Caller;
+use super::process::{KEY, Node, wait_for};
+use super::raw::Raw;
+use serde_json::{Value, json};
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
+
+const SHARED: [&str; 2] = ["--shared-key", KEY];
+
+/// How long nothing may happen before a test believes that nothing will.
+const QUIET: Duration = Duration::from_secs(3);
+
+async fn pair() -> (Api, Api) {
+    tokio::join!(Api::start(&SHARED), Api::start(&SHARED))
+}
+
+/// `ConnectPeer` on `from`, by what `to` says of itself.
+async fn connect(from: &Api, to: &Api) {
+    let endpoint = Raw::tcp(to).await.call("GetStatus", &json!({})).await.1["endpointAddr"].clone();
+    let request = json!({"endpointId": endpoint, "addresses": [format!("127.0.0.1:{}", to.node.port)]});
+    let (status, answer) = Raw::tcp(from).await.call("ConnectPeer", &request).await;
+    assert_eq!(status, 200, "{answer}");
+}
+
+async fn listed(api: &Api) -> Value {
+    Raw::tcp(api).await.call("ListPeers", &json!({})).await.1
+}
+
+async fn has(node: &Node, collection: &str, ids: &[&str]) {
+    wait_for(&format!("{ids:?} in {collection}"), || async { (node.list(collection).await == ids).then_some(()) })
+        .await;
+}
+
+/// Waits for what must not happen.
+async fn never(what: &str, happened: impl AsyncFn() -> bool) {
+    let end = Instant::now() + QUIET;
+    while Instant::now() < end {
+        assert!(!happened().await, "{what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn signal(name: &str, node: &Node) {
+    let sent = std::process::Command::new("kill").args([name, &node.pid().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connecting_on_one_side_is_enough_for_documents_and_counters_on_both() {
+    let (a, b) = pair().await;
+    connect(&a, &b).await;
+    a.node.put("ferries", "from-a", r#"{"n":1}"#).await;
+    b.node.put("ferries", "from-b", r#"{"n":2}"#).await;
+    for api in [&a, &b] {
+        has(&api.node, "ferries", &["from-a", "from-b"]).await;
+        for (way, mut caller) in Caller::all(api).await {
+            let stats = caller.ok("GetSyncStats", json!({})).await;
+            let bytes = |name: &str| stats[name].as_str().unwrap().parse::<u64>().unwrap();
+            assert!(bytes("bytesSent") > 0 && bytes("bytesReceived") > 0, "{way}: {stats}");
+            assert_eq!(stats["connectedPeers"], 1, "{way}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_peer_is_listed_with_the_address_that_it_is_reached_at() {
+    let (a, b) = pair().await;
+    connect(&a, &b).await;
+    let peer = json!({"endpointId": b.node.id, "addresses": [format!("127.0.0.1:{}", b.node.port)], "connected": true});
+    assert_eq!(listed(&a).await, json!({"peers": [peer]}));
+    wait_for("the other side", || async { (listed(&b).await["peers"][0]["endpointId"] == a.node.id).then_some(()) })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disconnected_peer_is_gone_at_once_stays_away_under_writes_and_comes_when_asked() {
+    let (a, b) = pair().await;
+    connect(&a, &b).await;
+    let mut raw = Raw::tcp(&a).await;
+    let id = json!({"endpointId": b.node.id});
+    assert_eq!(raw.call("DisconnectPeer", &id).await, (200, json!({})));
+    assert_eq!(listed(&a).await, json!({}));
+    let written = std::sync::atomic::AtomicUsize::new(0);
+    never("the peer came back", async || {
+        let n = written.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        a.node.put("apart", &format!("{n}"), "{}").await;
+        b.node.put("apart-too", &format!("{n}"), "{}").await;
+        a.node.peers().await > 0 || !b.node.list("apart").await.is_empty()
+    })
+    .await;
+    // A relay is no way here, and none is needed: the address is still known.
+    let again = json!({"endpointId": b.node.id, "relayUrl": "https://relay.example"});
+    let (status, answer) = raw.call("ConnectPeer", &again).await;
+    if status != 200 {
+        assert!(answer["message"].as_str().unwrap().contains("addresses"), "{answer}");
+        connect(&a, &b).await;
+    }
+    let count = written.into_inner();
+    for (node, collection) in [(&b.node, "apart"), (&a.node, "apart-too")] {
+        wait_for("what was written apart", || async { (node.list(collection).await.len() == count).then_some(()) })
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_stop_sync_nothing_crosses_until_start_sync() {
+    let (a, b) = pair().await;
+    connect(&a, &b).await;
+    a.node.put("c", "before", "{}").await;
+    has(&b.node, "c", &["before"]).await;
+    assert_eq!(Raw::tcp(&a).await.call("StopSync", &json!({})).await.0, 200);
+    a.node.put("c", "out", "{}").await;
+    b.node.put("c", "in", "{}").await;
+    never("a document crossed", async || a.node.list("c").await.len() > 2 || b.node.list("c").await.len() > 2).await;
+    assert_eq!(Raw::tcp(&a).await.call("StartSync", &json!({})).await.0, 200);
+    for node in [&a.node, &b.node] {
+        has(node, "c", &["before", "in", "out"]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn start_sync_returns_at_once_however_much_there_is_and_whoever_stalls() {
+    let (a, (b, c)) = tokio::join!(Api::start(&SHARED), pair());
+    Raw::tcp(&a).await.call("StopSync", &json!({})).await;
+    let client = a.node.client();
+    let writes = (0..3000).map(|n| {
+        let client = client.clone();
+        async move { super::process::put(&client, "many", &format!("{n:04}"), r#"{"n":1}"#).await.unwrap() }
+    });
+    futures::future::join_all(writes).await;
+    connect(&a, &b).await;
+    connect(&a, &c).await;
+    signal("-STOP", &c.node);
+    let began = Instant::now();
+    assert_eq!(Raw::tcp(&a).await.call("StartSync", &json!({})).await.0, 200);
+    let took = began.elapsed();
+    wait_for("the peer that runs", || async { (b.node.list("many").await.len() == 3000).then_some(()) }).await;
+    signal("-CONT", &c.node);
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    wait_for("the peer that stalled", || async { (c.node.list("many").await.len() == 3000).then_some(()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_replicates_stays_and_is_told_once() {
+    let (mut a, b) = pair().await;
+    connect(&a, &b).await;
+    for id in ["1", "2", "3", "kept"] {
+        a.node.put("d", id, r#"{"x":1}"#).await;
+    }
+    has(&b.node, "d", &["1", "2", "3", "kept"]).await;
+    let mut raw = Raw::unix(&b).await;
+    let mut events = raw.subscribe(&json!({"collections": ["d"]})).await;
+    let mut next = async || {
+        let (flags, event) = tokio::time::timeout(super::process::PATIENCE, events.next()).await.unwrap().unwrap();
+        assert_eq!(flags, 0, "{event}");
+        (event["docId"].as_str().unwrap().to_owned(), event["changeType"] == "CHANGE_TYPE_DELETE")
+    };
+    for id in ["1", "2", "3", "kept"] {
+        assert_eq!(next().await, (id.to_owned(), false));
+    }
+    for id in ["1", "2", "3"] {
+        a.node.delete("d", id).await;
+    }
+    has(&b.node, "d", &["kept"]).await;
+    assert_eq!(Raw::tcp(&b).await.call("StartSync", &json!({})).await.0, 200);
+    Raw::tcp(&b).await.call("DisconnectPeer", &json!({"endpointId": a.node.id})).await;
+    connect(&b, &a).await;
+    a.node.kill();
+    a.node.start(&[]).await;
+    b.node.connect(&a.node).await.unwrap();
+    a.node.put("d", "last", "{}").await;
+    has(&b.node, "d", &["kept", "last"]).await;
+    let mut told = Vec::new();
+    while told.last() != Some(&("last".to_owned(), false)) {
+        told.push(next().await);
+    }
+    told.sort();
+    let deleted = |id: &str| (id.to_owned(), true);
+    assert_eq!(told, [deleted("1"), deleted("2"), deleted("3"), ("last".to_owned(), false)]);
+    assert_eq!(a.node.list("d").await, ["kept", "last"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_travels_over_a_chain_whatever_its_collection() {
+    const NAMES: [&str; 5] = ["cells", "contact_reports", "commands", "nodes", "anything"];
+    let (a, (b, c)) = tokio::join!(Api::start(&SHARED), pair());
+    connect(&a, &b).await;
+    connect(&b, &c).await;
+    for (near, far) in [(&a.node, &c.node), (&c.node, &a.node)] {
+        for name in NAMES {
+            near.put(name, "doc", r#"{"x":1}"#).await;
+        }
+        for name in NAMES {
+            has(far, name, &["doc"]).await;
+        }
+        for name in NAMES {
+            near.delete(name, "doc").await;
+        }
+        for name in NAMES {
+            has(far, name, &[]).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_answers_while_every_peer_at_boot_is_a_black_hole() {
+    let holes = [(); 3].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    // Ids of real keys: the endpoints of nodes that are not running.
+    let absent = [(); 3].map(|()| Node::prepare(&[]));
+    let peers: Vec<String> = std::iter::zip(&absent, &holes)
+        .map(|(node, hole)| format!("{}@{}", node.id, hole.local_addr().unwrap()))
+        .collect();
+    let began = Instant::now();
+    let api = Api::start(&["--shared-key", KEY, "--peer", &peers.join(",")]).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    api.node.put("c", "d", "{}").await;
+    assert_eq!(listed(&api).await, json!({}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_key_peers_only_when_both_sides_ask_for_it() {
+    let open = ["--allow-empty-key"];
+    let (a, (b, closed)) = tokio::join!(Api::start(&open), async { tokio::join!(Api::start(&open), Api::start(&[])) });
+    let refused = closed.node.connect(&a.node).await.unwrap_err();
+    assert!(a.node.connect(&closed.node).await.is_err(), "{refused}");
+    assert_eq!((a.node.peers().await, closed.node.peers().await), (0, 0));
+    connect(&a, &b).await;
+    a.node.put("c", "d", "{}").await;
+    has(&b.node, "c", &["d"]).await;
+    assert!(closed.node.list("c").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_keeps_the_endpoint_id_the_name_and_the_documents() {
+    let mut node = Node::prepare(&["--listen", "tcp://127.0.0.1:0"]);
+    node.start(&[]).await;
+    node.put("c", "d", r#"{"n":1}"#).await;
+    let told = async |node: &Node| {
+        let status = node.client().get_status(Default::default()).await.unwrap().into_owned();
+        (status.node_id, status.endpoint_addr)
+    };
+    let before = told(&node).await;
+    node.kill();
+    node.start(&[]).await;
+    assert_eq!(told(&node).await, before);
+    assert_eq!(before.1, node.id);
+    assert_eq!(node.get("c", "d").await.as_deref(), Some(r#"{"n":1}"#));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_connection_comes_back_by_itself() {
+    let (a, mut b) = pair().await;
+    connect(&a, &b).await;
+    b.node.kill();
+    a.node.put("c", "while-away", "{}").await;
+    b.node.start(&[]).await;
+    has(&b.node, "c", &["while-away"]).await;
+}
