@@ -22,6 +22,8 @@ pub mod annotation {
     pub const INJECTED: &str = "peat.mesh/injected";
     /// Set by us: why nothing was injected.
     pub const STATUS: &str = "peat.mesh/status";
+    /// On a PeatMesh whose authority is lost: the public key of that authority, so that another one is made.
+    pub const REPLACE_AUTHORITY: &str = "peat.mesh/replace-authority";
 }
 
 /// Labels that we set or read.
@@ -32,6 +34,8 @@ pub mod label {
     pub const INJECT_ENABLED: &str = "enabled";
     /// On injected pods, PeatPeers and ConfigMaps: UID of the mesh (a name may exceed the 63 characters of a label).
     pub const MESH_UID: &str = "peat.mesh/mesh-uid";
+    /// On a Kubernetes node: its zone, in the words of Kubernetes.
+    pub const ZONE: &str = "topology.kubernetes.io/zone";
     /// The recommended labels of Kubernetes.
     pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
     /// The recommended labels of Kubernetes.

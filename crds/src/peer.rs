@@ -155,7 +155,7 @@ pub struct PeatPeerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<PeerPhase>,
 
-    /// Registered, Ready.
+    /// Registered: the node proved its key. Ready: others are told about it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -193,12 +193,13 @@ pub struct PeatPeerStatus {
     pub summary: Option<PeerSummary>,
 }
 
-/// Where a peer is in its life. Pending: no key yet. Registered: the node proved its key. Rejected: see the conditions.
+/// Where a peer is in its life; empty until the node registers. Registered: peers are told about it. Rejected: see the
+/// conditions.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerPhase {
-    /// The record exists, the node has not registered. Left by registration.
+    /// Reserved for records that wait; the operator leaves the phase empty, since a record is created without a status.
     Pending,
-    /// The node proved its key. Left by deletion only.
+    /// The node proved its key, or is of type External. Left by deletion, or when an External can no longer be told.
     Registered,
     /// The record cannot be used. Left by a change of the record or of its mesh.
     Rejected,

@@ -1,8 +1,8 @@
 //! `peat-operator cleanup`: removes what an operator wrote, so that an uninstall leaves nothing behind.
 //!
 //! Inputs: [`CleanupArgs`] and a client with the rights of the chart's clean-up job. Outputs: no webhook configuration, a stopped
-//! operator, no PeatPeers of pods, no ConfigMaps of meshes, no Secrets of authorities. Idempotent: what is gone already is fine.
-//! What it does not do: touch application pods, PeatMeshes or the definitions.
+//! operator, PeatMeshes whose status says so, no PeatPeers of pods, no ConfigMaps of meshes, no Secrets of authorities. Idempotent:
+//! what is gone already is fine. What it does not do: touch application pods, what users wrote, or the definitions.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,12 +13,15 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::{Client, ResourceExt};
 use peat_crds::names::{label, mesh_config_map, secret};
 use peat_crds::{PeatMesh, PeatPeer};
 use peat_operator_core::labels::MANAGER;
+use peat_operator_core::mesh::status::unserved;
 use serde_json::json;
 
+use crate::controller::mesh::{apply_status, now};
 use crate::error::is_not_found;
 
 /// Requests under way at once while ConfigMaps are removed: enough to hide the latency, few enough for any API server.
@@ -74,8 +77,12 @@ async fn remove(args: &CleanupArgs, client: Client) -> Result<(), CleanupError> 
     let deleted = configurations.delete(&args.webhook_configuration, &DeleteParams::default()).await;
     unless_gone("delete the webhook configuration", deleted.map(drop))?;
     stop_operator(args, client.clone()).await?;
+    // A mesh whose object our types cannot read still has ConfigMaps.
+    let all = Api::<DeserializeGuard<PeatMesh>>::all(client.clone());
+    let meshes = list(all, &ListParams::default(), "list PeatMeshes").await?;
+    say_that_nobody_serves(&client, &meshes).await?;
     let peers = remove_peers(client.clone()).await?;
-    let config_maps = remove_config_maps(client.clone()).await?;
+    let config_maps = remove_config_maps(client.clone(), &meshes).await?;
     let secrets = remove_secrets(&args.namespace, client).await?;
     tracing::info!(peers, config_maps, secrets, "removed what the operator wrote");
     Ok(())
@@ -99,10 +106,20 @@ async fn stop_operator(args: &CleanupArgs, client: Client) -> Result<(), Cleanup
     }
 }
 
+/// Before the authorities go: a later operator must not take them for lost, nor people a mesh for served.
+async fn say_that_nobody_serves(client: &Client, meshes: &[DeserializeGuard<PeatMesh>]) -> Result<(), CleanupError> {
+    for mesh in meshes.iter().filter_map(|mesh| mesh.0.as_ref().ok()) {
+        let status = unserved(mesh.metadata.generation, mesh.status.as_ref(), &now());
+        apply_status(client, mesh, &status).await.map_err(failed("write the status of PeatMeshes"))?;
+    }
+    Ok(())
+}
+
 /// PeatPeers that the operator made; those that a user wrote stay.
 async fn remove_peers(client: Client) -> Result<usize, CleanupError> {
     let ours = ListParams::default().labels(&format!("{}={MANAGER}", label::MANAGED_BY));
-    let peers = list(Api::<PeatPeer>::all(client.clone()), &ours, "list PeatPeers").await?;
+    let api = Api::<PartialObjectMeta<PeatPeer>>::all(client.clone());
+    let peers = list(api, &ours, "list PeatPeers").await?;
     let namespaces: BTreeSet<String> = peers.iter().filter_map(ResourceExt::namespace).collect();
     for namespace in namespaces {
         let api: Api<PeatPeer> = Api::namespaced(client.clone(), &namespace);
@@ -113,10 +130,8 @@ async fn remove_peers(client: Client) -> Result<usize, CleanupError> {
 }
 
 /// ConfigMaps by name, in every namespace: the operator may not list them, so it cannot know which exist.
-async fn remove_config_maps(client: Client) -> Result<usize, CleanupError> {
-    let all = ListParams::default();
-    let meshes = list(Api::<PeatMesh>::all(client.clone()), &all, "list PeatMeshes").await?;
-    let namespaces = list(Api::<Namespace>::all(client.clone()), &all, "list namespaces").await?;
+async fn remove_config_maps(client: Client, meshes: &[DeserializeGuard<PeatMesh>]) -> Result<usize, CleanupError> {
+    let namespaces = list(Api::<Namespace>::all(client.clone()), &ListParams::default(), "list namespaces").await?;
     let names = meshes.iter().filter_map(|mesh| Some(mesh_config_map(&mesh.name_any(), &mesh.uid()?)));
     let places: Vec<(String, String)> =
         names.flat_map(|name| namespaces.iter().map(move |namespace| (namespace.name_any(), name.clone()))).collect();

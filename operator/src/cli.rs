@@ -6,9 +6,10 @@ use std::io::Write;
 use std::net::{Ipv6Addr, SocketAddr};
 
 use axum::http::Uri;
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
 use peat_crds::names::port;
 
+use crate::check::CheckArgs;
 use crate::cleanup::CleanupArgs;
 
 /// What was written on the command line or into `PEAT_OPERATOR_*`.
@@ -21,15 +22,9 @@ pub struct RawArgs {
     /// URL at which pods reach the membership server [default: the Service peat-operator-membership]
     #[arg(long, env = "PEAT_OPERATOR_MEMBERSHIP_URL")]
     pub membership_url: Option<String>,
-    /// Address of the admission webhook
-    #[arg(long, env = "PEAT_OPERATOR_WEBHOOK_LISTEN", default_value_t = any(port::WEBHOOK))]
-    pub webhook_listen: SocketAddr,
-    /// Address of the membership server
-    #[arg(long, env = "PEAT_OPERATOR_MEMBERSHIP_LISTEN", default_value_t = any(port::MEMBERSHIP))]
-    pub membership_listen: SocketAddr,
-    /// Address of health and metrics
-    #[arg(long, env = "PEAT_OPERATOR_ADMIN_LISTEN", default_value_t = any(port::OPERATOR_ADMIN))]
-    pub admin_listen: SocketAddr,
+    /// Where to listen.
+    #[command(flatten)]
+    pub listen: ListenAddresses,
     /// Image of the sidecar where neither mesh nor pod names one
     #[arg(long, env = "PEAT_OPERATOR_SIDECAR_IMAGE")]
     pub sidecar_image: String,
@@ -51,6 +46,32 @@ pub struct RawArgs {
     /// How log lines look
     #[arg(long, env = "PEAT_OPERATOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
+}
+
+/// Where the operator listens; port 0 takes any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+pub struct ListenAddresses {
+    /// Address of the admission webhook
+    #[arg(long = "webhook-listen", env = "PEAT_OPERATOR_WEBHOOK_LISTEN", default_value_t = any(port::WEBHOOK))]
+    pub webhook: SocketAddr,
+    /// Address of the membership server
+    #[arg(long = "membership-listen", env = "PEAT_OPERATOR_MEMBERSHIP_LISTEN", default_value_t = any(port::MEMBERSHIP))]
+    pub membership: SocketAddr,
+    /// Address of health and metrics
+    #[arg(long = "admin-listen", env = "PEAT_OPERATOR_ADMIN_LISTEN", default_value_t = any(port::OPERATOR_ADMIN))]
+    pub admin: SocketAddr,
+}
+
+impl ListenAddresses {
+    /// Errors: two listeners on one port.
+    fn checked(self) -> Result<Self, ConfigError> {
+        let [webhook, membership, admin] = [self.webhook, self.membership, self.admin].map(|address| address.port());
+        let clash = |a: u16, b: u16| a == b && a != 0;
+        if clash(webhook, membership) || clash(webhook, admin) || clash(membership, admin) {
+            return Err(ConfigError::Ports);
+        }
+        Ok(self)
+    }
 }
 
 /// How log lines look.
@@ -97,12 +118,8 @@ pub struct Config {
     pub namespace: String,
     /// `https://host:port` of the membership server, as pods reach it.
     pub membership_url: String,
-    /// Listener of the webhook; port 0 takes any.
-    pub webhook_listen: SocketAddr,
-    /// Listener of the membership server; port 0 takes any.
-    pub membership_listen: SocketAddr,
-    /// Listener of health and metrics; port 0 takes any.
-    pub admin_listen: SocketAddr,
+    /// Where it listens.
+    pub listen: ListenAddresses,
     /// Image of the sidecar where neither mesh nor pod names one.
     pub sidecar_image: String,
     /// Name of the MutatingWebhookConfiguration.
@@ -125,6 +142,8 @@ pub enum Command {
     Run(Config),
     /// Remove what an operator wrote, and end.
     Cleanup(CleanupArgs),
+    /// Say whether an installation works, and end.
+    Check(CheckArgs),
 }
 
 /// Reads the command line and the environment. On failure prints one line (or the help that was asked for) and returns
@@ -134,6 +153,9 @@ pub fn from_command_line() -> Result<Command, u8> {
     let program = words.next();
     if words.next_if(|word| word == "cleanup").is_some() {
         return CleanupArgs::try_parse_from(program.into_iter().chain(words)).map(Command::Cleanup).map_err(refused);
+    }
+    if words.next_if(|word| word == "check").is_some() {
+        return CheckArgs::try_parse_from(program.into_iter().chain(words)).map(Command::Check).map_err(refused);
     }
     let raw = RawArgs::try_parse_from(program.into_iter().chain(words)).map_err(refused)?;
     Config::try_from(raw).map(Command::Run).map_err(|error| {
@@ -155,9 +177,7 @@ impl TryFrom<RawArgs> for Config {
         let RawArgs {
             namespace,
             membership_url,
-            webhook_listen,
-            membership_listen,
-            admin_listen,
+            listen,
             sidecar_image,
             webhook_configuration,
             webhook_service,
@@ -170,14 +190,14 @@ impl TryFrom<RawArgs> for Config {
         let webhook_service = label("--webhook-service", webhook_service)?;
         let membership_service = label("--membership-service", membership_service)?;
         let default_url = || format!("https://{membership_service}.{namespace}.svc:{}", port::MEMBERSHIP);
-        let membership_url = membership_url.filter(|url| !url.is_empty()).map_or_else(|| Ok(default_url()), url)?;
+        let membership_url =
+            membership_url.filter(|url| !url.is_empty()).map_or_else(|| Ok(default_url()), self::membership_url)?;
         if sidecar_image.is_empty() || sidecar_image.contains(char::is_whitespace) {
             return Err(ConfigError::Image(sidecar_image));
         }
         if log_level.parse::<tracing_subscriber::EnvFilter>().is_err() {
             return Err(ConfigError::LogLevel(log_level));
         }
-        distinct_ports([webhook_listen, membership_listen, admin_listen])?;
         let mut tls_names = service_names(&webhook_service, &namespace);
         tls_names.extend(service_names(&membership_service, &namespace));
         for san in extra_sans.into_iter().filter(|san| !san.is_empty()) {
@@ -187,9 +207,7 @@ impl TryFrom<RawArgs> for Config {
         Ok(Self {
             namespace,
             membership_url,
-            webhook_listen,
-            membership_listen,
-            admin_listen,
+            listen: listen.checked()?,
             sidecar_image,
             webhook_configuration,
             tls_names,
@@ -224,7 +242,8 @@ fn subject_name(value: String) -> Result<String, ConfigError> {
     if is_address || value.split('.').all(is_label) { Ok(value) } else { Err(ConfigError::San(value)) }
 }
 
-fn url(value: String) -> Result<String, ConfigError> {
+/// `https://<host>[:<port>]`, without a slash at its end.
+pub(crate) fn membership_url(value: String) -> Result<String, ConfigError> {
     // Comparing with what was understood refuses user names and ports that are no ports.
     let plain = |uri: &Uri| {
         let host = uri.host().unwrap_or_default();
@@ -235,15 +254,6 @@ fn url(value: String) -> Result<String, ConfigError> {
         uri.scheme_str() == Some("https") && plain(&uri) && uri.path() == "/" && uri.query().is_none()
     });
     if usable { Ok(value.trim_end_matches('/').to_owned()) } else { Err(ConfigError::MembershipUrl(value)) }
-}
-
-fn distinct_ports(listeners: [SocketAddr; 3]) -> Result<(), ConfigError> {
-    let [webhook, membership, admin] = listeners.map(|address| address.port());
-    let clash = |a: u16, b: u16| a == b && a != 0;
-    if clash(webhook, membership) || clash(webhook, admin) || clash(membership, admin) {
-        return Err(ConfigError::Ports);
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -264,8 +274,8 @@ mod tests {
         let config = parse(&[]).unwrap();
         assert_eq!(config.membership_url, "https://peat-operator-membership.peat-system.svc:8443");
         assert!(config.tls_names.contains(&"peat-operator-webhook.peat-system.svc".to_owned()));
-        assert_eq!(config.webhook_listen.port(), 9443);
-        assert_eq!(config.admin_listen.port(), 8080);
+        assert_eq!(config.listen.webhook.port(), 9443);
+        assert_eq!(config.listen.admin.port(), 8080);
     }
 
     #[test]

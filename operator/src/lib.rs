@@ -8,6 +8,7 @@
 pub mod admin;
 pub mod authority;
 pub mod cache;
+pub mod check;
 pub mod cleanup;
 pub mod cli;
 pub mod controller;

@@ -1,4 +1,5 @@
-//! The binary: reads flags, starts telemetry, runs the operator until SIGTERM or SIGINT, or cleans up after one.
+//! The binary: reads flags, starts telemetry, runs the operator until SIGTERM or SIGINT, cleans up
+//! after one, or checks one.
 //!
 //! Exit codes: 0 after a shutdown that was asked for, 64 (EX_USAGE) for configuration that cannot work, 1 otherwise.
 
@@ -6,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use peat_operator::cli::{self, Command, LogFormat};
-use peat_operator::{Listeners, cleanup, run, shutdown, telemetry};
+use peat_operator::{Listeners, check, cleanup, run, shutdown, telemetry};
 
 fn main() -> ExitCode {
     match cli::from_command_line().map(start) {
@@ -23,11 +24,12 @@ fn main() -> ExitCode {
 async fn start(command: Command) -> anyhow::Result<()> {
     match &command {
         Command::Run(config) => telemetry::init(&config.log_level, config.log_format),
-        Command::Cleanup(_) => telemetry::init("info", LogFormat::Json),
+        Command::Cleanup(_) | Command::Check(_) => telemetry::init("info", LogFormat::Json),
     }
     let client = kube::Client::try_default().await.context("find the API server")?;
     match command {
         Command::Cleanup(args) => Ok(cleanup::run(args, client).await?),
+        Command::Check(args) => Ok(check::run(args, client).await?),
         Command::Run(config) => {
             let listeners = Listeners::bind(&config).await?;
             Ok(run(config, listeners, client, shutdown::on_signal()?).await?)

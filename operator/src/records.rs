@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::ResourceExt;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use peat_crds::names::{annotation, label};
+use peat_crds::peer::PeerType;
 use peat_crds::{PeatMesh, PeatPeer};
 use peat_operator_core::discovery::Peer;
 use peat_operator_core::mesh::{NamespaceView, ValidateError, ValidatedMesh, validate};
@@ -100,8 +101,26 @@ pub struct PeerRecord {
     pub namespace: String,
     /// Name.
     pub name: String,
+    /// UID of its pod, or of a node outside [`MeshKey`] of its mesh, which no UID looks like.
+    pub group: String,
     /// The object without managed fields.
     pub peer: PeatPeer,
+}
+
+/// A Kubernetes node whose zone is known; cached by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeRecord {
+    /// Zone.
+    pub zone: String,
+}
+
+/// The Secret of a mesh's authority, without what is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretRecord {
+    /// UID of the mesh.
+    pub mesh_uid: Uid,
+    /// Resource version.
+    pub version: String,
 }
 
 /// Record of a mesh.
@@ -133,6 +152,19 @@ pub fn namespace(object: PartialObjectMeta<Namespace>) -> (Uid, Option<Namespace
     annotations.retain(|key, _| key == annotation::INJECT);
     let labels = object.metadata.labels.unwrap_or_default();
     (name.clone(), Some(NamespaceRecord { name, labels, annotations, terminating }))
+}
+
+/// Record of a Kubernetes node; none without a zone.
+pub fn node(object: PartialObjectMeta<Node>) -> (Uid, Option<NodeRecord>) {
+    let zone = object.labels().get(label::ZONE).filter(|zone| !zone.is_empty()).cloned();
+    (object.name_any(), zone.map(|zone| NodeRecord { zone }))
+}
+
+/// Record of the Secret of a mesh's authority.
+pub fn secret(object: PartialObjectMeta<Secret>) -> (Uid, Option<SecretRecord>) {
+    let version = object.resource_version().unwrap_or_default();
+    let mesh_uid = object.labels().get(label::MESH_UID).cloned();
+    (object.uid().unwrap_or_default(), mesh_uid.map(|mesh_uid| SecretRecord { mesh_uid, version }))
 }
 
 /// Record of a pod that carries our label.
@@ -195,7 +227,12 @@ pub fn peat_peer(DeserializeGuard(parsed): DeserializeGuard<PeatPeer>) -> (Uid, 
             peer.managed_fields_mut().clear();
             let uid = peer.uid().unwrap_or_default();
             let (namespace, name) = (peer.namespace().unwrap_or_default(), peer.name_any());
-            (uid.clone(), Some(PeerRecord { uid, namespace, name, peer }))
+            let mesh = &peer.spec.mesh_ref;
+            let group = match &peer.spec.pod_ref {
+                Some(pod) => pod.uid.clone(),
+                None => MeshKey::new(&mesh.namespace, &mesh.name).to_string(),
+            };
+            (uid.clone(), Some(PeerRecord { uid, namespace, name, group, peer }))
         }
         Err(invalid) => {
             let (namespace, name) = (invalid.metadata.namespace, invalid.metadata.name);
@@ -224,6 +261,18 @@ impl Grouped for NamespaceRecord {
     }
 }
 
+impl Grouped for NodeRecord {
+    fn group(&self) -> Option<&str> {
+        None
+    }
+}
+
+impl Grouped for SecretRecord {
+    fn group(&self) -> Option<&str> {
+        Some(&self.mesh_uid)
+    }
+}
+
 impl Grouped for PodRecord {
     fn group(&self) -> Option<&str> {
         Some(&self.mesh_uid)
@@ -238,11 +287,16 @@ impl Grouped for AskingRecord {
 
 impl Grouped for PeerRecord {
     fn group(&self) -> Option<&str> {
-        self.peer.spec.pod_ref.as_ref().map(|pod| pod.uid.as_str())
+        Some(self.group.as_str())
     }
 }
 
 impl PeerRecord {
+    /// Whether it stands for a node outside the cluster.
+    pub fn is_external(&self) -> bool {
+        self.peer.spec.kind == PeerType::External
+    }
+
     /// UID of the mesh, UID of the pod, and the peer itself, of a pod that has registered. None before that, for nodes
     /// outside the cluster, and for records that cannot be used.
     pub fn member(&self) -> Option<(Uid, Uid, Peer)> {

@@ -19,11 +19,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin;
-use crate::authority::store::{Authorities, StoreError, operator_place};
+use crate::authority::meshes::Authorities;
+use crate::authority::store::operator_place;
 use crate::cache::Readiness;
-use crate::cli::Config;
+use crate::cli::{Config, ListenAddresses};
 use crate::controller::{
-    self, Caches, MeshController, PARTS, PeerController, Queues, UnservedController, start, watch_all,
+    self, Caches, ExternalController, Feeds, MeshController, PARTS, PeerController, Queues, UnservedController, start,
+    watch_all,
 };
 use crate::membership::{Context, MembershipService};
 use crate::metrics::Metrics;
@@ -56,9 +58,6 @@ pub enum RunError {
     /// No certificate to serve with.
     #[error("set up TLS")]
     Tls(#[from] TlsError),
-    /// The authorities of meshes could not be listed.
-    #[error("look for meshes that went while the operator was away")]
-    Authorities(#[from] StoreError),
 }
 
 /// Bound sockets. Bound before anything else, so that a taken port is found at once and tests learn their ports.
@@ -78,10 +77,11 @@ impl Listeners {
         let bind = async |address, purpose| {
             bind_any(address).await.map_err(|source| RunError::Listen { address, purpose, source })
         };
+        let ListenAddresses { webhook, membership, admin } = config.listen;
         Ok(Self {
-            webhook: bind(config.webhook_listen, "the webhook").await?,
-            membership: bind(config.membership_listen, "the membership server").await?,
-            admin: bind(config.admin_listen, "health and metrics").await?,
+            webhook: bind(webhook, "the webhook").await?,
+            membership: bind(membership, "the membership server").await?,
+            admin: bind(admin, "health and metrics").await?,
         })
     }
 }
@@ -153,7 +153,15 @@ impl Operator {
         let Listeners { webhook, membership, admin } = listeners;
         let (metrics, readiness) = (Arc::clone(&self.metrics), self.readiness.clone());
         self.tasks.spawn(admin::serve(admin, metrics, readiness, self.stop.clone()));
-        watch_all(&self.client, &self.caches, &self.queues, &self.readiness, &self.tasks, &self.stop);
+        watch_all(&Feeds {
+            client: self.client.clone(),
+            namespace: self.config.namespace.clone(),
+            caches: Arc::clone(&self.caches),
+            queues: Arc::clone(&self.queues),
+            readiness: self.readiness.clone(),
+            tasks: self.tasks.clone(),
+            stop: self.stop.clone(),
+        });
         let tls = self.start_tls().await?;
         let settings = Settings {
             sidecar_image: self.config.sidecar_image.clone(),
@@ -168,7 +176,8 @@ impl Operator {
             return Ok(());
         }
         self.start_membership(membership, &tls);
-        self.start_controllers(&settings, injection).await
+        self.start_controllers(&settings, injection);
+        Ok(())
     }
 
     async fn start_tls(&self) -> Result<Arc<TlsIdentity>, RunError> {
@@ -213,14 +222,7 @@ impl Operator {
         self.tasks.spawn(serve(listener, Arc::clone(tls), app, limits, tasks, stop));
     }
 
-    async fn start_controllers(
-        &self,
-        settings: &Settings,
-        injection: watch::Receiver<InjectionState>,
-    ) -> Result<(), RunError> {
-        for (mesh, _) in self.authorities.meshes().await? {
-            self.queues.meshes.add(mesh.0);
-        }
+    fn start_controllers(&self, settings: &Settings, injection: watch::Receiver<InjectionState>) {
         let (client, caches, queues) =
             (|| self.client.clone(), || Arc::clone(&self.caches), || Arc::clone(&self.queues));
         let authorities = Arc::clone(&self.authorities);
@@ -229,9 +231,9 @@ impl Operator {
         let unserved = UnservedController::new(client(), caches(), queues(), settings.clone(), metrics);
         start(meshes, &self.metrics, &self.tasks, &self.stop);
         start(PeerController::new(client(), caches(), queues()), &self.metrics, &self.tasks, &self.stop);
+        start(ExternalController::new(client(), caches(), queues()), &self.metrics, &self.tasks, &self.stop);
         start(unserved, &self.metrics, &self.tasks, &self.stop);
         tracing::info!("peat-operator is ready");
-        Ok(())
     }
 
     /// Has every mesh looked at again when `changes` does.

@@ -1,71 +1,30 @@
-//! `Membership.Join` as a node meets it: real streams over TLS, real tokens reviewed by a real API server.
+//! `Membership.Join` as a member meets it: registered, certified, told of others, renewed, and gone with its pod.
+//!
+//! Real streams over TLS, real tokens reviewed by a real API server. Does not show whom it refuses; `join_refusals` does.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node as KubernetesNode, Pod};
 use kube::ResourceExt;
-use kube::api::{Patch, PatchParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use peat_cluster::wait_for;
 use peat_crds::peer::PeerPhase;
 use peat_crds::{PeatMesh, PeatPeer};
 use peat_operator_core::names::peer_name;
 use peat_proto::membership::join_request::Message as Request;
 use peat_proto::membership::join_response::Message as Response;
-use peat_proto::membership::{AddressUpdate, Hello, LinkState, Proof};
+use peat_proto::membership::{AddressUpdate, LinkState};
 use peat_tests::envtest::node::{Membership, Node};
-use peat_tests::envtest::pods::{asking, pod, unique_ip};
+use peat_tests::envtest::pods::{asking, unique_ip};
+use peat_tests::envtest::stage::{Stage, is_refusal};
 use peat_tests::envtest::{Harness, PATIENCE, uid};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use serde_json::json;
-use tonic::{Code, Status};
+use tonic::Code;
 
 /// The promise of design: a pod's end is known everywhere within this.
 const TOLD_WITHIN: Duration = Duration::from_secs(3);
-
-/// A pod of a fresh mesh that could join.
-struct Stage {
-    harness: Harness,
-    mesh: PeatMesh,
-    pod: Pod,
-    node: Node,
-}
-
-impl Stage {
-    async fn new() -> Result<Self> {
-        let harness = Harness::start("join").await?;
-        let mesh = harness.mesh("harbour", json!({})).await?;
-        let (pod, ip) = harness.member("ferry", "harbour").await?;
-        let node = harness.node(&mesh, &pod, ip).await?;
-        Ok(Self { harness, mesh, pod, node })
-    }
-
-    /// The operator must refuse this node with `code`, and say something that contains `says`. A moment of UNAVAILABLE is
-    /// allowed: its caches may not have the pod's IP yet.
-    async fn refused(&self, code: Code, says: &str) -> Result<()> {
-        let status = settled(async || self.node.join().await).await?;
-        is_refusal(&status, code, says)
-    }
-
-    async fn end(self) -> Result<()> {
-        Ok(self.harness.namespace.delete().await?)
-    }
-}
-
-/// Repeats a join until it is refused for a reason that will not pass.
-async fn settled(mut join: impl AsyncFnMut() -> Result<Membership, Status>) -> Result<Status> {
-    let refusal = wait_for(PATIENCE, "a refusal that stays", async || match join().await {
-        Ok(_) => Ok(Err(anyhow::anyhow!("the operator let the node in"))),
-        Err(status) if status.code() == Code::Unavailable => Err(status.to_string()),
-        Err(status) => Ok(Ok(status)),
-    });
-    refusal.await?
-}
-
-fn is_refusal(status: &Status, code: Code, says: &str) -> Result<()> {
-    ensure!(status.code() == code && status.message().contains(says), "expected {code:?} {says:?}, got {status}");
-    Ok(())
-}
 
 /// Subject, key and chain of a certificate as any node checks them.
 fn check_svid(membership: &Membership, node: &Node, mesh: &PeatMesh, pod: &Pod) -> Result<Duration> {
@@ -112,83 +71,6 @@ async fn a_pod_that_proves_token_and_key_is_registered_and_certified() -> Result
     assert_eq!((owner.kind.as_str(), &owner.uid, owner.block_owner_deletion), ("Pod", &uid(&stage.pod), Some(false)));
     assert_eq!(peer.finalizers(), Vec::<String>::new());
     drop(membership);
-    stage.end().await
-}
-
-#[tokio::test]
-async fn a_token_of_another_audience_is_refused() -> Result<()> {
-    let mut stage = Stage::new().await?;
-    stage.node.token = stage.harness.token_for(Some(&stage.pod), "https://kubernetes.default.svc").await?;
-    stage.refused(Code::Unauthenticated, "token").await?;
-    stage.end().await
-}
-
-#[tokio::test]
-async fn a_token_of_another_pod_is_refused() -> Result<()> {
-    let mut stage = Stage::new().await?;
-    let (other, _) = stage.harness.member("tug", "harbour").await?;
-    stage.node.token = stage.harness.token(&other).await?;
-    stage.refused(Code::PermissionDenied, "another pod").await?;
-    stage.end().await
-}
-
-#[tokio::test]
-async fn a_token_that_is_bound_to_no_pod_is_refused() -> Result<()> {
-    let mut stage = Stage::new().await?;
-    stage.node.token = stage.harness.token_for(None, peat_crds::names::TOKEN_AUDIENCE).await?;
-    stage.refused(Code::Unauthenticated, "not bound to a pod").await?;
-    stage.end().await
-}
-
-#[tokio::test]
-async fn an_expired_token_and_a_forged_one_are_refused() -> Result<()> {
-    let mut stage = Stage::new().await?;
-    stage.node.token = stage.harness.expired_token(&stage.pod).await?;
-    stage.refused(Code::Unauthenticated, "token").await?;
-    let mut forged = stage.harness.token(&stage.pod).await?;
-    forged.replace_range(forged.len() - 4.., "AAAA");
-    stage.node.token = forged;
-    stage.refused(Code::Unauthenticated, "token").await?;
-    stage.end().await
-}
-
-#[tokio::test]
-async fn the_token_of_a_deleted_pod_is_refused() -> Result<()> {
-    let stage = Stage::new().await?;
-    stage.harness.delete_pod(&stage.pod).await?;
-    // Once its PeatPeer is gone, the operator knows.
-    stage.harness.peers_of(&stage.pod, 0).await?;
-    stage.refused(Code::Unauthenticated, "").await?;
-    stage.end().await
-}
-
-#[tokio::test]
-async fn a_proof_of_another_stream_or_by_another_key_is_refused() -> Result<()> {
-    let mut stage = Stage::new().await?;
-    let (first, nonce) = stage.node.challenged().await?;
-    let recorded = stage.node.proof(&nonce);
-    drop(first);
-    let (conversation, _) = stage.node.challenged().await?;
-    conversation.say(Request::Proof(recorded)).await;
-    is_refusal(&conversation.joined().await.expect_err("a replay"), Code::PermissionDenied, "signature")?;
-
-    let (conversation, nonce) = stage.node.challenged().await?;
-    stage.node.lose_key()?;
-    conversation.say(Request::Proof(stage.node.proof(&nonce))).await;
-    is_refusal(&conversation.joined().await.expect_err("another key"), Code::PermissionDenied, "signature")?;
-
-    let (conversation, nonce) = stage.node.challenged().await?;
-    let garbage = Proof { signature: vec![0; 64], ..stage.node.proof(&nonce) };
-    conversation.say(Request::Proof(garbage)).await;
-    is_refusal(&conversation.joined().await.expect_err("garbage"), Code::PermissionDenied, "signature")?;
-    stage.end().await
-}
-
-#[tokio::test]
-async fn an_address_that_is_not_the_pods_is_refused() -> Result<()> {
-    let mut stage = Stage::new().await?;
-    stage.node.addresses.push("192.0.2.66:11204".to_owned());
-    stage.refused(Code::PermissionDenied, "192.0.2.66:11204 is not the pod's").await?;
     stage.end().await
 }
 
@@ -320,81 +202,6 @@ async fn a_certificate_is_renewed_after_a_third_of_its_life() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_pod_joins_only_the_mesh_it_was_injected_for_and_only_where_it_is_admitted() -> Result<()> {
-    let mut stage = Stage::new().await?;
-    let other = stage.harness.mesh("other", json!({})).await?;
-    stage.node.mesh = uid(&other);
-    stage.refused(Code::PermissionDenied, "another one").await?;
-
-    // Whoever may create pods can write our label; the mesh still decides whom it admits.
-    let away = Harness::start("away").await?;
-    let mut forged = pod("forged", json!({}));
-    forged["metadata"]["labels"] = json!({ peat_crds::names::label::MESH_UID: uid(&stage.mesh) });
-    let forged = away.create_pod(&forged).await?.pod;
-    let ip = unique_ip();
-    away.give_ip("forged", ip).await?;
-    let node = away.node(&stage.mesh, &forged, ip).await?;
-    let status = settled(async || node.join().await).await?;
-    is_refusal(&status, Code::PermissionDenied, "does not admit")?;
-    assert_eq!(away.peers_of(&forged, 0).await?.len(), 0);
-    away.namespace.delete().await?;
-    stage.end().await
-}
-
-#[tokio::test]
-async fn a_key_that_another_pod_has_registered_is_refused() -> Result<()> {
-    let stage = Stage::new().await?;
-    let _first = stage.node.join_patiently().await?;
-    let (twin, ip) = stage.harness.member("twin", "harbour").await?;
-    let mut node = stage.node;
-    node.pod_uid = uid(&twin);
-    node.token = stage.harness.token(&twin).await?;
-    node.addresses = vec![format!("{ip}:11204")];
-    let status = settled(async || node.join().await).await?;
-    is_refusal(&status, Code::PermissionDenied, "belongs to another pod")?;
-    stage.harness.namespace.delete().await?;
-    Ok(())
-}
-
-#[tokio::test]
-async fn what_is_not_the_protocol_is_refused_and_the_operator_lives() -> Result<()> {
-    let stage = Stage::new().await?;
-    let hello = stage.node.hello();
-    for (hello, says) in [
-        (Hello { endpoint_id: vec![1; 31], ..hello.clone() }, "endpoint_id has 31 bytes"),
-        (Hello { token: String::new(), ..hello.clone() }, "token has 0 bytes"),
-        (Hello { token: "x".repeat(20_000), ..hello.clone() }, "token has 20000 bytes"),
-        (Hello { protocol_min: 9, protocol_max: 9, ..hello.clone() }, "protocol versions 9 to 9"),
-    ] {
-        let mut conversation = stage.node.open().await?;
-        conversation.say(Request::Hello(hello)).await;
-        is_refusal(&conversation.hear().await.expect_err(says), Code::InvalidArgument, says)?;
-    }
-    let mut conversation = stage.node.open().await?;
-    conversation.say(Request::Hello(Hello { token: "x".repeat(100_000), ..hello })).await;
-    is_refusal(&conversation.hear().await.expect_err("too large"), Code::OutOfRange, "")?;
-    let mut conversation = stage.node.open().await?;
-    conversation.say(Request::Link(LinkState { connected_peers: 1 })).await;
-    is_refusal(
-        &conversation.hear().await.expect_err("no hello"),
-        Code::InvalidArgument,
-        "first message must be a hello",
-    )?;
-    let (conversation, nonce) = stage.node.challenged().await?;
-    let many = Proof { addresses: vec!["10.0.0.1:1".to_owned(); 9], ..stage.node.proof(&nonce) };
-    conversation.say(Request::Proof(many)).await;
-    is_refusal(&conversation.joined().await.expect_err("nine addresses"), Code::InvalidArgument, "9 addresses")?;
-
-    let mut flood = stage.node.join_patiently().await?;
-    for _ in 0..40 {
-        flood.conversation.say(Request::Link(LinkState { connected_peers: 1 })).await;
-    }
-    is_refusal(&flood.conversation.hear().await.expect_err("a flood"), Code::ResourceExhausted, "only changes")?;
-    stage.node.join_patiently().await?;
-    stage.end().await
-}
-
-#[tokio::test]
 async fn a_registered_endpoint_cannot_be_changed_by_anyone() -> Result<()> {
     let stage = Stage::new().await?;
     let _membership = stage.node.join_patiently().await?;
@@ -407,6 +214,29 @@ async fn a_registered_endpoint_cannot_be_changed_by_anyone() -> Result<()> {
         assert!(error.to_string().contains("written once"), "{error}");
     }
     stage.end().await
+}
+
+#[tokio::test]
+async fn a_peer_is_recorded_with_the_zone_of_its_kubernetes_node() -> Result<()> {
+    let harness = Harness::start("join").await?;
+    let mesh = harness.mesh("harbour", json!({})).await?;
+    let nodes: Api<KubernetesNode> = Api::all(harness.client.clone());
+    let name = format!("{}-node", harness.namespace.name());
+    let labelled = json!({ "metadata": { "name": name, "labels": { "topology.kubernetes.io/zone": "east-1" } } });
+    nodes.create(&PostParams::default(), &serde_json::from_value(labelled)?).await?;
+    let mut bound = asking("ferry", "harbour");
+    bound["spec"]["nodeName"] = json!(name);
+    let pod = harness.create_pod(&bound).await?.pod;
+    let ip = unique_ip();
+    harness.give_ip("ferry", ip).await?;
+    let node = harness.node(&mesh, &pod, ip).await?;
+    let _membership = node.join_patiently().await?;
+    let status = harness.peers_of(&pod, 1).await?.remove(0).status.context("a status")?;
+    assert_eq!((status.node_name, status.zone.as_deref()), (Some(name.clone()), Some("east-1")));
+    harness.delete_pod(&pod).await?;
+    nodes.delete(&name, &DeleteParams::default()).await?;
+    harness.namespace.delete().await?;
+    Ok(())
 }
 
 /// Whether a message tells about `endpoint` as a peer to dial.

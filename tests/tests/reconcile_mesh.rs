@@ -49,6 +49,20 @@ async fn a_mesh_gets_an_authority_a_config_map_and_a_status_that_says_so() -> Re
 }
 
 #[tokio::test]
+async fn an_authority_whose_secret_is_deleted_is_put_back_as_it_was() -> Result<()> {
+    let harness = Harness::start("mesh").await?;
+    let mesh = harness.mesh("harbour", json!({})).await?;
+    let (secrets, name) = (secrets(&harness), authority(&mesh));
+    let before = secrets.get(&name).await?;
+    secrets.delete(&name, &DeleteParams::default()).await?;
+    let after = wait_for(PATIENCE, "the Secret", async || secrets.get(&name).await).await?;
+    assert_ne!(after.metadata.uid, before.metadata.uid);
+    assert_eq!((after.data, after.metadata.labels), (before.data, before.metadata.labels));
+    harness.namespace.delete().await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_columns_count_pods_and_peers() -> Result<()> {
     let harness = Harness::start("mesh").await?;
     let mesh = harness.mesh("harbour", json!({})).await?;

@@ -2,14 +2,18 @@
 //!
 //! Each test has a control plane and an operator of its own, because it stops the operator or breaks what all share.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use peat_cluster::{Cluster, EnvtestOptions, TestNamespace, wait_for};
-use peat_crds::names::{annotation, mesh_config_map, secret};
+use peat_crds::names::{annotation, label, mesh_config_map, secret};
 use peat_crds::{PeatMesh, PeatPeer, PeatPeerSpec};
+use peat_operator::check::{self, CheckArgs, CheckError};
+use peat_operator::cleanup::{self, CleanupArgs};
 use peat_operator_core::names::peer_name;
 use peat_tests::envtest::operator::{CONFIGURATION, NAMESPACE, RunningOperator, bundle_is_set};
 use peat_tests::envtest::pods::asking;
@@ -47,8 +51,13 @@ impl Stage {
     }
 
     async fn mesh(&self, name: &str) -> Result<PeatMesh> {
+        let mesh = PeatMesh::new(name, peat_crds::PeatMeshSpec::default());
+        self.api::<PeatMesh>().create(&PostParams::default(), &mesh).await?;
+        self.is_ready(name).await
+    }
+
+    async fn is_ready(&self, name: &str) -> Result<PeatMesh> {
         let meshes = self.api::<PeatMesh>();
-        meshes.create(&PostParams::default(), &PeatMesh::new(name, peat_crds::PeatMeshSpec::default())).await?;
         let ready = wait_for(PATIENCE, "the mesh to be ready", async || {
             let mesh = meshes.get(name).await.map_err(|error| error.to_string())?;
             if condition(&mesh, "Ready") == Some("True") { Ok(mesh) } else { Err(format!("{:?}", mesh.status)) }
@@ -117,6 +126,53 @@ async fn an_operator_that_was_away_finds_what_changed_meanwhile() -> Result<()> 
 }
 
 #[tokio::test]
+async fn an_authority_that_is_lost_for_good_is_not_silently_replaced() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    let mesh = stage.mesh("harbour").await?;
+    let secrets: Api<Secret> = Api::namespaced(stage.client.clone(), NAMESPACE);
+    let name = format!("{}{}", secret::AUTHORITY_PREFIX, uid(&mesh));
+    stage.operator.stop().await?;
+    let backup = secrets.get(&name).await?.data;
+    secrets.delete(&name, &DeleteParams::default()).await?;
+    stage.operator = RunningOperator::start(&stage.cluster).await?;
+    let meshes = stage.api::<PeatMesh>();
+    let lost = wait_for(PATIENCE, "the mesh to say that its authority is lost", async || {
+        let mesh = meshes.get("harbour").await.map_err(|error| error.to_string())?;
+        let ready = mesh.status.iter().flat_map(|status| &status.conditions).find(|c| c.type_ == "Ready");
+        if ready.is_some_and(|ready| ready.reason == "AuthorityLost") { Ok(mesh) } else { Err(format!("{ready:?}")) }
+    })
+    .await?;
+    let key =
+        |mesh: &PeatMesh| Some(mesh.status.as_ref()?.authority.as_ref()?.certificates.first()?.public_key.clone());
+    let first = key(&mesh).context("an authority")?;
+    assert_eq!(key(&lost), Some(first.clone()));
+    assert_eq!(secrets.get_opt(&name).await?, None);
+
+    // A backup serves again, and so does the owner's word that there is none.
+    let mut restored = Secret { data: backup, ..Secret::default() };
+    restored.metadata.name = Some(name.clone());
+    restored.metadata.labels = Some(BTreeMap::from([
+        (label::COMPONENT.to_owned(), "authority".to_owned()),
+        (label::MESH_UID.to_owned(), uid(&mesh)),
+    ]));
+    secrets.create(&PostParams::default(), &restored).await?;
+    assert_eq!(key(&stage.is_ready("harbour").await?), Some(first.clone()));
+
+    stage.operator.stop().await?;
+    secrets.delete(&name, &DeleteParams::default()).await?;
+    let given_up = json!({ "metadata": { "annotations": { annotation::REPLACE_AUTHORITY: first } } });
+    meshes.patch("harbour", &PatchParams::default(), &Patch::Merge(given_up)).await?;
+    stage.operator = RunningOperator::start(&stage.cluster).await?;
+    wait_for(PATIENCE, "another authority", async || match meshes.get("harbour").await {
+        Ok(mesh) if key(&mesh).is_some_and(|key| key != first) => Ok(()),
+        other => Err(format!("{:?}", other.map(|mesh| mesh.status))),
+    })
+    .await?;
+    stage.is_ready("harbour").await?;
+    stage.end().await
+}
+
+#[tokio::test]
 async fn without_the_operator_annotated_pods_wait_and_others_do_not() -> Result<()> {
     let stage = Stage::new().await?;
     stage.mesh("harbour").await?;
@@ -145,6 +201,57 @@ async fn a_wiped_ca_bundle_comes_back() -> Result<()> {
     assert_eq!(first(&wiped), None);
     bundle_is_set(&stage.client, CONFIGURATION).await?;
     assert_eq!(first(&configurations.get(CONFIGURATION).await?), Some(before));
+    stage.end().await
+}
+
+#[tokio::test]
+async fn after_a_clean_up_meshes_say_that_nobody_serves_them_and_a_later_operator_does_again() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    let mesh = stage.mesh("harbour").await?;
+    stage.pod("ferry", "harbour").await?;
+    stage.peer_count(1).await?;
+    stage.operator.stop().await?;
+    let args = CleanupArgs {
+        namespace: NAMESPACE.to_owned(),
+        deployment: "peat-operator".to_owned(),
+        webhook_configuration: CONFIGURATION.to_owned(),
+        timeout: PATIENCE.as_secs(),
+    };
+    cleanup::run(args, stage.client.clone()).await?;
+    let left = stage.api::<PeatMesh>().get("harbour").await?;
+    assert_eq!(condition(&left, "Ready"), Some("False"));
+    let status = left.status.context("a status")?;
+    assert_eq!((status.summary.map(|summary| summary.ready), status.authority), (Some("NoOperator".to_owned()), None));
+    stage.peer_count(0).await?;
+    let name = mesh_config_map("harbour", &uid(&mesh));
+    assert_eq!(stage.api::<ConfigMap>().get_opt(&name).await?, None);
+    let secrets: Api<Secret> = Api::namespaced(stage.client.clone(), NAMESPACE);
+    assert_eq!(secrets.list(&Default::default()).await?.items, []);
+
+    stage.operator = RunningOperator::start(&stage.cluster).await?;
+    let again = stage.is_ready("harbour").await?;
+    assert_ne!(again.status.and_then(|status| status.authority), mesh.status.and_then(|status| status.authority));
+    stage.end().await
+}
+
+#[tokio::test]
+async fn the_check_of_an_installation_tells_a_working_operator_from_a_stopped_one() -> Result<()> {
+    let stage = Stage::new().await?;
+    let args = CheckArgs {
+        membership_url: stage.operator.membership_url.clone(),
+        webhook_configuration: CONFIGURATION.to_owned(),
+        pod_namespace: stage.namespace.name().to_owned(),
+        timeout: PATIENCE.as_secs(),
+    };
+    check::run(args.clone(), stage.client.clone()).await?;
+    assert_eq!(stage.api::<Pod>().list(&Default::default()).await?.items, []);
+    let own = CheckArgs { pod_namespace: NAMESPACE.to_owned(), ..args.clone() };
+    let error =
+        check::run(own, stage.client.clone()).await.expect_err("pods of the operator's namespace are never sent");
+    assert!(matches!(error, CheckError::NotAsked(_)), "{error:?}");
+    stage.operator.stop().await?;
+    let error = check::run(args, stage.client.clone()).await.expect_err("nobody answers");
+    assert!(matches!(error, CheckError::Membership { .. }), "{error:?}");
     stage.end().await
 }
 

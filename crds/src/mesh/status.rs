@@ -31,7 +31,7 @@ pub struct PeatMeshStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pods: Option<PodCounts>,
 
-    /// Peers of this mesh.
+    /// Peers of this mesh that are pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peers: Option<PeerCounts>,
 
@@ -62,11 +62,11 @@ pub struct PodCounts {
     pub outdated: i32,
 }
 
-/// Peers of a mesh.
+/// Peers of a mesh that are pods; nodes outside the cluster never register.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PeerCounts {
-    /// PeatPeers of this mesh.
+    /// PeatPeers of pods of this mesh.
     pub known: i32,
     /// Of these, with an endpoint ID.
     pub registered: i32,

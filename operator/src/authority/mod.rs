@@ -6,6 +6,7 @@
 
 mod generation;
 mod leaf;
+pub mod meshes;
 pub mod store;
 
 pub use generation::{Authority, AuthorityError, Kind};

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use peat_operator_core::mesh::{MeshIndex, ValidatedMesh};
+use peat_operator_core::names::MeshKey;
 
 use crate::cache::Cache;
 use crate::membership::{Directory, Sessions};
-use crate::records::{AskingRecord, MeshRecord, MeshState, NamespaceRecord, PeerRecord, PodRecord};
+use crate::records::{
+    AskingRecord, MeshRecord, MeshState, NamespaceRecord, NodeRecord, PeerRecord, PodRecord, SecretRecord,
+};
 
 /// Caches of every kind, and the indexes made from them.
 #[derive(Debug, Default)]
@@ -16,11 +19,15 @@ pub struct Caches {
     pub meshes: Arc<Cache<MeshRecord>>,
     /// Namespaces, by name.
     pub namespaces: Arc<Cache<NamespaceRecord>>,
+    /// Kubernetes nodes with a zone, by name.
+    pub nodes: Arc<Cache<NodeRecord>>,
     /// Injected pods, grouped by mesh UID.
     pub pods: Arc<Cache<PodRecord>>,
     /// Pods that ask and have no sidecar, grouped by namespace.
     pub asking: Arc<Cache<AskingRecord>>,
-    /// PeatPeers, grouped by pod UID.
+    /// Secrets of authorities, grouped by mesh UID.
+    pub secrets: Arc<Cache<SecretRecord>>,
+    /// PeatPeers, grouped by pod UID; those of nodes outside the cluster by the key of their mesh.
     pub peers: Arc<Cache<PeerRecord>>,
     /// Who is in which mesh, for the streams.
     pub directory: Arc<Directory>,
@@ -58,10 +65,17 @@ impl Caches {
         }
     }
 
-    /// PeatPeers of a mesh, in the order of their UIDs.
+    /// PeatPeers of the pods of a mesh, in the order of their UIDs.
     pub fn peers_of(&self, mesh_uid: &str) -> Vec<Arc<PeerRecord>> {
-        let of_mesh = |record: &Arc<PeerRecord>| record.peer.spec.mesh_ref.uid.as_deref() == Some(mesh_uid);
+        let of_mesh = |record: &Arc<PeerRecord>| {
+            !record.is_external() && record.peer.spec.mesh_ref.uid.as_deref() == Some(mesh_uid)
+        };
         self.peers.all().into_iter().filter(of_mesh).collect()
+    }
+
+    /// PeatPeers of nodes outside the cluster that name this mesh.
+    pub fn external_of(&self, mesh: &MeshKey) -> Vec<Arc<PeerRecord>> {
+        self.peers.group(&mesh.to_string())
     }
 
     /// What the core wants to know of a namespace; one that is not cached yet has no labels.
@@ -73,6 +87,11 @@ impl Caches {
             terminating: false,
         };
         self.namespaces.get(name).unwrap_or_else(|| Arc::new(unknown()))
+    }
+
+    /// Zone of the Kubernetes node that `pod` runs on, if it has one.
+    pub fn zone_of(&self, pod: &PodRecord) -> Option<String> {
+        Some(self.nodes.get(pod.node.as_ref()?)?.zone.clone())
     }
 
     /// Whether `mesh` admits pods of the namespace with this name.

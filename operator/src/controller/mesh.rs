@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, Resource, ResourceExt};
-use peat_crds::mesh::status::{PeatMeshStatus, PeerCounts, PodCounts};
+use peat_crds::mesh::status::{AuthorityCertificate, PeatMeshStatus, PeerCounts, PodCounts};
 use peat_crds::{PeatMesh, names};
 use peat_operator_core::inject::census;
 use peat_operator_core::mesh::status::{AuthorityState, InjectionState, Observed, rejected};
@@ -28,9 +28,10 @@ use tokio::time::Instant;
 use super::apply::{Applier, ApplyError};
 use super::{Caches, Queues, Reconciler};
 use crate::authority::Authority;
-use crate::authority::store::{Authorities, StoreError};
+use crate::authority::meshes::{Authorities, Past};
+use crate::authority::store::StoreError;
 use crate::cache::Uid;
-use crate::error::{Chain, is_not_found};
+use crate::error::{Chain, is_conflict, is_not_found};
 use crate::queue::{Next, Queue};
 use crate::records::{MeshRecord, MeshState};
 use crate::settings::Settings;
@@ -101,7 +102,7 @@ impl Reconciler for MeshController {
             }
             MeshState::Invalid(mesh, error) => {
                 let generation = mesh.metadata.generation;
-                self.write_status(mesh, rejected(error, generation, conditions(mesh), &now())).await?;
+                self.write_status(mesh, rejected(error, generation, mesh.status.as_ref(), &now())).await?;
                 Ok(Next::Wait)
             }
             MeshState::Valid(mesh, valid) => self.serve(&record, mesh, valid).await,
@@ -130,10 +131,10 @@ impl MeshController {
             self.write_status(mesh, status(valid, None, observed, conditions(mesh), &now())).await?;
             return Ok(Next::Wait);
         }
-        let outcome = self.provide(record, valid).await;
+        let outcome = self.provide(record, mesh, valid).await;
         let (state, applied) = match &outcome {
             Ok((authority, applied)) => (AuthorityState::Ready(authority.describe(Timestamp::now())), Some(applied)),
-            Err(error @ MeshError::Authority(_)) => (AuthorityState::Failed(Chain(error).to_string()), None),
+            Err(MeshError::Authority(error)) => (failed_authority(mesh, error), None),
             Err(_) => (known_authority(mesh), None),
         };
         let observed = self.observe(valid, state);
@@ -145,9 +146,12 @@ impl MeshController {
     async fn provide(
         &self,
         record: &MeshRecord,
+        object: &PeatMesh,
         mesh: &ValidatedMesh,
     ) -> Result<(Arc<Authority>, Resources<Applied>), MeshError> {
-        let authority = self.authorities.of(mesh, Timestamp::now()).await?;
+        let stored = self.caches.secrets.group(&record.uid).first().map(|secret| secret.version.clone());
+        let past = Past::of(object);
+        let authority = self.authorities.provide(mesh, stored.as_deref(), past, Timestamp::now()).await?;
         let facts = Facts {
             membership_url: self.settings.membership_url.clone(),
             membership_ca: self.settings.membership_ca(),
@@ -166,7 +170,7 @@ impl MeshController {
         names.into_iter().filter(usable).collect()
     }
 
-    /// Up to 16 peers with an address, the longest known first; rewritten only when old, or when there were none.
+    /// Up to 16 peers with an address; rewritten only when old, or when there were none.
     fn bootstrap(&self, uid: &str) -> Vec<(EndpointId, SocketAddr)> {
         let mut all = self.bootstrap.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = all.get(uid).filter(|b| !b.peers.is_empty() && b.since.elapsed() < BOOTSTRAP_AGE) {
@@ -207,21 +211,7 @@ impl MeshController {
         if mesh.status.as_ref() == Some(&wanted) {
             return Ok(());
         }
-        let (namespace, name) = (mesh.namespace().unwrap_or_default(), mesh.name_any());
-        let api: Api<PeatMesh> = Api::namespaced(self.client.clone(), &namespace);
-        let patch = json!({
-            "apiVersion": PeatMesh::api_version(&()),
-            "kind": PeatMesh::kind(&()),
-            // The UID keeps the status of a deleted mesh away from a new one of the same name.
-            "metadata": { "name": name, "uid": mesh.metadata.uid },
-            "status": wanted,
-        });
-        let params = PatchParams::apply(STATUS_MANAGER).force();
-        match api.patch_status(&name, &params, &Patch::Apply(patch)).await {
-            Ok(_) => Ok(()),
-            Err(error) if is_not_found(&error) || crate::error::is_conflict(&error) => Ok(()),
-            Err(source) => Err(MeshError::Status(source)),
-        }
+        apply_status(&self.client, mesh, &wanted).await.map_err(MeshError::Status)
     }
 
     /// Removes what a mesh that is gone has left: its ConfigMaps wherever they may be, and at last its authority, which
@@ -241,10 +231,39 @@ impl MeshController {
     }
 }
 
+/// Writes the status of a mesh. One that is gone, or another by now, is left alone.
+pub(crate) async fn apply_status(client: &Client, mesh: &PeatMesh, status: &PeatMeshStatus) -> Result<(), kube::Error> {
+    let (namespace, name) = (mesh.namespace().unwrap_or_default(), mesh.name_any());
+    let api: Api<PeatMesh> = Api::namespaced(client.clone(), &namespace);
+    let patch = json!({
+        "apiVersion": PeatMesh::api_version(&()),
+        "kind": PeatMesh::kind(&()),
+        // The UID keeps the status of a deleted mesh away from a new one of the same name.
+        "metadata": { "name": name, "uid": mesh.metadata.uid },
+        "status": status,
+    });
+    let params = PatchParams::apply(STATUS_MANAGER).force();
+    match api.patch_status(&name, &params, &Patch::Apply(patch)).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_not_found(&error) || is_conflict(&error) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// The authority that the status shows, while it is not looked at.
 fn known_authority(mesh: &PeatMesh) -> AuthorityState {
+    let shown = shown_authority(mesh);
+    if shown.is_empty() { AuthorityState::Pending } else { AuthorityState::Ready(shown) }
+}
+
+fn failed_authority(mesh: &PeatMesh, error: &StoreError) -> AuthorityState {
+    let why = Chain(error).to_string();
+    AuthorityState::Failed { reason: error.reason(), why, shown: shown_authority(mesh) }
+}
+
+fn shown_authority(mesh: &PeatMesh) -> Vec<AuthorityCertificate> {
     let shown = mesh.status.as_ref().and_then(|status| status.authority.as_ref());
-    shown.map_or(AuthorityState::Pending, |authority| AuthorityState::Ready(authority.certificates.clone()))
+    shown.map(|authority| authority.certificates.clone()).unwrap_or_default()
 }
 
 fn conditions(mesh: &PeatMesh) -> &[Condition] {
@@ -252,7 +271,7 @@ fn conditions(mesh: &PeatMesh) -> &[Condition] {
 }
 
 /// Whole seconds, as the API server stores them, so that a status compares equal after a round trip.
-fn now() -> Time {
+pub(crate) fn now() -> Time {
     Time(Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default())
 }
 

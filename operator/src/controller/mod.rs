@@ -1,12 +1,14 @@
 //! The controllers, and what they share with webhook and membership server: caches and queues.
 //!
-//! Inputs: watches. Outputs: objects, statuses and events, by [`mesh`], [`peer`] and [`unserved`]. Each is level-triggered:
+//! Inputs: watches. Outputs: objects, statuses and events, by [`mesh`], [`peer`], [`external`]
+//! and [`unserved`]. Each is level-triggered:
 //! a key comes out of a queue, the caches say how things are, the core says how they should be.
 //! What it does not do: decide; `peat-operator-core` does.
 
 mod apply;
 mod caches;
-mod mesh;
+mod external;
+pub(crate) mod mesh;
 mod peer;
 mod unserved;
 mod watches;
@@ -17,10 +19,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use caches::Caches;
+pub use external::ExternalController;
 pub use mesh::MeshController;
 pub use peer::PeerController;
 pub use unserved::UnservedController;
-pub use watches::{PARTS, watch_all};
+pub use watches::{Feeds, PARTS, watch_all};
 
 use crate::cache::Uid;
 use crate::error::Chain;
@@ -37,6 +40,8 @@ pub struct Queues {
     pub meshes: Queue<Uid>,
     /// UIDs of pods that are, were, or should be peers.
     pub pods: Queue<Uid>,
+    /// UIDs of PeatPeers of nodes outside the cluster.
+    pub external: Queue<Uid>,
     /// UIDs of pods that ask and have no sidecar.
     pub unserved: Queue<Uid>,
 }

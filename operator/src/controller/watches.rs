@@ -6,73 +6,80 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use k8s_openapi::api::core::v1::Secret;
+use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{Config, watcher};
 use kube::{Api, Client, Resource};
 use peat_crds::names::label;
-use peat_crds::{PeatMesh, PeatPeer};
+use peat_operator_core::names::MeshKey;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Caches, Queues};
+use crate::authority::meshes::selector;
 use crate::cache::{Cache, Change, Grouped, Readiness, Uid, follow};
-use crate::records::{self, AskingRecord, MeshRecord, NamespaceRecord, PeerRecord, PodRecord};
+use crate::records::{self, AskingRecord, MeshRecord, NamespaceRecord, PeerRecord, PodRecord, SecretRecord};
 
 /// The caches, as readiness names them.
-pub const PARTS: [&str; 5] = ["meshes", "namespaces", "pods", "pods without a sidecar", "peers"];
+pub const PARTS: [&str; 7] =
+    ["meshes", "namespaces", "nodes", "pods", "pods without a sidecar", "peers", "authorities"];
 /// Changes of pods and peers reach the status of their mesh after this, many at once.
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// Where watches run and what they feed.
 #[derive(Clone)]
-struct Feeds {
-    client: Client,
-    caches: Arc<Caches>,
-    queues: Arc<Queues>,
-    readiness: Readiness,
-    tasks: TaskTracker,
-    stop: CancellationToken,
+pub struct Feeds {
+    /// Client of the API server.
+    pub client: Client,
+    /// Namespace of the operator, where the authorities are.
+    pub namespace: String,
+    /// What they fill.
+    pub caches: Arc<Caches>,
+    /// Whom they tell.
+    pub queues: Arc<Queues>,
+    /// Told when each of [`PARTS`] was filled once.
+    pub readiness: Readiness,
+    /// Where they run.
+    pub tasks: TaskTracker,
+    /// Ends them.
+    pub stop: CancellationToken,
+}
+
+impl std::fmt::Debug for Feeds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Feeds").field("namespace", &self.namespace).finish_non_exhaustive()
+    }
 }
 
 /// Starts every watch.
-pub fn watch_all(
-    client: &Client,
-    caches: &Arc<Caches>,
-    queues: &Arc<Queues>,
-    readiness: &Readiness,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-) {
-    let feeds = Feeds {
-        client: client.clone(),
-        caches: Arc::clone(caches),
-        queues: Arc::clone(queues),
-        readiness: readiness.clone(),
-        tasks: tasks.clone(),
-        stop: stop.clone(),
-    };
+pub fn watch_all(feeds: &Feeds) {
+    let caches = &feeds.caches;
     let all = Config::default;
     let labelled = all().labels(label::MESH_UID);
     let unlabelled = all().labels(&format!("!{}", label::MESH_UID));
-    let [meshes, namespaces, pods, asking, peers] = PARTS;
-    feeds.start::<DeserializeGuard<PeatMesh>, _>(all(), &caches.meshes, records::mesh, mesh_changed, meshes);
-    feeds.start::<PartialObjectMeta<Namespace>, _>(
-        all(),
-        &caches.namespaces,
-        records::namespace,
-        namespace_changed,
-        namespaces,
-    );
-    feeds.start::<Pod, _>(labelled, &caches.pods, records::pod, pod_changed, pods);
-    feeds.start::<PartialObjectMeta<Pod>, _>(unlabelled, &caches.asking, records::asking, asking_changed, asking);
-    feeds.start::<DeserializeGuard<PeatPeer>, _>(all(), &caches.peers, records::peat_peer, peer_changed, peers);
+    let authorities = all().labels(&selector());
+    let own = Api::<PartialObjectMeta<Secret>>::namespaced(feeds.client.clone(), &feeds.namespace);
+    let [meshes, namespaces, nodes, pods, asking, peers, secrets] = PARTS;
+    feeds.start(feeds.api(), all(), &caches.meshes, records::mesh, mesh_changed, meshes);
+    feeds.start(feeds.api(), all(), &caches.namespaces, records::namespace, namespace_changed, namespaces);
+    // A zone counts when a pod registers; one that changes later is that pod's until it registers anew.
+    feeds.start(feeds.api(), all(), &caches.nodes, records::node, |_, _, _| {}, nodes);
+    feeds.start(feeds.api(), labelled, &caches.pods, records::pod, pod_changed, pods);
+    feeds.start(feeds.api(), unlabelled, &caches.asking, records::asking, asking_changed, asking);
+    feeds.start(feeds.api(), all(), &caches.peers, records::peat_peer, peer_changed, peers);
+    feeds.start(own, authorities, &caches.secrets, records::secret, secret_changed, secrets);
 }
 
 impl Feeds {
+    /// The API of a kind in every namespace.
+    fn api<K: Resource<DynamicType = ()>>(&self) -> Api<K> {
+        Api::all(self.client.clone())
+    }
+
     fn start<K, R>(
         &self,
+        api: Api<K>,
         config: Config,
         cache: &Arc<Cache<R>>,
         parse: fn(K) -> (Uid, Option<R>),
@@ -82,7 +89,7 @@ impl Feeds {
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
         R: Grouped + PartialEq + Send + Sync + 'static,
     {
-        let events = watcher(Api::<K>::all(self.client.clone()), config);
+        let events = watcher(api, config);
         let feeds = self.clone();
         let readiness = self.readiness.clone();
         let cache = Arc::clone(cache);
@@ -100,6 +107,9 @@ fn mesh_changed(caches: &Caches, queues: &Queues, change: Change<MeshRecord>) {
     for pod in caches.pods.group(uid) {
         queues.pods.add(pod.uid.clone());
     }
+    for node in caches.external_of(&change.record().key) {
+        queues.external.add(node.uid.clone());
+    }
 }
 
 /// Labels of a namespace decide who is admitted.
@@ -109,6 +119,9 @@ fn namespace_changed(caches: &Caches, queues: &Queues, change: Change<NamespaceR
         queues.meshes.add_after(mesh.uid.clone(), SETTLE);
         for pod in caches.pods.group(&mesh.uid).into_iter().filter(|pod| pod.namespace == *name) {
             queues.pods.add(pod.uid.clone());
+        }
+        for node in caches.external_of(&mesh.key).into_iter().filter(|node| node.namespace == *name) {
+            queues.external.add(node.uid.clone());
         }
     }
 }
@@ -130,20 +143,42 @@ fn asking_changed(caches: &Caches, queues: &Queues, change: Change<AskingRecord>
     }
 }
 
+/// A lost authority is put back at once; one of a mesh that is gone is removed.
+fn secret_changed(_: &Caches, queues: &Queues, change: Change<SecretRecord>) {
+    queues.meshes.add(change.record().mesh_uid.clone());
+}
+
 fn peer_changed(caches: &Caches, queues: &Queues, change: Change<PeerRecord>) {
     let record = change.record();
-    let spec = &record.peer.spec;
-    if let Some(mesh) = &spec.mesh_ref.uid {
+    if record.is_external() {
+        queues.external.add(record.uid.clone());
+    }
+    if let Some(mesh) = &record.peer.spec.mesh_ref.uid {
         queues.meshes.add_after(mesh.clone(), SETTLE);
     }
-    let Some(pod) = &spec.pod_ref else { return };
-    queues.pods.add(pod.uid.clone());
-    let Some((mesh, pod, member)) = record.member() else { return };
-    match &change {
-        Change::Upserted(_) => caches.directory.upsert(&mesh, pod, member),
-        Change::Removed(_) => {
-            caches.directory.remove(&mesh, &member.id);
-            caches.sessions.end_key(&pod, &member.id);
+    if let Some(pod) = &record.peer.spec.pod_ref {
+        queues.pods.add(pod.uid.clone());
+    }
+    if let Some((mesh, pod, member)) = record.member() {
+        match &change {
+            Change::Upserted(_) => caches.directory.upsert(&mesh, pod, member),
+            Change::Removed(_) => {
+                caches.directory.remove(&mesh, &member.id);
+                caches.sessions.end_key(&pod, &member.id);
+            }
+        }
+    }
+    same_key(caches, queues, record);
+}
+
+/// Nodes outside with the key of a peer that came or went: the key may be taken now, or free.
+fn same_key(caches: &Caches, queues: &Queues, record: &PeerRecord) {
+    let spec = &record.peer.spec;
+    let proved = record.peer.status.as_ref().and_then(|status| status.endpoint_id.as_ref());
+    let Some(key) = spec.external.as_ref().map(|node| &node.endpoint_id).or(proved) else { return };
+    for node in caches.external_of(&MeshKey::new(&spec.mesh_ref.namespace, &spec.mesh_ref.name)) {
+        if node.peer.spec.external.as_ref().is_some_and(|external| external.endpoint_id == *key) {
+            queues.external.add(node.uid.clone());
         }
     }
 }

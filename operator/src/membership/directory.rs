@@ -1,14 +1,14 @@
 //! Who is in which mesh, for the streams: a synchronous index, fed by the watch of PeatPeers.
 //!
-//! Inputs: PeatPeers as they come and go. Outputs: per mesh a version that streams wait on, the peers a node is told
-//! about, and the endpoints that left. Every replica has the whole of it.
+//! Inputs: PeatPeers of pods as they come and go, and those of nodes outside that pods may be told about. Outputs: per mesh a
+//! version that streams wait on, the peers a node is told about, and the endpoints that left. Every replica has the whole.
 //! What it does not do: read the API server, or decide who may join.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use peat_operator_core::discovery::{Peer, Peers, choose};
+use peat_operator_core::discovery::{Peer, Peers, choose, outside};
 use peat_operator_core::names::EndpointId;
 use tokio::sync::watch;
 
@@ -19,6 +19,10 @@ use crate::cache::Uid;
 const REVOKED_REMEMBERED: usize = 4096;
 /// Most peers that a mesh's ConfigMaps name.
 const BOOTSTRAP: usize = 16;
+/// How many of these may be nodes outside the cluster.
+const BOOTSTRAP_OUTSIDE: usize = 4;
+/// Most peers that a node is told, as the proto promises.
+const TOLD: usize = 16;
 
 /// How much of a mesh's revocations a stream has seen. Starts at zero: none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +34,8 @@ struct Mesh {
     peers: Peers,
     /// Which pod each of `peers` is.
     owners: BTreeMap<EndpointId, Uid>,
+    /// Nodes outside the cluster. One with the key of a member is not told: who proved the key has it.
+    outside: Peers,
     /// Endpoints that left, each with its place in the sequence of all that ever did.
     revoked: VecDeque<(Cursor, EndpointId)>,
     last: Cursor,
@@ -41,6 +47,7 @@ impl Default for Mesh {
         Self {
             peers: Peers::new(),
             owners: BTreeMap::new(),
+            outside: Peers::new(),
             revoked: VecDeque::new(),
             last: Cursor::default(),
             version: watch::Sender::new(0),
@@ -52,7 +59,13 @@ impl Default for Mesh {
 #[derive(Debug, Default)]
 pub struct Directory {
     meshes: Mutex<BTreeMap<Uid, Mesh>>,
+    /// By PeatPeer of type External: the mesh it is told in, and its key. Locked before `meshes`.
+    outside: Mutex<BTreeMap<Uid, (Uid, EndpointId)>>,
 }
+
+/// Another peer of the mesh has the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Taken;
 
 impl Directory {
     /// A node registered, or changed its addresses.
@@ -81,6 +94,35 @@ impl Directory {
         mesh.version.send_modify(|version| *version += 1);
     }
 
+    /// The node outside that the PeatPeer `record` stands for: told in `mesh` from now on instead of where it was, or nowhere.
+    ///
+    /// Its end is no revocation: whoever writes the record anew means the same node.
+    pub(crate) fn place_outside(&self, record: &str, wanted: Option<(&str, Peer)>) -> Result<(), Taken> {
+        let mut records = self.outside.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut meshes = self.lock();
+        let place = wanted.as_ref().map(|(mesh, peer)| ((*mesh).to_owned(), peer.id));
+        let before = records.get(record).cloned();
+        if let Some((mesh, id)) = before.filter(|before| Some(before) != place.as_ref()) {
+            records.remove(record);
+            if let Some(mesh) = meshes.get_mut(&mesh) {
+                mesh.outside.remove(&id);
+                mesh.version.send_modify(|version| *version += 1);
+            }
+        }
+        let (Some((uid, peer)), Some(place)) = (wanted, place) else { return Ok(()) };
+        let mesh = meshes.entry(uid.to_owned()).or_default();
+        let ours = records.contains_key(record);
+        if mesh.peers.contains_key(&peer.id) || (!ours && mesh.outside.contains_key(&peer.id)) {
+            return Err(Taken);
+        }
+        records.insert(record.to_owned(), place);
+        if mesh.outside.get(&peer.id) != Some(&peer) {
+            mesh.outside.insert(peer.id, peer);
+            mesh.version.send_modify(|version| *version += 1);
+        }
+        Ok(())
+    }
+
     /// The pod that an endpoint belongs to.
     pub(crate) fn owner(&self, mesh: &str, endpoint: &EndpointId) -> Option<Uid> {
         self.lock().get(mesh)?.owners.get(endpoint).cloned()
@@ -91,13 +133,17 @@ impl Directory {
         self.lock().entry(mesh.to_owned()).or_default().version.subscribe()
     }
 
-    /// The peers that `node` is told about; see [`choose`].
+    /// The peers that `node` is told about, at most 16: see [`choose`] and [`outside`].
     pub(crate) fn neighbours(&self, mesh: &str, node: EndpointId, k: usize) -> Peers {
         let meshes = self.lock();
         let Some(mesh) = meshes.get(mesh) else { return Peers::new() };
         let zone = mesh.peers.get(&node).and_then(|peer| peer.zone.as_deref());
-        let chosen = choose(&mesh.peers, node, zone, k);
-        chosen.into_iter().filter_map(|id| Some((id, mesh.peers.get(&id)?.clone()))).collect()
+        // One place is always left for the next member on the ring, which keeps the mesh connected.
+        let outside = outside(&mesh.peers, &mesh.outside, node, TOLD - 1);
+        let chosen = choose(&mesh.peers, node, zone, k.min(TOLD - outside.len()));
+        let of = |peers: &Peers, id: &EndpointId| Some((*id, peers.get(id)?.clone()));
+        let members = chosen.iter().filter_map(|id| of(&mesh.peers, id));
+        members.chain(outside.iter().filter_map(|id| of(&mesh.outside, id))).collect()
     }
 
     /// The endpoints that left since `seen`, and the new cursor.
@@ -108,12 +154,15 @@ impl Directory {
         (new.map(|(_, endpoint)| *endpoint).collect(), mesh.last)
     }
 
-    /// Up to 16 peers with a socket address, for nodes that start while the operator is away.
+    /// Up to 16 peers with a socket address, up to 4 of them outside, in the order of keys, for nodes that start while the
+    /// operator is away.
     pub(crate) fn bootstrap(&self, mesh: &str) -> Vec<(EndpointId, SocketAddr)> {
         let meshes = self.lock();
-        let peers = meshes.get(mesh).into_iter().flat_map(|mesh| mesh.peers.values());
+        let Some(mesh) = meshes.get(mesh) else { return Vec::new() };
         let reachable = |peer: &Peer| Some((peer.id, peer.addresses.iter().find_map(|a| a.parse().ok())?));
-        peers.filter_map(reachable).take(BOOTSTRAP).collect()
+        let strangers = mesh.outside.values().filter(|peer| !mesh.peers.contains_key(&peer.id));
+        let outside = strangers.filter_map(reachable).take(BOOTSTRAP_OUTSIDE);
+        outside.chain(mesh.peers.values().filter_map(reachable)).take(BOOTSTRAP).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Uid, Mesh>> {
@@ -164,6 +213,52 @@ mod tests {
         directory.remove("mesh", &EndpointId([2; 32]));
         directory.upsert("mesh", "pod-2".into(), peer(2));
         assert_eq!(directory.revoked_since("mesh", Cursor::default()).0, []);
+    }
+
+    #[test]
+    fn a_node_outside_is_told_like_a_member_and_leaves_without_being_refused() {
+        let directory = three();
+        let stranger = Peer { addresses: vec!["buoy.example:4433".into()], ..peer(9) };
+        assert_eq!(directory.place_outside("record", Some(("mesh", stranger.clone()))), Ok(()));
+        let version = directory.version("mesh");
+        let told = |byte: u8| directory.neighbours("mesh", EndpointId([byte; 32]), 16);
+        assert_eq!(told(1).get(&stranger.id), Some(&stranger));
+        assert_eq!(told(1).len(), 3);
+        // A name cannot be in the bootstrap list, which nodes read without asking anyone.
+        assert_eq!(directory.bootstrap("mesh").len(), 3);
+        let moved = Peer { addresses: vec!["192.0.2.1:4433".into()], ..stranger.clone() };
+        assert_eq!(directory.place_outside("record", Some(("mesh", moved.clone()))), Ok(()));
+        assert!(version.has_changed().unwrap());
+        assert_eq!(told(2).get(&stranger.id), Some(&moved));
+        assert_eq!(directory.bootstrap("mesh")[0].0, stranger.id);
+        assert_eq!(directory.place_outside("record", None), Ok(()));
+        assert_eq!((told(1).len(), directory.revoked_since("mesh", Cursor::default()).0.len()), (2, 0));
+    }
+
+    #[test]
+    fn who_proved_a_key_has_it_and_one_record_outside_has_it_at_a_time() {
+        let directory = three();
+        assert_eq!(directory.place_outside("a", Some(("mesh", peer(2)))), Err(Taken));
+        assert_eq!(directory.place_outside("a", Some(("mesh", peer(9)))), Ok(()));
+        assert_eq!(directory.place_outside("b", Some(("mesh", peer(9)))), Err(Taken));
+        assert_eq!(directory.place_outside("a", Some(("another", peer(9)))), Ok(()));
+        assert_eq!(directory.place_outside("b", Some(("mesh", peer(9)))), Ok(()));
+        directory.upsert("mesh", "pod-9".into(), Peer { addresses: vec!["10.9.9.9:1".into()], ..peer(9) });
+        let told = directory.neighbours("mesh", EndpointId([1; 32]), 16);
+        assert_eq!(told[&EndpointId([9; 32])].addresses, ["10.9.9.9:1"]);
+    }
+
+    #[test]
+    fn nodes_outside_take_places_of_members_but_never_all() {
+        let directory = Directory::default();
+        (1..=40).for_each(|byte| directory.upsert("mesh", byte.to_string(), peer(byte)));
+        (101..=140).for_each(|byte| {
+            directory.place_outside(&byte.to_string(), Some(("mesh", peer(byte)))).unwrap();
+        });
+        for byte in 1..=40 {
+            let told = directory.neighbours("mesh", EndpointId([byte; 32]), 16);
+            assert!(told.len() <= TOLD && told.keys().any(|id| id.0[0] <= 40), "{told:?}");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ const MAX_RELAY: usize = 512;
 
 /// What a node claims in its hello; nothing is proven yet.
 pub(crate) struct Claim {
-    /// What certificates call the mesh; the wire says UID, which it is unless the mesh was given an ID.
+    /// `ValidatedMesh::id`: what certificates call the mesh. The wire's `mesh_uid`, which is the UID unless the mesh has an ID.
     pub(crate) mesh_id: String,
     pub(crate) token: String,
     pub(crate) pod_uid: String,
@@ -108,10 +108,10 @@ impl Addresses {
 }
 
 impl Addresses {
-    /// The peer that others are told about. Its zone is not known.
-    pub(crate) fn peer(&self, id: EndpointId) -> Peer {
+    /// The peer that others are told about. `zone`: of its Kubernetes node, if known.
+    pub(crate) fn peer(&self, id: EndpointId, zone: Option<String>) -> Peer {
         let addresses = self.sockets.iter().map(SocketAddr::to_string).collect();
-        Peer { id, addresses, relay_url: self.relay.clone(), zone: None }
+        Peer { id, addresses, relay_url: self.relay.clone(), zone }
     }
 }
 

@@ -20,6 +20,7 @@ use super::record;
 use super::refusal::Refusal;
 use super::service::{Context, Stream};
 use super::session::{Member, Session};
+use super::sessions::ClaimError;
 use super::token::{TokenSubject, review};
 use crate::error::is_not_found;
 use crate::records::{self, PodRecord};
@@ -46,12 +47,14 @@ pub(super) async fn join(context: &Context, stream: &mut Stream) -> Result<Sessi
     };
     let Admitted { claim, subject, pod, mesh, addresses } = admitted;
     let endpoint = claim.endpoint;
+    // Before anything is awaited: the directory learns of a registration a moment after it was written.
+    let place = context.sessions.claim(&mesh.uid.0, &pod.uid, endpoint)?;
     if context.directory.owner(&mesh.uid.0, &endpoint).is_some_and(|owner| owner != pod.uid) {
-        return Err(Refusal::KeyTaken(endpoint));
+        return Err(ClaimError::KeyTaken(endpoint).into());
     }
-    let place = context.sessions.claim(&pod.uid, endpoint)?;
     let member = Member { endpoint, subject, version: claim.node_version, mesh_uid: mesh.uid.0.clone() };
-    record::register(&context.client, &pod, &mesh, &addresses.peer(endpoint), &member.version).await?;
+    let peer = addresses.peer(endpoint, context.caches.zone_of(&pod));
+    record::register(&context.client, &pod, &mesh, &peer, &member.version).await?;
     Session::open(context.clone(), stream, place, member, &mesh).await
 }
 

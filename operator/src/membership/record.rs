@@ -105,6 +105,21 @@ pub(crate) async fn delete(client: &Client, record: &PeatPeer) -> Result<(), kub
     }
 }
 
+/// Writes the status of a record. False when the record is gone, is another by now, or has another key.
+pub(crate) async fn apply_status(
+    client: &Client,
+    record: &PeatPeer,
+    status: &PeatPeerStatus,
+) -> Result<bool, kube::Error> {
+    let api: Api<PeatPeer> = Api::namespaced(client.clone(), &record.namespace().unwrap_or_default());
+    let params = PatchParams::apply(STATUS_MANAGER).force();
+    match api.patch_status(&record.name_any(), &params, &status_patch(record, status)).await {
+        Ok(_) => Ok(true),
+        Err(error) if is_not_found(&error) || is_conflict(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn plan<'a>(existing: &'a [PeatPeer], pod: &PodRecord, endpoint: &str) -> Plan<'a> {
     let key = |record: &PeatPeer| record.status.as_ref().and_then(|status| status.endpoint_id.clone());
     let attempt = |record: &PeatPeer| peer_attempt(&record.name_any(), &pod.name, &pod.uid).unwrap_or(1);
@@ -153,11 +168,7 @@ impl Records<'_> {
         if old == Some(&wanted) {
             return Ok(true);
         }
-        match self.api.patch_status(&record.name_any(), &status_params(), &status_patch(record, &wanted)).await {
-            Ok(_) => Ok(true),
-            Err(error) if is_not_found(&error) || is_conflict(&error) => Ok(false),
-            Err(source) => Err(self.failed("register", source)),
-        }
+        apply_status(self.client, record, &wanted).await.map_err(|source| self.failed("register", source))
     }
 
     async fn delete(&self, record: &PeatPeer) -> Result<(), RecordError> {
@@ -171,10 +182,6 @@ impl Records<'_> {
     fn pod_name(&self) -> String {
         format!("{}/{}", self.pod.namespace, self.pod.name)
     }
-}
-
-fn status_params() -> PatchParams {
-    PatchParams::apply(STATUS_MANAGER).force()
 }
 
 fn status_patch(record: &PeatPeer, status: &PeatPeerStatus) -> Patch<serde_json::Value> {

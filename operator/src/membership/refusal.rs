@@ -4,12 +4,11 @@
 //! proto promises. Messages name what to change and never contain tokens. What it does not do: log.
 
 use peat_operator_core::identity::SpiffeError;
-use peat_operator_core::names::EndpointId;
 use tonic::Status;
 
 use super::hello::Malformed;
 use super::record::RecordError;
-use super::sessions::SecondKey;
+use super::sessions::ClaimError;
 use super::token::TokenError;
 use crate::authority::LeafError;
 use crate::authority::store::StoreError;
@@ -44,10 +43,8 @@ pub(crate) enum Refusal {
     NoAddressYet,
     #[error("address {0} is not the pod's")]
     ForeignAddress(std::net::SocketAddr),
-    #[error("endpoint {0:?} belongs to another pod: every pod makes its own key")]
-    KeyTaken(EndpointId),
     #[error("take the pod's place")]
-    SecondKey(#[from] SecondKey),
+    Claim(#[from] ClaimError),
     #[error("write the peer's record")]
     Record(#[from] RecordError),
     #[error("load the authority of the mesh")]
@@ -80,7 +77,7 @@ impl Refusal {
             Self::OtherMesh | Self::Mesh(_) | Self::NotAdmitted(_) => "mesh",
             Self::NoAddressYet => "no_address",
             Self::ForeignAddress(_) => "address",
-            Self::KeyTaken(_) | Self::SecondKey(_) => "second_key",
+            Self::Claim(_) => "second_key",
             Self::Record(_) | Self::Authority(_) | Self::Certificate(_) | Self::Identity(_) => "internal",
             Self::ShuttingDown => "shutdown",
             Self::Replaced => "replaced",
@@ -104,8 +101,8 @@ impl From<Refusal> for Status {
             | Refusal::OtherMesh
             | Refusal::NotAdmitted(_)
             | Refusal::ForeignAddress(_)
-            | Refusal::KeyTaken(_) => Self::permission_denied(message),
-            Refusal::SecondKey(_) => Self::failed_precondition(message),
+            | Refusal::Claim(ClaimError::KeyTaken(_)) => Self::permission_denied(message),
+            Refusal::Claim(ClaimError::SecondKey) => Self::failed_precondition(message),
             Refusal::Replaced => Self::aborted(message),
             Refusal::Token(TokenError::Review(_))
             | Refusal::Mesh(_)

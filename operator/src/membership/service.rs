@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::join::join;
 use super::refusal::Refusal;
 use super::{Directory, Sessions};
-use crate::authority::store::Authorities;
+use crate::authority::meshes::Authorities;
 use crate::controller::Caches;
 use crate::error::Chain;
 use crate::metrics::Metrics;

@@ -167,7 +167,7 @@ impl Session {
         let pod = self.context.caches.pods.get(&self.member.subject.pod_uid).ok_or(Refusal::NoPod)?;
         check_addresses(&pod, &addresses)?;
         let mesh = self.context.caches.served_mesh(&self.member.mesh_uid).map_err(Refusal::Mesh)?;
-        let peer = addresses.peer(self.member.endpoint);
+        let peer = addresses.peer(self.member.endpoint, self.context.caches.zone_of(&pod));
         record::register(&self.context.client, &pod, &mesh, &peer, &self.member.version).await?;
         Ok(())
     }
@@ -176,7 +176,7 @@ impl Session {
 /// Signs a certificate for a member.
 async fn issue(context: &Context, member: &Member, mesh: &ValidatedMesh) -> Result<Issued, Refusal> {
     let now = Timestamp::now();
-    let authority = context.authorities.of(mesh, now).await?;
+    let authority = context.authorities.find(mesh).await?;
     let TokenSubject { namespace, service_account, pod_name, pod_uid: _ } = member.subject.clone();
     let identity = PodIdentity { namespace, service_account, pod: pod_name };
     let start = SystemTime::from(now);

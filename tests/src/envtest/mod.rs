@@ -7,6 +7,7 @@
 pub mod node;
 pub mod operator;
 pub mod pods;
+pub mod stage;
 pub mod token;
 
 use std::fmt::Debug;

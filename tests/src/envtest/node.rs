@@ -27,6 +27,7 @@ use super::{Harness, PATIENCE, uid};
 
 /// A node: its key, its pod and how it reaches the operator.
 pub struct Node {
+    seed: [u8; 32],
     key: Ed25519KeyPair,
     /// `ValidatedMesh::id` of its mesh.
     pub mesh: String,
@@ -75,8 +76,10 @@ impl Harness {
     /// A node with a fresh key in `pod`, which has the address `ip`.
     pub async fn node(&self, mesh: &PeatMesh, pod: &Pod, ip: std::net::IpAddr) -> Result<Node> {
         let ca = self.membership_ca(mesh).await?;
+        let seed = fresh_seed()?;
         Ok(Node {
-            key: fresh_key()?,
+            seed,
+            key: key_from(&seed)?,
             mesh: mesh.spec.mesh_id.clone().unwrap_or_else(|| uid(mesh)),
             pod_uid: uid(pod),
             token: self.token(pod).await?,
@@ -96,9 +99,17 @@ impl Harness {
 
 /// A new Ed25519 key.
 pub fn fresh_key() -> Result<Ed25519KeyPair> {
+    key_from(&fresh_seed()?)
+}
+
+fn fresh_seed() -> Result<[u8; 32]> {
     let mut seed = [0; 32];
     SystemRandom::new().fill(&mut seed).map_err(|_| anyhow::anyhow!("random bytes"))?;
-    Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|error| anyhow::anyhow!("make a key: {error}"))
+    Ok(seed)
+}
+
+fn key_from(seed: &[u8; 32]) -> Result<Ed25519KeyPair> {
+    Ed25519KeyPair::from_seed_unchecked(seed).map_err(|error| anyhow::anyhow!("make a key: {error}"))
 }
 
 fn channel(url: &str, ca: &str) -> Result<Channel> {
@@ -119,7 +130,15 @@ impl Node {
 
     /// Takes another key, as after a reboot that emptied the memory volume.
     pub fn lose_key(&mut self) -> Result<()> {
-        self.key = fresh_key()?;
+        self.seed = fresh_seed()?;
+        self.key = key_from(&self.seed)?;
+        Ok(())
+    }
+
+    /// Takes the key of another node, as from a copied volume.
+    pub fn share_key(&mut self, other: &Self) -> Result<()> {
+        self.seed = other.seed;
+        self.key = key_from(&self.seed)?;
         Ok(())
     }
 

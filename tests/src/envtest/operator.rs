@@ -18,7 +18,7 @@ use kube::runtime::conditions::is_crd_established;
 use kube::runtime::wait::await_condition;
 use kube::{Client, ResourceExt};
 use peat_cluster::{Cluster, wait_for};
-use peat_operator::cli::{Config, LogFormat};
+use peat_operator::cli::{Config, ListenAddresses, LogFormat};
 use peat_operator::webhook::{Target, webhook_configuration};
 use peat_operator::{Listeners, run};
 use tokio::net::TcpStream;
@@ -133,9 +133,7 @@ fn config() -> Config {
     Config {
         namespace: NAMESPACE.to_owned(),
         membership_url: String::new(),
-        webhook_listen: any,
-        membership_listen: any,
-        admin_listen: any,
+        listen: ListenAddresses { webhook: any, membership: any, admin: any },
         sidecar_image: SIDECAR_IMAGE.to_owned(),
         webhook_configuration: CONFIGURATION.to_owned(),
         tls_names: vec![Ipv4Addr::LOCALHOST.to_string()],

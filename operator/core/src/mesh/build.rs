@@ -20,7 +20,7 @@ pub struct Facts {
     pub membership_ca: String,
     /// PEM of the mesh's certificate authorities.
     pub trust_bundle: String,
-    /// Some peers and where they are, the longest-lived first; at most 16 are used.
+    /// Some peers and where they are; at most 16 are used.
     pub bootstrap: Vec<(EndpointId, SocketAddr)>,
 }
 

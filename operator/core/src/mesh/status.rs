@@ -36,8 +36,15 @@ pub enum AuthorityState {
     Pending,
     /// In use. The signing certificate first; at most 4.
     Ready(Vec<AuthorityCertificate>),
-    /// It could not be made or read; the text says why.
-    Failed(String),
+    /// It could not be made or read.
+    Failed {
+        /// CamelCase, from a fixed set.
+        reason: &'static str,
+        /// Why, and what to do.
+        why: String,
+        /// What the status showed before. It is kept: a mesh that had an authority must not silently get another one.
+        shown: Vec<AuthorityCertificate>,
+    },
 }
 
 /// Where injection stands, for the whole operator.
@@ -89,22 +96,54 @@ pub fn status(
         pods: Some(pods),
         peers: Some(peers),
         authority: match authority {
-            AuthorityState::Ready(certificates) => Some(AuthorityStatus { certificates }),
-            AuthorityState::Pending | AuthorityState::Failed(_) => None,
+            AuthorityState::Ready(certificates) | AuthorityState::Failed { shown: certificates, .. } => {
+                Some(AuthorityStatus { certificates }).filter(|authority| !authority.certificates.is_empty())
+            }
+            AuthorityState::Pending => None,
         },
         sidecar_image: Some(sidecar_image),
         summary: Some(summary),
     }
 }
 
-/// The status of a mesh that cannot be used: says why, and nothing about what is not known.
-pub fn rejected(error: &ValidateError, generation: Option<i64>, old: &[Condition], now: &Time) -> PeatMeshStatus {
+/// The status of a mesh that cannot be used: says why, and nothing about what is not known. Its authority is still its own.
+///
+/// `old`: the status as read.
+pub fn rejected(
+    error: &ValidateError,
+    generation: Option<i64>,
+    old: Option<&PeatMeshStatus>,
+    now: &Time,
+) -> PeatMeshStatus {
+    let conditions = old.map_or(&[][..], |status| status.conditions.as_slice());
     let verdicts = with_ready(vec![Verdict::no(condition::ACCEPTED, error.category(), error.to_string())]);
     let ready = error.category().to_owned();
     PeatMeshStatus {
         observed_generation: generation,
-        conditions: conditions::merge(old, verdicts, generation, now),
+        conditions: conditions::merge(conditions, verdicts, generation, now),
+        authority: old.and_then(|status| status.authority.clone()),
         summary: Some(MeshSummary { ready, pods: "-".into(), peers: "-".into(), message: error.to_string() }),
+        ..PeatMeshStatus::default()
+    }
+}
+
+/// The status of a mesh whose operator is uninstalled: nobody serves it, and its authority is not to be missed.
+///
+/// `generation`: of the spec as read. `old`: the status as read.
+pub fn unserved(generation: Option<i64>, old: Option<&PeatMeshStatus>, now: &Time) -> PeatMeshStatus {
+    let message = "the Peat operator was uninstalled: pods that ask get no sidecar until one is installed";
+    let verdict = Verdict::no(condition::READY, "NoOperator", message);
+    let conditions = old.map_or(&[][..], |status| status.conditions.as_slice());
+    PeatMeshStatus {
+        observed_generation: generation,
+        summary: Some(MeshSummary {
+            ready: verdict.reason.into(),
+            pods: "-".into(),
+            peers: "-".into(),
+            message: message.into(),
+        }),
+        conditions: conditions::merge(conditions, vec![verdict], generation, now),
+        mesh_id: old.and_then(|status| status.mesh_id.clone()),
         ..PeatMeshStatus::default()
     }
 }
@@ -127,7 +166,9 @@ fn authority_ready(state: &AuthorityState) -> Verdict {
             Verdict::no(condition::AUTHORITY_READY, "AuthorityPending", "the certificate authority is being made")
         }
         AuthorityState::Ready(_) => Verdict::yes(condition::AUTHORITY_READY, "Issued", ""),
-        AuthorityState::Failed(why) => Verdict::no(condition::AUTHORITY_READY, "AuthorityFailed", why.clone()),
+        AuthorityState::Failed { reason, why, shown: _ } => {
+            Verdict::no(condition::AUTHORITY_READY, reason, why.clone())
+        }
     }
 }
 
@@ -250,7 +291,11 @@ mod tests {
     #[test]
     fn the_first_thing_in_the_way_is_the_reason_of_ready() {
         let status = of(Observed {
-            authority: AuthorityState::Failed("cannot write Secret".into()),
+            authority: AuthorityState::Failed {
+                reason: "AuthorityFailed",
+                why: "cannot write Secret".into(),
+                shown: vec![],
+            },
             injection: InjectionState::Pending,
             ..healthy()
         });
@@ -286,9 +331,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_known_of_an_authority_outlives_every_failure() {
+        let shown = vec![AuthorityCertificate { public_key: "ab".into(), ..AuthorityCertificate::default() }];
+        let lost = AuthorityState::Failed { reason: "AuthorityLost", why: "gone".into(), shown: shown.clone() };
+        let status = of(Observed { authority: lost, ..healthy() });
+        assert_eq!(reason(&status, "Ready"), ("False".into(), "AuthorityLost".into()));
+        assert_eq!(status.authority.as_ref().unwrap().certificates, shown);
+        let rejected = rejected(&ValidateError::BootstrapPeers(0), None, Some(&status), &at(2));
+        assert_eq!(rejected.authority, status.authority);
+    }
+
+    #[test]
+    fn a_mesh_without_an_operator_says_so_and_nothing_else() {
+        let old = of(healthy());
+        let status = unserved(Some(7), Some(&old), &at(2));
+        assert_eq!(status.conditions.len(), 1);
+        assert_eq!(reason(&status, "Ready"), ("False".into(), "NoOperator".into()));
+        assert_eq!((status.authority, status.mesh_id), (None, old.mesh_id));
+        assert_eq!(status.summary.unwrap().ready, "NoOperator");
+    }
+
+    #[test]
     fn a_rejected_mesh_says_what_to_write() {
         let error = ValidateError::BootstrapPeers(99);
-        let status = rejected(&error, Some(2), &[], &at(1));
+        let status = rejected(&error, Some(2), None, &at(1));
         assert_eq!(reason(&status, "Ready"), ("False".into(), "InvalidBootstrapPeers".into()));
         assert!(status.summary.unwrap().message.contains("write 1 to 16"));
     }

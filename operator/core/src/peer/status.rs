@@ -7,7 +7,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use peat_crds::peer::{MAX_ADDRESSES, PeatPeerStatus, PeerPhase, PeerSummary};
 
-use super::ValidateError;
+use super::ExternalError;
 use crate::{
     conditions::{self, Verdict},
     discovery::Peer,
@@ -55,12 +55,12 @@ pub fn registered(
     }
 }
 
-/// The status of an external peer that can be used: nothing was proved yet, its key is what the user wrote.
+/// The status of an external peer that pods are told about: nothing was proved, its key is what the user wrote.
 pub fn external(peer: Peer, generation: Option<i64>, old: &[Condition], now: &Time) -> PeatPeerStatus {
     let message = "the key is the user's word; each peer verifies it when it connects";
     let verdicts = vec![
         Verdict::unknown(condition::REGISTERED, "External", message),
-        Verdict::yes(condition::READY, "External", "peers are told about it"),
+        Verdict::yes(condition::READY, "External", "pods of the mesh are told to dial it"),
     ];
     PeatPeerStatus {
         observed_generation: generation,
@@ -69,9 +69,9 @@ pub fn external(peer: Peer, generation: Option<i64>, old: &[Condition], now: &Ti
     }
 }
 
-/// The status of a record that cannot be used. Keeps `endpoint_id`, which is written once.
+/// The status of a node outside that is told to nobody. Keeps `endpoint_id`, which is written once.
 pub fn rejected(
-    error: &ValidateError,
+    error: &ExternalError,
     endpoint_id: Option<String>,
     generation: Option<i64>,
     old: &[Condition],
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_rejected_record_keeps_the_key_that_is_written_once() {
-        let error = ValidateError::Address("x".into());
+        let error = ExternalError::EndpointTaken;
         let status = rejected(&error, Some("ab".repeat(32)), None, &[], &now());
         assert_eq!(status.endpoint_id, Some("ab".repeat(32)));
         assert_eq!(status.phase, Some(PeerPhase::Rejected));
