@@ -105,7 +105,7 @@ struct Driver<N> {
     network: N,
     began: Instant,
     timer: tokio::runtime::Runtime,
-    waiting: HashMap<RequestId, oneshot::Sender<Result<(), RequestError>>>,
+    waiting: HashMap<RequestId, oneshot::Sender<Result<Reply, RequestError>>>,
     next_request: u64,
     committed: watch::Sender<Seq>,
     published: Arc<ArcSwapOption<Published>>,
@@ -226,7 +226,7 @@ impl<N: Network> Driver<N> {
                 }
             };
             peers_changed |= concerns_peers(&input);
-            let writes = matches!(input, Input::Put { .. } | Input::Delete { .. });
+            let writes = matches!(input, Input::Write { .. });
             self.unsent = self.unsent || writes && self.node.stats().connected_peers == 0;
             self.node.handle(self.now(), input, &StoredRows(&*self.store), &mut outputs);
         }
@@ -301,13 +301,12 @@ impl<N: Network> Driver<N> {
         }
     }
 
-    fn admit(&mut self, request: Request, answer: oneshot::Sender<Result<(), RequestError>>) -> Input {
+    fn admit(&mut self, request: Request, answer: oneshot::Sender<Result<Reply, RequestError>>) -> Input {
         self.next_request += 1;
         let id = RequestId(self.next_request);
         self.waiting.insert(id, answer);
         match request {
-            Request::Put { key, document } => Input::Put { request: id, key, document },
-            Request::Delete { key } => Input::Delete { request: id, key },
+            Request::Write { key, edit, condition } => Input::Write { request: id, key, edit, condition },
             Request::Connect { peer, addresses } => Input::Connect { request: id, peer, addresses },
             Request::Disconnect { peer } => Input::Disconnect { request: id, peer },
             Request::Sync { active } => Input::Sync { request: id, active },
@@ -317,7 +316,7 @@ impl<N: Network> Driver<N> {
     fn answer(&mut self, request: RequestId, answer: Result<Reply, RequestError>) {
         if let Some(waiting) = self.waiting.remove(&request) {
             // A caller that went away wants no answer.
-            let _ = waiting.send(answer.map(|Reply::Done| ()));
+            let _ = waiting.send(answer);
         }
     }
 
@@ -349,7 +348,7 @@ enum Received {
 /// Whether the list of peers, or what is said of the node's state, may differ after this input.
 fn concerns_peers(input: &Input) -> bool {
     match input {
-        Input::Put { .. } | Input::Delete { .. } | Input::Frame { .. } | Input::Sent { .. } | Input::Tick => false,
+        Input::Write { .. } | Input::Frame { .. } | Input::Sent { .. } | Input::Tick => false,
         Input::Want { .. }
         | Input::Unwant { .. }
         | Input::Connect { .. }

@@ -15,8 +15,8 @@ use crate::traffic::Traffic;
 use arc_swap::ArcSwapOption;
 use futures::stream::{BoxStream, StreamExt as _};
 use peat_node_core::docs::Document;
-use peat_node_core::docs::row::View;
-use peat_node_core::event::{Address, RequestError};
+use peat_node_core::docs::row::{Version, View};
+use peat_node_core::event::{Address, Condition, Edit, Reply, RequestError};
 use peat_node_core::ids::{Collection, Key, PeerId};
 use peat_node_core::{PeerView, Stats};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -133,7 +133,7 @@ impl NodeHandle {
     /// # Errors
     /// [`HandleError::Request`] with `Storage` or `TooLarge`; `Starting` and `Stopped`.
     pub async fn put(&self, key: Key, document: Document) -> Result<(), HandleError> {
-        self.call(Request::Put { key, document }).await
+        self.write(key, Edit::Put(document), Condition::Always).await.map(drop)
     }
 
     /// Deletes a document, here and on every peer; done means durable. None there is fine.
@@ -141,7 +141,18 @@ impl NodeHandle {
     /// # Errors
     /// As [`NodeHandle::put`].
     pub async fn delete(&self, key: Key) -> Result<(), HandleError> {
-        self.call(Request::Delete { key }).await
+        self.write(key, Edit::Delete, Condition::Always).await.map(drop)
+    }
+
+    /// Makes `edit` if `condition` holds, as one step; done means durable. Gives the version of the document now.
+    ///
+    /// # Errors
+    /// As [`NodeHandle::put`], and [`HandleError::Request`] with `Conflict`, which says the version there is.
+    pub async fn write(&self, key: Key, edit: Edit, condition: Condition) -> Result<Option<Version>, HandleError> {
+        Ok(match self.ask(Request::Write { key, edit, condition }).await? {
+            Reply::Written(version) => version,
+            Reply::Done => None,
+        })
     }
 
     /// Wishes `peer` to be connected; answered when it is attached or its next dial failed. Lifts a ban.
@@ -291,6 +302,10 @@ impl NodeHandle {
     }
 
     async fn call(&self, request: Request) -> Result<(), HandleError> {
+        self.ask(request).await.map(drop)
+    }
+
+    async fn ask(&self, request: Request) -> Result<Reply, HandleError> {
         let (answer, answered) = oneshot::channel();
         let message = Message::Request { request, answer };
         self.engine()?.messages.send(message).await.map_err(|_| HandleError::Stopped)?;

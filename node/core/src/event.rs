@@ -4,6 +4,7 @@
 //! What it does not do: hold behaviour.
 
 use crate::docs::Document;
+use crate::docs::row::Version;
 use crate::ids::{ConnId, Key, PeerId, RequestId};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,16 +33,38 @@ pub enum Source {
 /// Where a peer may be reached: `host:port`, kept as text; resolving is the shell's.
 pub type Address = String;
 
+/// What an application does to a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Edit {
+    /// Replaces it, or makes it.
+    Put(Document),
+    /// Merges a patch into it, or into an empty one: a member that is null goes, an object is merged member by member,
+    /// anything else replaces. Source: RFC 7396.
+    Merge(Document),
+    /// Deletes it; nothing happens when there is none.
+    Delete,
+}
+
+/// What must hold for a write to happen; it is looked at and the write is made as one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Condition {
+    /// Nothing.
+    #[default]
+    Always,
+    /// There is no live document.
+    Absent,
+    /// The row has this version: nobody wrote since it was read.
+    Version(Version),
+}
+
 /// What happened outside.
 #[expect(missing_docs, reason = "the variant's line names its fields")]
 #[derive(Debug)]
 pub enum Input {
     /// The deadline of [`crate::MeshNode::deadline`] has come.
     Tick,
-    /// An application replaces a document; answered by [`Reply::Done`].
-    Put { request: RequestId, key: Key, document: Document },
-    /// An application deletes a document; answered by [`Reply::Done`], also when there is none.
-    Delete { request: RequestId, key: Key },
+    /// An application writes, if `condition` holds; answered by [`Reply::Written`].
+    Write { request: RequestId, key: Key, edit: Edit, condition: Condition },
     /// A source wants `peer`; the addresses replace those it gave before.
     Want { source: Source, peer: PeerId, addresses: Vec<Address> },
     /// A source no longer wants `peer`. A live connection stays.
@@ -156,8 +179,10 @@ pub enum CloseReason {
 /// A request that went well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reply {
-    /// It is done, and durable if it was a write.
+    /// It is done.
     Done,
+    /// The write is durable. The version of the row now; none when there is no row.
+    Written(Option<Version>),
 }
 
 /// A request that did not.
@@ -179,6 +204,9 @@ pub enum RequestError {
     /// The operator revoked the peer.
     #[error("endpoint {0} is revoked")]
     Revoked(PeerId),
+    /// The condition of a write does not hold. The version that the row has; none when there is no live document.
+    #[error("the document is not as the call demands: {}", current(version))]
+    Conflict { version: Option<Version> },
     /// The store could not be read or written; the text has no secrets.
     #[error("store: {reason}")]
     Storage { fault: StorageFault, reason: String },
@@ -188,4 +216,14 @@ pub enum RequestError {
     /// The document would exceed the limit once encoded.
     #[error("json_data needs {size} bytes as one change, over the limit of {limit}")]
     TooLarge { size: usize, limit: usize },
+}
+
+fn current(version: &Option<Version>) -> String {
+    match version {
+        Some(version) => {
+            let digits: String = version.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("its version is {digits}")
+        }
+        None => "there is none".to_owned(),
+    }
 }

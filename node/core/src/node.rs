@@ -139,12 +139,8 @@ impl MeshNode {
         let Now { wall, uptime } = now;
         match input {
             Input::Tick => {}
-            Input::Put { request, key, document } => {
-                let result = self.shelf.put(&key, &document, wall, rows, outputs);
-                self.finish(request, &key, result, uptime, outputs);
-            }
-            Input::Delete { request, key } => {
-                let result = self.shelf.delete(&key, wall, rows, outputs);
+            Input::Write { request, key, edit, condition } => {
+                let result = self.shelf.write(&key, &edit, condition, wall, rows, outputs);
                 self.finish(request, &key, result, uptime, outputs);
             }
             Input::Want { source, peer, addresses } => self.book.want(source, peer, addresses, uptime),
@@ -241,8 +237,9 @@ impl MeshNode {
         let answer = match result {
             Ok(changed) => {
                 self.owe_all(key, changed, None, uptime);
-                Ok(Reply::Done)
+                Ok(Reply::Written(self.shelf.index.version(key)))
             }
+            Err(ShelfError::Conflict { version }) => Err(RequestError::Conflict { version }),
             Err(ShelfError::TooLarge { size }) => Err(RequestError::TooLarge { size, limit: LONGEST }),
             Err(ShelfError::Document(crate::docs::full::FullError::Shape(shape))) => {
                 Err(RequestError::Shape(shape.to_string()))

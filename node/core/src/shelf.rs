@@ -9,9 +9,9 @@ mod history;
 mod merge;
 
 use crate::docs::full::{FullDoc, FullError};
-use crate::docs::row::{self, Chunks, Have, RowError, View};
+use crate::docs::row::{self, Chunks, Have, RowError, Version, View};
 use crate::docs::{Document, Kind};
-use crate::event::{History, Outputs, Write};
+use crate::event::{Condition, Edit, History, Outputs, Write};
 use crate::ids::{Key, PeerId};
 use crate::node::{ReadError, Rows};
 use crate::stamp::{Clock, Stamp};
@@ -99,6 +99,12 @@ pub(crate) enum ShelfError {
     /// The stored row is damaged.
     #[error("{0}")]
     Row(#[from] RowError),
+    /// The condition does not hold.
+    #[error("the condition does not hold")]
+    Conflict {
+        /// Version of the live document, if there is one.
+        version: Option<Version>,
+    },
     /// The history of the document is damaged; it is mended before the next use.
     #[error("the document's history is damaged; it is being mended")]
     History,
@@ -178,8 +184,54 @@ impl Shelf {
         self.cache.bytes()
     }
 
+    /// Makes `edit`, if `condition` holds.
+    pub(crate) fn write(
+        &mut self,
+        key: &Key,
+        edit: &Edit,
+        condition: Condition,
+        wall: Duration,
+        rows: &dyn Rows,
+        outputs: &mut Outputs,
+    ) -> Result<Changed, ShelfError> {
+        self.check(key, condition, rows, outputs)?;
+        match edit {
+            Edit::Put(document) => self.put(key, document, wall, rows, outputs),
+            Edit::Merge(patch) => {
+                let mut document = self.document(key, rows, outputs)?.unwrap_or_default();
+                document.merge(patch);
+                self.put(key, &document, wall, rows, outputs)
+            }
+            Edit::Delete => self.delete(key, wall, rows, outputs),
+        }
+    }
+
+    fn check(&self, key: &Key, condition: Condition, rows: &dyn Rows, outputs: &Outputs) -> Result<(), ShelfError> {
+        let version = match condition {
+            Condition::Always => return Ok(()),
+            Condition::Absent | Condition::Version(_) => {
+                let live = self.document(key, rows, outputs)?.is_some();
+                self.index.version(key).filter(|_| live)
+            }
+        };
+        let wanted = match condition {
+            Condition::Version(wanted) => Some(wanted),
+            Condition::Always | Condition::Absent => None,
+        };
+        if version == wanted { Ok(()) } else { Err(ShelfError::Conflict { version }) }
+    }
+
+    /// What readers see of `key` once `outputs` are written.
+    fn document(&self, key: &Key, rows: &dyn Rows, outputs: &Outputs) -> Result<Option<Document>, ShelfError> {
+        if self.index.version(key).is_none() {
+            return Ok(None);
+        }
+        let Some(row) = read(key, rows, outputs)? else { return Ok(None) };
+        Ok(View::parse(&row)?.document()?)
+    }
+
     /// Replaces the document of `key`.
-    pub(crate) fn put(
+    fn put(
         &mut self,
         key: &Key,
         document: &Document,
@@ -224,7 +276,7 @@ impl Shelf {
     }
 
     /// Deletes the document of `key`; nothing changes when there is none.
-    pub(crate) fn delete(
+    fn delete(
         &mut self,
         key: &Key,
         wall: Duration,

@@ -53,6 +53,7 @@ impl IntoStatus for RequestError {
             Self::Unreachable { .. } => ConnectError::unavailable(text),
             Self::Storage { fault, .. } => storage(fault, text),
             Self::Revoked(_) | Self::Refused { .. } => ConnectError::permission_denied(text),
+            Self::Conflict { .. } => ConnectError::aborted(text),
             Self::TooLarge { .. } => ConnectError::resource_exhausted(text),
         }
     }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::store::MemoryStore;
 use futures::stream::BoxStream;
+use peat_node_core::event::{Condition, Edit};
 use peat_node_core::ids::{PeerId, RequestId};
 use peat_node_core::{Config, Input, MeshNode, Now, Outputs, ReadError, Rows};
 use std::time::Duration;
@@ -39,13 +40,17 @@ impl Bench {
         self.committed.send_replace(seq);
     }
 
+    fn write(&mut self, key: Key, edit: Edit) {
+        self.handle(Input::Write { request: RequestId(1), key, edit, condition: Condition::Always });
+    }
+
     fn put(&mut self, collection: &str, id: &str, value: u32) {
         let document = Document::parse(&format!("{{\"v\":{value}}}")).unwrap();
-        self.handle(Input::Put { request: RequestId(1), key: key(collection, id), document });
+        self.write(key(collection, id), Edit::Put(document));
     }
 
     fn delete(&mut self, collection: &str, id: &str) {
-        self.handle(Input::Delete { request: RequestId(1), key: key(collection, id) });
+        self.write(key(collection, id), Edit::Delete);
     }
 
     fn follow(&self, after: Option<Seq>, filter: Filter) -> BoxStream<'static, Result<Change, HandleError>> {

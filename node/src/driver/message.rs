@@ -4,8 +4,7 @@
 //! What it does not do: anything.
 
 use crate::handle::Published;
-use peat_node_core::docs::Document;
-use peat_node_core::event::{Address, RequestError};
+use peat_node_core::event::{Address, Condition, Edit, Reply, RequestError};
 use peat_node_core::ids::{Key, PeerId};
 use peat_node_core::{Input, Output};
 use std::sync::Arc;
@@ -14,17 +13,14 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 /// A call of an application.
 #[derive(Debug)]
 pub enum Request {
-    /// See [`Input::Put`].
-    Put {
+    /// See [`Input::Write`].
+    Write {
         /// Which document.
         key: Key,
-        /// Its new content.
-        document: Document,
-    },
-    /// See [`Input::Delete`].
-    Delete {
-        /// Which document.
-        key: Key,
+        /// What to do to it.
+        edit: Edit,
+        /// What must hold for that.
+        condition: Condition,
     },
     /// See [`Input::Connect`].
     Connect {
@@ -53,7 +49,7 @@ pub enum Message {
         /// The call.
         request: Request,
         /// Dropped without an answer when the driver ends.
-        answer: oneshot::Sender<Result<(), RequestError>>,
+        answer: oneshot::Sender<Result<Reply, RequestError>>,
     },
     /// Something happened outside.
     Event(Input),

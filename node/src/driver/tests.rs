@@ -1,6 +1,7 @@
 use super::*;
 use crate::store::MemoryStore;
 use peat_node_core::docs::Document;
+use peat_node_core::event::{Condition, Edit};
 use peat_node_core::ids::{Collection, ConnId, PeerId};
 use std::sync::Mutex;
 
@@ -55,14 +56,15 @@ impl Bench {
         Self { store, messages, acts, published, running }
     }
 
-    async fn call(&self, request: Request) -> Result<(), RequestError> {
+    async fn call(&self, request: Request) -> Result<Reply, RequestError> {
         let (answer, answered) = oneshot::channel();
         self.messages.send(Message::Request { request, answer }).await.unwrap();
         tokio::time::timeout(LIMIT, answered).await.unwrap().unwrap()
     }
 
-    async fn put(&self, id: &str, json: &str) -> Result<(), RequestError> {
-        self.call(Request::Put { key: key(id), document: Document::parse(json).unwrap() }).await
+    async fn put(&self, id: &str, json: &str) -> Result<Reply, RequestError> {
+        let edit = Edit::Put(Document::parse(json).unwrap());
+        self.call(Request::Write { key: key(id), edit, condition: Condition::Always }).await
     }
 
     async fn event(&self, input: Input) {
@@ -90,7 +92,8 @@ async fn what_is_answered_is_committed_and_seen_by_readers() {
     bench.put("one", r#"{"a":1}"#).await.unwrap();
     assert_eq!(*bench.running.committed.borrow(), 1);
     assert!(bench.store.read(&key("one")).unwrap().is_some());
-    bench.call(Request::Delete { key: key("none") }).await.unwrap();
+    let delete = Request::Write { key: key("none"), edit: Edit::Delete, condition: Condition::Always };
+    assert_eq!(bench.call(delete).await, Ok(Reply::Written(None)));
     assert_eq!(bench.view().await.stats.rows, 1);
 }
 

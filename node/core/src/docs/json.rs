@@ -52,11 +52,39 @@ impl Document {
         self.0
     }
 
+    /// Merges a patch: see [`crate::event::Edit::Merge`].
+    pub fn merge(&mut self, patch: &Self) {
+        merge(&mut self.0, &patch.0);
+    }
+
     /// Canonical text.
     pub fn to_json(&self) -> String {
         let mut text = String::new();
         write_object(&self.0, &mut text);
         text
+    }
+}
+
+/// Depth is bounded by the parser's, of both.
+fn merge(target: &mut Map<String, Value>, patch: &Map<String, Value>) {
+    for (key, change) in patch {
+        match change {
+            Value::Null => {
+                target.remove(key);
+            }
+            Value::Object(members) => {
+                let slot = target.entry(key).or_insert(Value::Null);
+                if !slot.is_object() {
+                    *slot = Value::Object(Map::new());
+                }
+                if let Value::Object(inner) = slot {
+                    merge(inner, members);
+                }
+            }
+            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                target.insert(key.clone(), change.clone());
+            }
+        }
     }
 }
 
@@ -102,6 +130,26 @@ mod tests {
 
     fn round_trip(json: &str) -> String {
         Document::parse(json).unwrap().to_json()
+    }
+
+    #[test]
+    fn a_patch_merges_as_rfc_7396_appendix_a_says() {
+        for (target, patch, result) in [
+            (r#"{"a":"b"}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
+            (r#"{"a":"b"}"#, r#"{"b":"c"}"#, r#"{"a":"b","b":"c"}"#),
+            (r#"{"a":"b"}"#, r#"{"a":null}"#, r#"{}"#),
+            (r#"{"a":"b","b":"c"}"#, r#"{"a":null}"#, r#"{"b":"c"}"#),
+            (r#"{"a":["b"]}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
+            (r#"{"a":"c"}"#, r#"{"a":["b"]}"#, r#"{"a":["b"]}"#),
+            (r#"{"a":{"b":"c"}}"#, r#"{"a":{"b":"d","c":null}}"#, r#"{"a":{"b":"d"}}"#),
+            (r#"{"a":[{"b":"c"}]}"#, r#"{"a":[1]}"#, r#"{"a":[1]}"#),
+            (r#"{"e":null}"#, r#"{"a":1}"#, r#"{"a":1,"e":null}"#),
+            (r#"{}"#, r#"{"a":{"bb":{"ccc":null}}}"#, r#"{"a":{"bb":{}}}"#),
+        ] {
+            let mut document = Document::parse(target).unwrap();
+            document.merge(&Document::parse(patch).unwrap());
+            assert_eq!(document.to_json(), result, "{target} with {patch}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use super::{MeshNode, NEVER, Rows};
 use crate::event::{Now, Output, Outputs};
 use crate::ids::{Key, PeerId};
-use crate::sync::digest::Place;
+use crate::sync::digest::{Brief, Place, brief};
 use crate::sync::frame::{Frame, Payload};
 use crate::sync::neighbour::Since;
 use bytes::Bytes;
@@ -61,14 +61,11 @@ impl MeshNode {
             return Some(Frame::Push(push));
         }
         if std::mem::take(&mut neighbour.open_root) {
-            return Some(Frame::Compare(vec![(Place::ROOT, self.shelf.index.root())]));
+            return Some(Frame::Root(self.shelf.index.root()));
         }
         if !neighbour.compare.is_empty() {
-            let mut nodes = Vec::new();
-            for place in pop(&mut neighbour.compare, PLACES) {
-                nodes.extend(place.children().map(|child| (child, self.shelf.index.digest(child))));
-            }
-            return Some(Frame::Compare(nodes));
+            let places = pop(&mut neighbour.compare, PLACES).into_iter();
+            return Some(Frame::Children(places.map(|place| (place, self.shelf.index.children(place))).collect()));
         }
         if let Some((place, after)) = neighbour.list.pop_first() {
             return Some(self.keys_frame(peer, place, after));
@@ -96,11 +93,11 @@ impl MeshNode {
         let mut upto = None;
         for (key, version) in self.shelf.index.below(place, after.as_ref()) {
             if size > FRAME_BYTES {
-                upto = listed.last().map(|(key, _): &(Key, _)| key.clone());
+                upto = listed.last().map(|(key, _): &(Key, Brief)| key.clone());
                 break;
             }
-            size += key.as_bytes().len() + version.len();
-            listed.push((key.clone(), *version));
+            size += key.as_bytes().len() + size_of::<Brief>();
+            listed.push((key.clone(), brief(version)));
         }
         if let (Some(last), Some(neighbour)) = (&upto, self.neighbours.get_mut(peer)) {
             neighbour.list.insert(place, Some(last.clone()));

@@ -10,7 +10,7 @@ use crate::event::{CloseReason, Now, Outputs};
 use crate::ids::{ConnId, Key, PeerId};
 use crate::node::Rows;
 use crate::shelf::ShelfError;
-use crate::sync::digest::{DEPTH, Digest, Index, Place};
+use crate::sync::digest::{Brief, DEPTH, Digest, FAN_OUT, Index, Place, brief};
 use crate::sync::frame::{Frame, Payload};
 use crate::sync::neighbour::{Neighbour, Since};
 use bytes::Bytes;
@@ -35,7 +35,8 @@ impl MeshNode {
             return;
         }
         match Frame::decode(frame) {
-            Ok(Frame::Compare(theirs)) => self.on_compare(peer, theirs),
+            Ok(Frame::Root(theirs)) => self.on_root(peer, theirs),
+            Ok(Frame::Children(theirs)) => self.on_children(peer, &theirs),
             Ok(Frame::Keys { place, after, upto, rows }) => self.on_keys(peer, place, (after, upto), rows),
             Ok(Frame::Want(keys)) => {
                 for (key, theirs) in keys {
@@ -65,12 +66,22 @@ impl MeshNode {
         }
     }
 
-    fn on_compare(&mut self, peer: PeerId, theirs: Vec<(Place, Digest)>) {
+    fn on_root(&mut self, peer: PeerId, theirs: Digest) {
+        if self.shelf.index.root() != theirs {
+            self.answer_difference(peer, [Place::ROOT].into_iter());
+        }
+    }
+
+    fn on_children(&mut self, peer: PeerId, theirs: &[(Place, [u64; FAN_OUT])]) {
+        let children = theirs.iter().flat_map(|(place, digests)| place.children().zip(digests));
+        let differing = children.filter(|(child, theirs)| self.shelf.index.half(*child) != **theirs);
+        let differing: Vec<Place> = differing.map(|(child, _)| child).collect();
+        self.answer_difference(peer, differing.into_iter());
+    }
+
+    fn answer_difference(&mut self, peer: PeerId, differing: impl Iterator<Item = Place>) {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
-        for (place, digest) in theirs {
-            if self.shelf.index.digest(place) == digest {
-                continue;
-            }
+        for place in differing {
             if place.level == DEPTH || self.shelf.index.count(place) <= LIST_AT {
                 neighbour.list.insert(place, None);
             } else {
@@ -84,11 +95,11 @@ impl MeshNode {
         peer: PeerId,
         place: Place,
         (after, upto): (Option<Key>, Option<Key>),
-        theirs: Vec<(Key, Version)>,
+        theirs: Vec<(Key, Brief)>,
     ) {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         let index = &self.shelf.index;
-        let listed: BTreeMap<&Key, &Version> = theirs.iter().map(|(key, version)| (key, version)).collect();
+        let listed: BTreeMap<&Key, Brief> = theirs.iter().map(|(key, brief)| (key, *brief)).collect();
         let last = upto.as_ref().map(Index::order);
         let ours = index.below(place, after.as_ref()).map(|(key, _)| key);
         for key in ours.take_while(|key| last.is_none_or(|last| Index::order(key) <= last)) {
@@ -96,8 +107,8 @@ impl MeshNode {
                 neighbour.owe(key, Since::Start);
             }
         }
-        for (key, version) in listed {
-            if index.version(key).as_ref() != Some(version) {
+        for (key, theirs) in listed {
+            if index.version(key).as_ref().map(brief) != Some(theirs) {
                 want(neighbour, key);
             }
         }

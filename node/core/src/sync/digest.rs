@@ -17,6 +17,12 @@ use std::ops::Bound;
 pub const DEPTH: u8 = 4;
 const FAN_OUT_BITS: u32 = 4;
 
+/// Children of a tree node.
+pub const FAN_OUT: usize = 1 << FAN_OUT_BITS;
+
+/// The beginning of a [`Version`]: enough to tell the rows of a short list apart.
+pub type Brief = u64;
+
 /// Digest of a tree node. Zero when nothing is below it.
 pub type Digest = u128;
 
@@ -66,6 +72,11 @@ impl Place {
 
 const TREE_NODES: usize = 4369 + 65_536;
 
+/// The beginning of `version`.
+pub fn brief(version: &Version) -> Brief {
+    version.iter().take(8).fold(0, |brief, byte| brief << 8 | u64::from(*byte))
+}
+
 /// Versions of all rows, with the tree over them. About 1.4 MB when empty.
 #[derive(Debug)]
 pub struct Index {
@@ -111,6 +122,18 @@ impl Index {
     /// Digest of a tree node.
     pub fn digest(&self, place: Place) -> Digest {
         self.digests[place.slot()]
+    }
+
+    /// Half the digests of all children of a tree node.
+    pub fn children(&self, place: Place) -> [u64; FAN_OUT] {
+        let mut digests = [0; FAN_OUT];
+        digests.iter_mut().zip(place.children()).for_each(|(half, child)| *half = self.half(child));
+        digests
+    }
+
+    /// Half the digest of a tree node.
+    pub fn half(&self, place: Place) -> u64 {
+        self.digest(place) as u64
     }
 
     /// Rows below a tree node.

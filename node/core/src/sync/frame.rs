@@ -7,7 +7,7 @@
 
 mod wire;
 
-use super::digest::{Digest, Place};
+use super::digest::{Brief, Digest, FAN_OUT, Place};
 use crate::docs::row::{Have, Version};
 use crate::ids::{Key, PeerId};
 use crate::stamp::Stamp;
@@ -20,9 +20,12 @@ pub const LONGEST: usize = 4 << 20;
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
-    /// "My digests of these tree nodes." The receiver answers for those that differ: with the children's digests, or with
-    /// [`Frame::Keys`] where few rows are left.
-    Compare(Vec<(Place, Digest)>),
+    /// "My digest of everything." The receiver answers with its own [`Frame::Children`] of the root if it differs.
+    Root(Digest),
+    /// "My digests of all children of these tree nodes." The receiver answers for the children that differ: with their own
+    /// children's digests, or with [`Frame::Keys`] where few rows are left. Half a digest is enough on the way down,
+    /// because the root is compared whole.
+    Children(Vec<(Place, [u64; FAN_OUT])>),
     /// "These are all my rows below `place`, between two keys of the tree's order." The receiver sends what is missing from the
     /// list and asks for what differs or is new.
     Keys {
@@ -32,8 +35,8 @@ pub enum Frame {
         after: Option<Key>,
         /// The list ends with this key; none: at the last.
         upto: Option<Key>,
-        /// Keys with the versions of their rows, in the tree's order.
-        rows: Vec<(Key, Version)>,
+        /// Keys with the beginnings of their rows' versions, in the tree's order.
+        rows: Vec<(Key, Brief)>,
     },
     /// "Of these documents I have this; send what I lack." The receiver asks back for what it lacks itself.
     Want(Vec<(Key, Option<Have>)>),
@@ -111,23 +114,28 @@ pub enum Push {
     Lazy,
 }
 
-const COMPARE: u8 = 1;
+const CHILDREN: u8 = 1;
 const KEYS: u8 = 2;
 const WANT: u8 = 3;
 const DOCS: u8 = 4;
 const ANNOUNCE: u8 = 5;
 const PUSH: u8 = 6;
+const ROOT: u8 = 7;
 
 impl Frame {
     /// Bytes for the wire.
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
         match self {
-            Self::Compare(nodes) => {
-                out.put_u8(COMPARE);
-                put_list(&mut out, nodes, |out, (place, digest)| {
+            Self::Root(digest) => {
+                out.put_u8(ROOT);
+                out.put_u128(*digest);
+            }
+            Self::Children(nodes) => {
+                out.put_u8(CHILDREN);
+                put_list(&mut out, nodes, |out, (place, digests)| {
                     put_place(out, *place);
-                    out.put_u128(*digest);
+                    digests.iter().for_each(|digest| out.put_u64(*digest));
                 });
             }
             Self::Keys { place, after, upto, rows } => {
@@ -135,7 +143,10 @@ impl Frame {
                 put_place(&mut out, *place);
                 put_option(&mut out, after.as_ref(), put_key);
                 put_option(&mut out, upto.as_ref(), put_key);
-                put_list(&mut out, rows, put_version);
+                put_list(&mut out, rows, |out, (key, brief)| {
+                    put_key(out, key);
+                    out.put_u64(*brief);
+                });
             }
             Self::Want(keys) => {
                 out.put_u8(WANT);
@@ -168,12 +179,13 @@ impl Frame {
     pub fn decode(mut frame: Bytes) -> Result<Self, FrameError> {
         let input = &mut frame;
         let decoded = match take_u8(input)? {
-            COMPARE => Self::Compare(take_list(input, 19, |input| Ok((take_place(input)?, take_u128(input)?)))?),
+            ROOT => Self::Root(take_u128(input)?),
+            CHILDREN => Self::Children(take_list(input, 3 + 8 * FAN_OUT, take_children)?),
             KEYS => Self::Keys {
                 place: take_place(input)?,
                 after: take_option(input, take_key)?,
                 upto: take_option(input, take_key)?,
-                rows: take_list(input, 20, take_version)?,
+                rows: take_list(input, 12, |input| Ok((take_key(input)?, take_u64(input)?)))?,
             },
             WANT => Self::Want(take_list(input, 5, |input| Ok((take_key(input)?, take_option(input, take_have)?)))?),
             DOCS => Self::Docs(take_list(input, 20, |input| {

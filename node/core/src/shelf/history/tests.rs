@@ -1,7 +1,7 @@
 //! Histories in records: what an edit writes, what is read back, what damage costs.
 
 use super::*;
-use crate::event::Outputs;
+use crate::event::{Condition, Edit, Outputs};
 use crate::ids::{Collection, PeerId};
 use crate::sync::neighbour::Since;
 use std::collections::BTreeMap;
@@ -61,7 +61,8 @@ fn ship() -> Key {
 
 fn edit(shelf: &mut Shelf, disk: &mut Disk, text: &str) -> usize {
     let mut outputs = Outputs::default();
-    shelf.put(&ship(), &Document::parse(text).unwrap(), WALL, disk, &mut outputs).unwrap();
+    let edit = Edit::Put(Document::parse(text).unwrap());
+    shelf.write(&ship(), &edit, Condition::Always, WALL, disk, &mut outputs).unwrap();
     disk.commit(&mut outputs)
 }
 
@@ -87,8 +88,8 @@ fn edits_of_one_batch_become_one_record() {
     let (mut shelf, mut disk) = (shelf(), Disk::default());
     let mut outputs = Outputs::default();
     for n in 0..5 {
-        let document = Document::parse(&format!(r#"{{"n":{n}}}"#)).unwrap();
-        shelf.put(&ship(), &document, WALL, &disk, &mut outputs).unwrap();
+        let edit = Edit::Put(Document::parse(&format!(r#"{{"n":{n}}}"#)).unwrap());
+        shelf.write(&ship(), &edit, Condition::Always, WALL, &disk, &mut outputs).unwrap();
     }
     disk.commit(&mut outputs);
     assert_eq!(disk.records.len(), 1);

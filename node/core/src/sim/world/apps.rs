@@ -3,7 +3,7 @@
 use super::{Event, Node, World, Written};
 use crate::docs::Document;
 use crate::docs::row::View;
-use crate::event::{Input, Reply, RequestError};
+use crate::event::{Condition, Edit, Input, Reply, RequestError};
 use crate::ids::{Collection, Key, RequestId};
 use rand::Rng;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 impl World {
     pub(super) fn answer(&mut self, request: RequestId, answer: Result<Reply, RequestError>) {
         self.acknowledged += usize::from(answer.is_ok());
-        if let (Some(written), Ok(Reply::Done)) = (self.pending.remove(&request), answer) {
+        if let (Some(written), Ok(Reply::Written(_))) = (self.pending.remove(&request), answer) {
             self.kept.push(written);
         }
     }
@@ -40,11 +40,12 @@ impl World {
             self.pending.insert(request, Written { key: key.clone(), leaf: leaf.clone(), value });
         }
         let input = if kind == 4 && self.rng.random_bool(0.3) {
-            Input::Delete { request, key }
+            Input::Write { request, key, edit: Edit::Delete, condition: Condition::Always }
         } else {
             let mut members = self.document(node, &key).map(Document::into_map).unwrap_or_default();
             members.insert(leaf, value.into());
-            Input::Put { request, key, document: Document::from_map(members) }
+            let edit = Edit::Put(Document::from_map(members));
+            Input::Write { request, key, edit, condition: Condition::Always }
         };
         self.nodes[node].inbox.push_back(input);
         self.drive(node);
@@ -61,7 +62,8 @@ impl World {
         for key in keys {
             let request = RequestId(self.id());
             let boot = self.nodes[0].boot;
-            self.after(Duration::ZERO, Event::Arrive { node: 0, boot, input: Input::Delete { request, key } });
+            let input = Input::Write { request, key, edit: Edit::Delete, condition: Condition::Always };
+            self.after(Duration::ZERO, Event::Arrive { node: 0, boot, input });
         }
         self.run_until(self.uptime + Duration::from_secs(1));
     }

@@ -11,8 +11,9 @@ fn samples() -> Vec<Frame> {
     let latest = Have::Latest { stamp: Stamp(3), writer: PeerId([4; 32]) };
     let changes = vec![Bytes::from_static(b"one"), Bytes::from_static(b"")];
     vec![
-        Frame::Compare(vec![(Place::ROOT, 7), (Place::new(4, 65_535).unwrap(), u128::MAX)]),
-        Frame::Keys { place: Place::ROOT, after: None, upto: Some(key.clone()), rows: vec![(key.clone(), [1; 16])] },
+        Frame::Root(u128::MAX),
+        Frame::Children(vec![(Place::ROOT, [7; FAN_OUT]), (Place::new(3, 4095).unwrap(), [u64::MAX; FAN_OUT])]),
+        Frame::Keys { place: Place::ROOT, after: None, upto: Some(key.clone()), rows: vec![(key.clone(), 1)] },
         Frame::Announce(vec![(key.clone(), [9; 16])]),
         Frame::Push(Push::Eager),
         Frame::Push(Push::Lazy),
@@ -46,7 +47,7 @@ fn a_frame_cut_anywhere_or_with_more_behind_it_is_an_error() {
 
 #[test]
 fn a_count_beyond_the_frame_is_refused_before_memory_is_asked_for() {
-    let huge = [&[COMPARE][..], &u32::MAX.to_be_bytes()].concat();
+    let huge = [&[CHILDREN][..], &u32::MAX.to_be_bytes()].concat();
     assert_eq!(Frame::decode(huge.into()), Err(FrameError::Short));
 }
 

@@ -7,7 +7,7 @@ use super::{FrameError, Payload};
 use crate::docs::row::{Have, Version};
 use crate::ids::{Key, PeerId};
 use crate::stamp::Stamp;
-use crate::sync::digest::Place;
+use crate::sync::digest::{DEPTH, FAN_OUT, Place};
 use automerge::ChangeHash;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -140,9 +140,26 @@ fn take_bytes(input: &mut Bytes) -> Result<Bytes, FrameError> {
     Ok(input.split_to(length))
 }
 
-fn take_stamp(input: &mut Bytes) -> Result<Stamp, FrameError> {
+pub(super) fn take_u64(input: &mut Bytes) -> Result<u64, FrameError> {
     need(input, 8)?;
-    Ok(Stamp(input.get_u64()))
+    Ok(input.get_u64())
+}
+
+/// A tree node that has children, with their digests.
+pub(super) fn take_children(input: &mut Bytes) -> Result<(Place, [u64; FAN_OUT]), FrameError> {
+    let place = take_place(input)?;
+    if place.level == DEPTH {
+        return Err(FrameError::Field("tree place"));
+    }
+    let mut digests = [0; FAN_OUT];
+    for digest in &mut digests {
+        *digest = take_u64(input)?;
+    }
+    Ok((place, digests))
+}
+
+fn take_stamp(input: &mut Bytes) -> Result<Stamp, FrameError> {
+    Ok(Stamp(take_u64(input)?))
 }
 
 fn take_stamps(input: &mut Bytes) -> Result<(Option<Stamp>, Option<Stamp>), FrameError> {

@@ -1,0 +1,64 @@
+//! What it costs to become equal again.
+
+use crate::place::{Place, join};
+use peat_node_core::docs::Document;
+use peat_node_core::event::{Condition, Edit};
+
+/// Writes on one side: new documents, edits and deletes of shared ones.
+fn work(place: &mut Place, name: &str, shared: &[String], [puts, edits, deletes]: [usize; 3]) {
+    for number in 0..puts {
+        let (id, json) = (format!("{name}-{number}"), format!(r#"{{"by":"{name}","n":{number},"ok":true}}"#));
+        place.put(&id, &json);
+    }
+    for id in &shared[..edits] {
+        let patch = format!(r#"{{"seen-by-{name}":1}}"#);
+        place.write(id, Edit::Merge(Document::parse(&patch).unwrap()), Condition::Always).unwrap();
+    }
+    for id in &shared[shared.len() - deletes..] {
+        place.write(id, Edit::Delete, Condition::Always).unwrap();
+    }
+}
+
+/// Two places with the same documents.
+fn pair(documents: usize) -> (Place, Place, Vec<String>) {
+    let (mut a, mut b) = (Place::new(1), Place::new(2));
+    let shared: Vec<String> = (0..documents).map(|n| format!("shared-{n}")).collect();
+    shared.iter().for_each(|id| a.put(id, r#"{"name":"before"}"#));
+    join(&mut a, &mut b);
+    (a.sent, b.sent) = (0, 0);
+    (a, b, shared)
+}
+
+/// Does the same work on both sides of a connection that holds, and on both sides of one that was cut and comes back.
+/// Gives the bytes that each took.
+fn live_and_late(documents: usize, at_a: [usize; 3], at_b: [usize; 3]) -> (usize, usize) {
+    let [live, late] = [true, false].map(|live| {
+        let (mut a, mut b, shared) = pair(documents);
+        let mut reversed = shared.clone();
+        reversed.reverse();
+        if !live {
+            a.cut();
+            b.cut();
+        }
+        work(&mut a, "a", &shared, at_a);
+        work(&mut b, "b", &reversed, at_b);
+        join(&mut a, &mut b);
+        assert_eq!(a.digest(), b.digest());
+        a.sent + b.sent
+    });
+    (live, late)
+}
+
+#[test]
+fn what_changed_on_both_sides_of_a_partition_crosses_for_its_own_bytes() {
+    let (live, late) = live_and_late(2000, [5000, 500, 500], [5000, 500, 500]);
+    println!("{live} bytes when connected, {late} after a partition");
+    assert!(late <= live * 3 / 2 + (64 << 10), "{late} bytes were sent for {live}");
+}
+
+#[test]
+fn a_difference_of_one_in_a_hundred_costs_in_proportion_to_itself() {
+    let (live, late) = live_and_late(20_000, [0, 200, 0], [0; 3]);
+    println!("{live} bytes when connected, {late} after a partition");
+    assert!(late <= live * 3 / 2 + (64 << 10), "{late} bytes were sent for {live}");
+}

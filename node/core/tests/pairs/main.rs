@@ -1,0 +1,6 @@
+//! Cores that talk to each other directly: what is written under which condition, and what catching up costs.
+#![allow(clippy::panic, clippy::unwrap_used, clippy::print_stdout, reason = "a test suite")]
+
+mod catch_up;
+mod conditions;
+mod place;

@@ -1,0 +1,157 @@
+//! One core with its rows, and a loss-free wire between two.
+
+use peat_node_core::docs::Document;
+use peat_node_core::docs::row::{Version, View};
+use peat_node_core::event::{Condition, Direction, Edit, History, Reply, RequestError, Write};
+use peat_node_core::ids::{Collection, ConnId, Key, PeerId, RequestId};
+use peat_node_core::{Config, Input, MeshNode, Now, Output, Outputs, ReadError, Rows};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Rows and history records as a store keeps them.
+#[derive(Default)]
+struct Disk {
+    rows: BTreeMap<Key, Vec<u8>>,
+    history: BTreeMap<(Key, u16), Vec<u8>>,
+}
+
+impl Disk {
+    fn commit(&mut self, writes: BTreeMap<Key, Write>) {
+        for (key, Write { row, history, .. }) in writes {
+            match history {
+                Some(History::Append { number, chunk }) => drop(self.history.insert((key.clone(), number), chunk)),
+                Some(History::Replace { base, count }) => {
+                    (0..count).for_each(|number| drop(self.history.remove(&(key.clone(), number))));
+                    self.history.insert((key.clone(), 0), base);
+                }
+                None => {}
+            }
+            self.rows.insert(key, row);
+        }
+    }
+}
+
+impl Rows for Disk {
+    fn read(&self, key: &Key) -> Result<Option<Vec<u8>>, ReadError> {
+        Ok(self.rows.get(key).cloned())
+    }
+
+    fn history(&self, key: &Key, count: u16) -> Result<Option<Vec<u8>>, ReadError> {
+        let records: Option<Vec<_>> =
+            (0..count).map(|number| self.history.get(&(key.clone(), number)).map(Vec::as_slice)).collect();
+        Ok(records.map(|records| records.concat()))
+    }
+}
+
+type Answers = Vec<(RequestId, Result<Reply, RequestError>)>;
+
+/// The only connection there is.
+const CONN: ConnId = ConnId(1);
+
+pub(crate) struct Place {
+    pub(crate) me: PeerId,
+    core: MeshNode,
+    disk: Disk,
+    uptime: Duration,
+    requests: u64,
+    /// What waits to be sent.
+    out: Vec<Output>,
+    /// Bytes of frames sent.
+    pub(crate) sent: usize,
+}
+
+fn key(id: &str) -> Key {
+    Key::new(&Collection::parse("ships").unwrap(), id).unwrap()
+}
+
+impl Place {
+    pub(crate) fn new(number: u8) -> Self {
+        let me = PeerId([number; 32]);
+        let config = Config { me, actor: [number; 16], seed: [number; 32], sync_active: true, cache_bytes: 24 << 20 };
+        let (core, disk) = (MeshNode::new(config), Disk::default());
+        Self { me, core, disk, uptime: Duration::ZERO, requests: 0, out: Vec::new(), sent: 0 }
+    }
+
+    /// Handles inputs as one batch, persists, and gives what is answered; what is to be sent waits in `out`.
+    fn turn(&mut self, inputs: Vec<Input>) -> Answers {
+        self.uptime += Duration::from_millis(1);
+        let now = Now { wall: Duration::from_secs(1_800_000_000) + self.uptime, uptime: self.uptime };
+        let mut outputs = Outputs::default();
+        inputs.into_iter().for_each(|input| self.core.handle(now, input, &self.disk, &mut outputs));
+        self.core.flush(now, &self.disk, &mut outputs);
+        self.disk.commit(outputs.writes);
+        self.out.extend(outputs.sends);
+        outputs.answers
+    }
+
+    /// The frames that wait, as the peer's inputs; `own` is told that they left.
+    fn post(&mut self, own: &mut Vec<Input>) -> Vec<Input> {
+        let mut theirs = Vec::new();
+        for output in self.out.drain(..) {
+            if let Output::Send { conn, peer, frame } = output {
+                self.sent += frame.len();
+                own.push(Input::Sent { conn, peer, bytes: frame.len() });
+                theirs.push(Input::Frame { conn, peer: self.me, frame });
+            }
+        }
+        theirs
+    }
+
+    fn is_connected(&self) -> bool {
+        self.core.stats().connected_peers > 0
+    }
+
+    pub(crate) fn write(
+        &mut self,
+        id: &str,
+        edit: Edit,
+        condition: Condition,
+    ) -> Result<Option<Version>, RequestError> {
+        self.requests += 1;
+        let request = RequestId(self.requests);
+        let answers = self.turn(vec![Input::Write { request, key: key(id), edit, condition }]);
+        match answers.into_iter().next().unwrap() {
+            (_, Ok(Reply::Written(version))) => Ok(version),
+            (_, Ok(Reply::Done)) => panic!("a write is answered by its version"),
+            (_, Err(error)) => Err(error),
+        }
+    }
+
+    pub(crate) fn put(&mut self, id: &str, json: &str) {
+        self.write(id, Edit::Put(Document::parse(json).unwrap()), Condition::Always).unwrap();
+    }
+
+    pub(crate) fn read(&self, id: &str) -> Option<String> {
+        let row = self.disk.rows.get(&key(id))?;
+        View::parse(row).unwrap().text().map(str::to_owned)
+    }
+
+    /// The connection is gone.
+    pub(crate) fn cut(&mut self) {
+        let peers: Vec<PeerId> = self.core.peers().into_iter().map(|view| view.peer).collect();
+        self.turn(peers.into_iter().map(|peer| Input::Disconnected { conn: CONN, peer }).collect());
+        self.out.clear();
+    }
+
+    pub(crate) fn digest(&self) -> u128 {
+        self.core.stats().digest
+    }
+}
+
+/// Joins two places and lets them talk until both are silent and equal.
+pub(crate) fn join(a: &mut Place, b: &mut Place) {
+    let connected = |peer, direction| Input::Connected { conn: CONN, peer, direction };
+    let mut to_a = Vec::from_iter((!a.is_connected()).then(|| connected(b.me, Direction::Out)));
+    let mut to_b = Vec::from_iter((!b.is_connected()).then(|| connected(a.me, Direction::In)));
+    for _ in 0..10_000 {
+        a.turn(std::mem::take(&mut to_a));
+        b.turn(std::mem::take(&mut to_b));
+        let (from_a, from_b) = (a.post(&mut to_a), b.post(&mut to_b));
+        to_a.extend(from_b);
+        to_b.extend(from_a);
+        if to_a.is_empty() && to_b.is_empty() && a.digest() == b.digest() {
+            return;
+        }
+    }
+    panic!("not equal after ten thousand turns");
+}
