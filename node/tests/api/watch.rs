@@ -118,8 +118,9 @@ async fn a_named_collection_comes_as_it_is_stored_and_then_as_it_changes() {
         assert_eq!(events.next().await, "ferries/b", "{way:?}");
         put(&api, "tugs/d", &format!("{{\"way\":\"{way:?}\"}}")).await;
         put(&api, "ferries/new", &format!("{{\"way\":\"{way:?}\"}}")).await;
-        delete(&api, "ferries/new").await;
         assert_eq!(events.next().await, "ferries/new", "{way:?}");
+        // Not before the event was read: a document that changes again before it is read comes once, as it is then.
+        delete(&api, "ferries/new").await;
         assert_eq!(events.next().await, "-ferries/new", "{way:?}");
     }
 }
