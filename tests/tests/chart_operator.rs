@@ -25,6 +25,7 @@ const RESTRICTED: (&str, &str) = ("pod-security.kubernetes.io/enforce", "restric
 const EVERYTHING: &[&str] = &[
     "--set=replicas=3,networkPolicy.enabled=true,priorityClassName=system-cluster-critical,logFormat=text",
     "--set=membership.url=https://peat.example.org:8443,membership.extraNames={peat.example.org}",
+    "--set=serviceAccount.name=pilot,test.namespace=kube-public",
     "--set=imagePullSecrets[0].name=registry,webhook.excludedNamespaces={quiet},nodeSelector.disk=fast",
     "--set-json=tolerations=[{\"key\":\"edge\",\"operator\":\"Exists\"}]",
 ];
@@ -77,6 +78,8 @@ async fn a_wrong_value_is_refused_by_its_name() -> Result<()> {
         ("--set=image.pullPolicy=Sometimes", "pullPolicy"),
         ("--set=membership.url=http://plain.example.org", "membership"),
         ("--set=crds.kep=false", "kep"),
+        ("--set=serviceMonitor.interval=often", "interval"),
+        ("--set=test.namespace=No_Where", "namespace"),
     ];
     for (flag, word) in wrong {
         let refusal =
@@ -90,6 +93,9 @@ async fn a_wrong_value_is_refused_by_its_name() -> Result<()> {
 async fn every_object_is_accepted_by_the_api_server() -> Result<()> {
     let cluster = Cluster::shared_envtest().await?;
     let namespace = cluster.namespace("chart").await?;
+    // The pod of `helm test` wants its account, which a dry run does not make.
+    let account = format!("{NAME}-check");
+    cluster.kubectl(["-n", namespace.name(), "create", "serviceaccount", &account]).await?;
     for flags in [&[], EVERYTHING] {
         let manifests = render(cluster, namespace.name(), flags).await?;
         let path = std::env::temp_dir().join(format!("{}.yaml", namespace.name()));
@@ -100,6 +106,27 @@ async fn every_object_is_accepted_by_the_api_server() -> Result<()> {
         std::fs::remove_file(&path)?;
         assert_eq!(accepted?.lines().count(), documents(&manifests)?.len());
     }
+    Ok(())
+}
+
+/// The definitions of the Prometheus operator are not ours to install, so the monitor is off and only rendered here.
+#[tokio::test]
+async fn a_service_monitor_is_rendered_on_demand_and_finds_the_metrics() -> Result<()> {
+    let cluster = Cluster::shared_envtest().await?;
+    let kind = |document: &&Value, kind: &str| document["kind"] == kind;
+    let plain = documents(&render(cluster, "peat-system", &[]).await?)?;
+    assert!(!plain.iter().any(|document| kind(&document, "ServiceMonitor")));
+    let flags =
+        ["--set=serviceMonitor.enabled=true,serviceMonitor.interval=30s,serviceMonitor.labels.release=prometheus"];
+    let rendered = documents(&render(cluster, "peat-system", &flags).await?)?;
+    let monitor = rendered.iter().find(|document| kind(document, "ServiceMonitor")).context("no monitor")?;
+    assert_eq!(monitor["metadata"]["labels"]["release"], "prometheus");
+    assert_eq!(monitor["spec"]["endpoints"][0]["interval"], "30s");
+    let wanted = monitor["spec"]["selector"]["matchLabels"].as_object().context("no selector")?;
+    let selected = |service: &&Value| wanted.iter().all(|(key, value)| service["metadata"]["labels"][key] == *value);
+    let services: Vec<&Value> = rendered.iter().filter(|d| kind(d, "Service")).filter(selected).collect();
+    assert_eq!(services.len(), 1);
+    assert_eq!(services[0]["spec"]["ports"][0]["name"], monitor["spec"]["endpoints"][0]["port"]);
     Ok(())
 }
 
@@ -164,13 +191,17 @@ async fn the_mesh_of_the_notes_is_accepted(cluster: &Cluster, namespace: &TestNa
 /// Pod Security is decided on pods, not on the Deployment and Job that make them.
 async fn the_pods_fit_a_restricted_namespace(cluster: &Cluster, namespace: &TestNamespace) -> Result<()> {
     let manifests = documents(&render(cluster, namespace.name(), &[]).await?)?;
-    let templates = manifests.iter().filter(|document| document["spec"]["template"]["spec"].is_object());
+    let spec = |owner: &Value| match owner["kind"].as_str() {
+        // Of `helm test`.
+        Some("Pod") => owner["spec"].clone(),
+        _ => owner["spec"]["template"]["spec"].clone(),
+    };
     let mut seen = BTreeMap::new();
-    for owner in templates {
+    for owner in manifests.iter().filter(|owner| spec(owner).is_object()) {
         let kind = owner["kind"].as_str().context("no kind")?;
         let mut pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": kind.to_lowercase(), "namespace": namespace.name() } });
-        pod["spec"] = owner["spec"]["template"]["spec"].clone();
-        // The account of the clean-up job exists only while the job does.
+        pod["spec"] = spec(owner);
+        // The accounts of the hooks exist only while they run.
         pod["spec"]["serviceAccountName"] = json!("default");
         let path = std::env::temp_dir().join(format!("{}-{kind}.json", namespace.name()));
         std::fs::write(&path, pod.to_string())?;
@@ -178,7 +209,7 @@ async fn the_pods_fit_a_restricted_namespace(cluster: &Cluster, namespace: &Test
         std::fs::remove_file(&path)?;
         seen.insert(kind.to_owned(), accepted?);
     }
-    ensure!(seen.keys().eq(["Deployment", "Job"]), "{seen:?}");
+    ensure!(seen.keys().eq(["Deployment", "Job", "Pod"]), "{seen:?}");
     Ok(())
 }
 
@@ -187,9 +218,18 @@ async fn the_rights_are_the_least(cluster: &Cluster, namespace: &TestNamespace) 
     let other = Some("default");
     // Verb, group, resource with subresource, name, namespace; and whether it is granted.
     type Question<'a> = (&'a str, &'a str, &'a str, &'a str, Option<&'a str>, bool);
-    let questions: [Question<'_>; 12] = [
+    let questions: [Question<'_>; 21] = [
         ("get", "", "secrets", "", own, true),
+        ("update", "", "secrets", "", own, true),
+        ("patch", "", "secrets", "", own, false),
         ("get", "", "secrets", "", other, false),
+        ("watch", "", "nodes", "", None, true),
+        ("get", "", "nodes", "", None, false),
+        ("patch", "", "nodes", "", None, false),
+        ("get", "", "namespaces", "", None, false),
+        ("create", "", "events", "", other, false),
+        ("create", "events.k8s.io", "events", "", other, true),
+        ("patch", "peat.mesh", "peatpeers", "", other, false),
         ("list", "", "configmaps", "", None, false),
         ("patch", "", "configmaps", "", other, true),
         ("patch", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", NAME, None, true),
