@@ -1,20 +1,34 @@
 //! The disk by itself: what a durable write costs without any software of ours.
 //!
-//! Inputs: a folder and how many; outputs: a rate. What it does not do: group writes.
+//! Inputs: a folder, how, and how many; outputs: a rate. What it does not do: group writes.
 
 use super::drive::Closed;
 use super::latency::Latencies;
 use anyhow::{Context as _, Result};
-use std::io::Write as _;
+use std::io::{Seek as _, Write as _};
 use std::path::Path;
 use std::time::Instant;
 
 /// Bytes of a record: a document of [`super::document`] with what a store keeps beside it.
 const RECORD: [u8; 300] = [7; 300];
 
-/// Appends `count` records, each with its own `fdatasync`, to a file in `folder`.
-pub(super) fn synced_appends(folder: &Path, count: usize) -> Result<Closed> {
+/// How a record gets into the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Write {
+    /// At the end of a file that grows, so that the file system writes its own journal too.
+    Append,
+    /// Into space that was written before, as write-ahead logs that are recycled: the disk alone.
+    InPlace,
+}
+
+/// Writes `count` records one after the other, each with its own `fdatasync`, to a file in `folder`.
+pub(super) fn synced_writes(folder: &Path, write: Write, count: usize) -> Result<Closed> {
     let mut file = tempfile::tempfile_in(folder)?;
+    if write == Write::InPlace {
+        file.write_all(&vec![0; count * RECORD.len()])?;
+        file.sync_all()?;
+        file.rewind()?;
+    }
     let mut latencies = Vec::with_capacity(count);
     let began = Instant::now();
     for _ in 0..count {

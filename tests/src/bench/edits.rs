@@ -29,7 +29,7 @@ pub(super) async fn measure(plan: &Plan, report: &mut Report) -> Result<()> {
     }
     report.add(
         grown("durable edit of one field, full", &times, first, last)
-            .budget("≤ 1.5 × its 1,000th", |_, ratio| ratio <= 1.5),
+            .budget(format!("≤ 1.5 × the {first}th"), |_, ratio| ratio <= 1.5),
     );
     let resident = Quantity::mebibytes(node.resident()?);
     report.add(Figure::new(format!("memory of the node after {last} edits of one document"), resident));

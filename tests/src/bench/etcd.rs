@@ -73,6 +73,11 @@ impl Etcd {
         connect(&self.url)
     }
 
+    /// Processor time it has used.
+    pub(super) fn processor_time(&self) -> Result<Duration> {
+        self.process.processor_time()
+    }
+
     /// Resident memory in MiB.
     pub(super) fn resident(&self) -> Result<f64> {
         self.process.resident()

@@ -81,6 +81,11 @@ impl Node {
         client(self.api)
     }
 
+    /// Processor time it has used.
+    pub(super) fn processor_time(&self) -> Result<Duration> {
+        self.process.processor_time()
+    }
+
     /// Resident memory in MiB.
     pub(super) fn resident(&self) -> Result<f64> {
         self.process.resident()

@@ -62,6 +62,11 @@ impl Process {
         resident(&status)
     }
 
+    /// Processor time it has used, to a hundredth of a second. Unlike wall-clock time it hardly changes when others use the machine.
+    pub(super) fn processor_time(&self) -> Result<Duration> {
+        processor_time(&std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?)
+    }
+
     /// Asks it to end (SIGTERM) and waits until it has.
     pub(super) async fn stop(mut self) -> Result<()> {
         kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM).context("send SIGTERM")?;
@@ -97,7 +102,16 @@ pub(super) fn resident(status: &str) -> Result<f64> {
     Ok(kib / 1024.0)
 }
 
-/// The same of another process of this machine: one whose program is `name` and whose command line has `word` in it.
+/// `utime` and `stime` of a text like `/proc/<pid>/stat`, together. The kernel counts them in hundredths of a second (`USER_HZ`).
+fn processor_time(stat: &str) -> Result<Duration> {
+    // The name may hold anything, so counting begins behind it.
+    let (_, rest) = stat.rsplit_once(") ").context("no name in /proc/<pid>/stat")?;
+    let fields: Vec<&str> = rest.split(' ').collect();
+    let ticks = |index: usize| -> Result<u64> { Ok(fields.get(index).context("a short /proc/<pid>/stat")?.parse()?) };
+    Ok(Duration::from_millis(10 * (ticks(11)? + ticks(12)?)))
+}
+
+/// [`resident`] of another process of this machine: one whose program is `name` and whose command line has `word` in it.
 pub(super) fn resident_of(name: &str, word: &str) -> Result<Option<f64>> {
     for entry in std::fs::read_dir("/proc")? {
         let process = entry?.path();
@@ -137,6 +151,12 @@ mod tests {
     fn resident_memory_is_read_from_the_status_of_a_process() {
         assert_eq!(resident("Name:\tx\nVmRSS:\t    2048 kB\nThreads: 3").unwrap(), 2.0);
         assert!(resident("Name:\tzombie").is_err());
+    }
+
+    #[test]
+    fn processor_time_is_that_of_user_and_kernel() {
+        let stat = "42 (a (odd) name) S 1 42 42 0 -1 4194560 900 0 0 0 150 50 0 0 20 0 9 0 100 1 1";
+        assert_eq!(processor_time(stat).unwrap(), Duration::from_secs(2));
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 //! callers over the same number of connections, one right after the other, each after a warm-up that does not count; at the end
 //! each store must list what it acknowledged. What it does not do: tune either store.
 
+use super::disk::Write;
 use super::drive::{self, Closed};
 use super::etcd::{self, Etcd};
 use super::node::{self, Home, Node};
@@ -12,6 +13,7 @@ use anyhow::{Result, ensure};
 use peat_cluster::binaries::{Binary, BinaryCache, BinaryError};
 use peat_proto::sidecar::peat::sidecar::v1::ListDocumentsRequest;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Callers at once in the second half of the runs.
 const MANY: usize = 64;
@@ -20,7 +22,7 @@ const CONNECTIONS: usize = 8;
 /// Collections by kind: `tracks` is a `latest` one.
 const KINDS: [(&str, &str); 2] = [("latest", "tracks"), ("full", "reports")];
 /// Writes that show what the disk can do.
-const SYNCS: usize = 2_000;
+const SYNCS: usize = 1_000;
 
 pub(super) async fn measure(plan: &Plan, report: &mut Report) -> Result<()> {
     if disk::is_memory(&plan.folder)? {
@@ -29,9 +31,11 @@ pub(super) async fn measure(plan: &Plan, report: &mut Report) -> Result<()> {
             "the folder is in memory, so that durable writes cost nothing; choose another by --dir",
         );
     }
-    let disk = disk::synced_appends(&plan.folder, SYNCS)?;
-    let sync = Quantity::per_second(disk.rate);
-    report.add(Figure::new("limit: append 300 bytes and fdatasync", sync).note(disk.latencies.text()));
+    for (how, write) in [("in place", Write::InPlace), ("at the end of a file", Write::Append)] {
+        let run = disk::synced_writes(&plan.folder, write, SYNCS)?;
+        let work = format!("limit: write 300 bytes {how}, fdatasync");
+        report.add(Figure::new(work, Quantity::per_second(run.rate)).note(run.latencies.text()));
+    }
     let commits = bare_automerge::new_documents(plan.sizes.puts)?;
     let commits = Quantity::per_second(commits.rate);
     report.add(Figure::new("limit: Automerge alone, new documents of 8 fields", commits).note("one core"));
@@ -51,7 +55,7 @@ pub(super) async fn measure(plan: &Plan, report: &mut Report) -> Result<()> {
         };
         if let Some(run) = &etcd {
             let work = format!("peer: etcd put, {in_flight} in flight");
-            report.add(Figure::new(work, Quantity::per_second(run.rate)).note(run.latencies.text()));
+            report.add(Figure::new(work, Quantity::per_second(run.calls.rate)).note(run.note()));
         }
         for (kind, collection) in KINDS {
             let run = node_puts(&node, collection, in_flight, plan.sizes.puts).await?;
@@ -96,7 +100,20 @@ fn expected(puts: usize) -> usize {
     [1, MANY].map(|in_flight| counted(in_flight, puts)).iter().map(|count| count + warm_up(*count)).sum()
 }
 
-async fn node_puts(node: &Node, collection: &str, in_flight: usize, puts: usize) -> Result<Closed> {
+/// What came of the puts that count.
+struct Run {
+    calls: Closed,
+    /// Processor time of the server for one put.
+    processor: Duration,
+}
+
+impl Run {
+    fn note(&self) -> String {
+        format!("{}, {} µs of processor each", self.calls.latencies.text(), self.processor.as_micros())
+    }
+}
+
+async fn node_puts(node: &Node, collection: &str, in_flight: usize, puts: usize) -> Result<Run> {
     let clients = (0..in_flight.min(CONNECTIONS)).map(|_| node.client()).collect::<Result<Vec<_>>>()?;
     let put = async |prefix: &str, n: usize| {
         node::put(&clients[n % clients.len()], collection, &format!("{prefix}-{in_flight}-{n}"), &document::json(n))
@@ -104,24 +121,28 @@ async fn node_puts(node: &Node, collection: &str, in_flight: usize, puts: usize)
     };
     let count = counted(in_flight, puts);
     drive::closed(warm_up(count), in_flight, |n| put("warm", n)).await?;
-    drive::closed(count, in_flight, |n| put("put", n)).await
+    let before = node.processor_time()?;
+    let calls = drive::closed(count, in_flight, |n| put("put", n)).await?;
+    Ok(Run { calls, processor: (node.processor_time()? - before) / u32::try_from(count)? })
 }
 
-async fn etcd_puts(etcd: &Etcd, in_flight: usize, puts: usize) -> Result<Closed> {
+async fn etcd_puts(etcd: &Etcd, in_flight: usize, puts: usize) -> Result<Run> {
     let clients = (0..in_flight.min(CONNECTIONS)).map(|_| etcd.client()).collect::<Result<Vec<_>>>()?;
     let put = async |prefix: &str, n: usize| {
         etcd::put(&clients[n % clients.len()], &format!("{prefix}-{in_flight}-{n}"), &document::json(n)).await
     };
     let count = counted(in_flight, puts);
     drive::closed(warm_up(count), in_flight, |n| put("warm", n)).await?;
-    drive::closed(count, in_flight, |n| put("put", n)).await
+    let before = etcd.processor_time()?;
+    let calls = drive::closed(count, in_flight, |n| put("put", n)).await?;
+    Ok(Run { calls, processor: (etcd.processor_time()? - before) / u32::try_from(count)? })
 }
 
-fn of_node(report: &mut Report, kind: &str, in_flight: usize, run: &Closed, etcd: Option<&Closed>, commits: Quantity) {
+fn of_node(report: &mut Report, kind: &str, in_flight: usize, run: &Run, etcd: Option<&Run>, commits: Quantity) {
     let work = format!("durable put, {kind}, {in_flight} in flight");
-    let rate = Figure::new(&work, Quantity::per_second(run.rate)).note(run.latencies.text());
+    let rate = Figure::new(&work, Quantity::per_second(run.calls.rate)).note(run.note());
     let beside_etcd = |figure: Figure| match etcd {
-        Some(etcd) => figure.against("etcd", Quantity::per_second(etcd.rate)),
+        Some(etcd) => figure.against("etcd", Quantity::per_second(etcd.calls.rate)),
         None => figure,
     };
     match (kind, in_flight) {
@@ -131,10 +152,10 @@ fn of_node(report: &mut Report, kind: &str, in_flight: usize, run: &Closed, etcd
                 .budget("≥ 0.6 × Automerge alone, ≥ 6000/s", |rate, ratio| ratio >= 0.6 && rate >= 6_000.0),
         ),
         _ => {
-            let half = Figure::new(format!("{work}, p50"), run.latencies.percentile(50));
+            let half = Figure::new(format!("{work}, p50"), run.calls.latencies.percentile(50));
             let half = match etcd {
                 Some(etcd) => {
-                    half.against("etcd", etcd.latencies.percentile(50)).budget("≤ 1 × etcd", |_, r| r <= 1.0)
+                    half.against("etcd", etcd.calls.latencies.percentile(50)).budget("≤ 1 × etcd", |_, r| r <= 1.0)
                 }
                 None => half,
             };

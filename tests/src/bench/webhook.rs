@@ -131,6 +131,8 @@ fn is_patch(status: u16, answer: &[u8]) -> Result<()> {
     ensure!(status == 200, "the webhook says {status}: {}", String::from_utf8_lossy(answer));
     let answer: Value = serde_json::from_slice(answer)?;
     let response = &answer["response"];
-    ensure!(response["allowed"] == true && response["patch"].is_string(), "not injected: {response}");
+    // Bytes as the API server reads them: base64, or an array of numbers.
+    let patched = response["patch"].is_string() || response["patch"].is_array();
+    ensure!(response["allowed"] == true && patched, "not injected: {} {}", response["warnings"], response["status"]);
     Ok(())
 }

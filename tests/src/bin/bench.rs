@@ -17,6 +17,7 @@ Examples:
   cargo xtask bench --only volume --documents 10000
   cargo xtask bench --json figures.json               # also as JSON; without this flag in target/bench.json
 
+Callers of puts are 1 and 64; 64 share 8 connections, with Peat and with etcd. Documents have 8 fields, about 190 bytes.
 A row shows the figure, the peer or bare limit that the same run measured, the ratio of the two, and the budget of the design.
 Machines are noisy: compare ratios, not figures, and look at the load in the first line.";
 
