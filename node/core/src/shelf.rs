@@ -257,7 +257,7 @@ impl Shelf {
                     return Err(ShelfError::TooLarge { size: added.len() });
                 }
                 full.edited = Some(self.clock.tick(wall, floor));
-                self.keep_full(key, full, added, true, outputs);
+                self.keep_full(key, full, added, Some(document.to_json()), true, outputs);
                 Ok(Some(since))
             }
             (Kind::Latest, held) => {
@@ -292,7 +292,7 @@ impl Shelf {
         match held {
             Held::Full(full) => {
                 let since = Since::Heads(full.doc.heads());
-                self.keep_full(key, Full { tombstone: Some(stamp), ..full }, Vec::new(), true, outputs);
+                self.keep_full(key, Full { tombstone: Some(stamp), ..full }, Vec::new(), None, true, outputs);
                 Ok(Some(since))
             }
             Held::Latest(_) => {
@@ -406,14 +406,23 @@ impl Shelf {
         }
     }
 
-    /// Writes a full document of which `added` is new.
-    fn keep_full(&mut self, key: &Key, full: Full, added: Vec<u8>, visible: bool, outputs: &mut Outputs) {
+    /// Writes a full document of which `added` is new. `text`: its JSON, where the caller has that at hand.
+    fn keep_full(
+        &mut self,
+        key: &Key,
+        full: Full,
+        added: Vec<u8>,
+        text: Option<String>,
+        visible: bool,
+        outputs: &mut Outputs,
+    ) {
         let Full { doc, edited, tombstone, mut chunks } = full;
         let pending = outputs.writes.remove(key);
         let visible = visible || pending.as_ref().is_some_and(|write| write.visible);
         let history = chunks.add(added, pending.and_then(|write| write.history), || doc.save());
         let have = Have::Full { heads: doc.heads(), edited, tombstone };
-        let text = row::is_live(edited, tombstone).then(|| doc.document().to_json());
+        let live = row::is_live(edited, tombstone);
+        let text = live.then(|| text.unwrap_or_else(|| doc.document().to_json()));
         let row = row::encode(&have, chunks, text.as_deref());
         self.index.set(key, Some(have.version()));
         outputs.writes.insert(key.clone(), Write { row, history, visible });

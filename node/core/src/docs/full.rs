@@ -16,6 +16,15 @@ use std::fmt;
 pub struct FullDoc {
     /// On the heap: it is moved in and out of the cache for every use.
     doc: Box<Automerge>,
+    /// The last local change, which neighbours nearly always want: Automerge would have to encode it again.
+    last: Option<LastChange>,
+}
+
+/// A local change and what it was made on.
+struct LastChange {
+    from: Vec<ChangeHash>,
+    hash: ChangeHash,
+    bytes: Vec<u8>,
 }
 
 /// A document that cannot be read, changed or merged.
@@ -41,7 +50,7 @@ pub enum FullError {
 impl FullDoc {
     /// An empty document whose edits carry `actor`, which must be fresh for each start of the process.
     pub fn new(actor: [u8; 16]) -> Self {
-        Self { doc: Box::new(Automerge::new().with_actor(ActorId::from(actor))) }
+        Self { doc: Box::new(Automerge::new().with_actor(ActorId::from(actor))), last: None }
     }
 
     /// Reads what [`FullDoc::save`] gave, and changes behind it.
@@ -50,7 +59,7 @@ impl FullDoc {
     /// [`FullError::Load`] for anything else.
     pub fn load(saved: &[u8], actor: [u8; 16]) -> Result<Self, FullError> {
         let doc = Automerge::load(saved).map_err(|error| FullError::Load(Box::new(error)))?;
-        Ok(Self { doc: Box::new(doc.with_actor(ActorId::from(actor))) })
+        Ok(Self { doc: Box::new(doc.with_actor(ActorId::from(actor))), last: None })
     }
 
     /// The whole document, with changes whose dependencies are still missing.
@@ -83,6 +92,12 @@ impl FullDoc {
     /// As many of [`FullDoc::changes_since`] as fit `room` bytes, at least one; and, where that is not all, the heads to
     /// go on from.
     pub fn some_changes_since(&self, heads: &[ChangeHash], room: usize) -> (Vec<Vec<u8>>, Option<Vec<ChangeHash>>) {
+        if let Some(last) = &self.last
+            && last.from == heads
+            && self.doc.get_heads() == [last.hash]
+        {
+            return (vec![last.bytes.clone()], None);
+        }
         let mut size = 0;
         let mut sent = Vec::new();
         let mut frontier: BTreeSet<ChangeHash> = heads.iter().copied().collect();
@@ -137,13 +152,15 @@ impl FullDoc {
     /// [`FullError::Shape`] before anything is written; [`FullError::Edit`] with nothing written.
     pub fn put(&mut self, wanted: &Document) -> Result<Option<Vec<u8>>, FullError> {
         let wanted = path::leaves(wanted.as_map())?;
-        let there = self.leaves();
+        let (from, there) = (self.heads(), self.leaves());
         let mut edit = self.doc.transaction();
         // A transaction that is dropped on an error rolls back.
         write_difference(&mut edit, &there, &wanted).map_err(|error| FullError::Edit(Box::new(error)))?;
         let (commit, _) = edit.commit();
-        let change = commit.and_then(|hash| self.doc.get_change_by_hash(&hash));
-        Ok(change.map(|mut change| change.bytes().into_owned()))
+        let Some(hash) = commit else { return Ok(None) };
+        let bytes = self.doc.get_change_by_hash(&hash).map(|mut change| change.bytes().into_owned());
+        self.last = bytes.clone().map(|bytes| LastChange { from, hash, bytes });
+        Ok(bytes)
     }
 
     fn leaves(&self) -> BTreeMap<String, Value> {

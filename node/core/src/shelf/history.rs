@@ -99,7 +99,7 @@ impl Shelf {
         let history = Some(History::Replace { base: Vec::new(), count: view.chunks.count });
         outputs.writes.insert(key.clone(), Write { row: Vec::new(), history, visible });
         let chunks = Chunks::default();
-        self.keep_full(key, Full { doc, edited, tombstone, chunks }, added, visible, outputs);
+        self.keep_full(key, Full { doc, edited, tombstone, chunks }, added, None, visible, outputs);
         self.mended += 1;
         Ok(())
     }

@@ -69,7 +69,7 @@ impl Shelf {
         let changed = is_new || heads_moved || full.stamps() != stood;
         if changed || gaps {
             let visible = was_live != is_live || (is_live && heads_moved);
-            self.keep_full(key, full, added, visible, outputs);
+            self.keep_full(key, full, added, None, visible, outputs);
         } else {
             self.cache.put(key, full.doc);
         }

@@ -110,6 +110,19 @@ fn any_document() -> impl Strategy<Value = Document> {
         .prop_map(|map| Document::from_map(map.into_iter().collect()))
 }
 
+#[test]
+fn the_change_at_hand_is_the_one_that_automerge_keeps_and_only_for_who_lacks_just_it() {
+    let (mut a, mut b) = pair(r#"{"x":0}"#);
+    let before = a.heads();
+    let added = a.put(&json(r#"{"x":1}"#)).unwrap().unwrap();
+    assert_eq!(a.some_changes_since(&before, 1), (vec![added.clone()], None));
+    assert_eq!(a.changes_since(&before), vec![added]);
+    assert_eq!(a.some_changes_since(&[], usize::MAX).0.len(), 2, "who lacks more gets more");
+    b.put(&json(r#"{"x":2}"#)).unwrap();
+    join(&mut a, &mut b);
+    assert_eq!(a.some_changes_since(&before, usize::MAX).0.len(), 2, "and who lacks another's change gets that too");
+}
+
 proptest! {
     #[test]
     fn what_is_put_is_what_is_read(first in any_document(), second in any_document()) {
