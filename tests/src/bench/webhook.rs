@@ -72,7 +72,8 @@ pub(super) async fn measure(plan: &Plan, report: &mut Report) -> Result<()> {
             .against("/healthz on the same port", bare.percentile(99))
             .budget("≤ 5 ms", |ms, _| ms <= 5.0),
     );
-    let state = cluster.kubeconfig().parent().unwrap_or(cluster.kubeconfig()).display().to_string();
+    let kubeconfig = cluster.kubeconfig();
+    let state = kubeconfig.parent().unwrap_or(kubeconfig).display().to_string();
     let beside = process::resident_of("kube-controller-manager", &state)?;
     let memory = |work: &str, mib: f64| {
         let figure = Figure::new(work, Quantity::mebibytes(mib));
