@@ -103,6 +103,7 @@ struct Shared {
     /// Written by the driver; none before it runs.
     published: Arc<ArcSwapOption<Published>>,
     stopping: AtomicBool,
+    started: watch::Sender<bool>,
     engine: OnceLock<Engine>,
 }
 
@@ -124,6 +125,7 @@ impl NodeHandle {
             traffic: Arc::default(),
             published: Arc::default(),
             stopping: AtomicBool::new(false),
+            started: watch::Sender::new(false),
             engine: OnceLock::new(),
         }))
     }
@@ -261,9 +263,16 @@ impl NodeHandle {
         self.0.traffic.totals()
     }
 
+    /// Resolves when the store is open.
+    pub(crate) async fn started(&self) {
+        // Never fails: the sender lives as long as this handle.
+        let _ = self.0.started.subscribe().wait_for(|started| *started).await;
+    }
+
     pub(crate) fn attach(&self, engine: Engine) {
         // A second engine is a programming error; the first one stays.
         let _ = self.0.engine.set(engine);
+        self.0.started.send_replace(true);
     }
 
     pub(crate) fn stopping(&self) {

@@ -190,7 +190,7 @@ pub enum Reply {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// `ConnectPeer` without addresses, and none known.
-    #[error("endpoint {0} has no known addresses: give at least one in `addresses`, or a `relay_url`")]
+    #[error("endpoint {0} has no known addresses: give at least one in `addresses`")]
     NoAddress(PeerId),
     /// The peer could not be reached.
     #[error("connect to {peer}: {reason}")]

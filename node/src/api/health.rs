@@ -10,11 +10,7 @@ use connectrpc_health::{Checker, Status, StatusStream};
 use futures::stream::{self, StreamExt as _};
 use peat_proto::sidecar::peat::sidecar::v1::PEAT_SIDECAR_SERVICE_NAME;
 use std::future::ready;
-use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-
-/// How often a node whose store is being opened is looked at, while someone watches: its handle announces no start.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// Answers from the phase of a node.
 #[derive(Debug)]
@@ -40,21 +36,16 @@ impl Checker for PhaseChecker {
         known(service)?;
         let handle = self.handle.clone();
         let first = stream::once(ready(status(&handle)));
-        let started = stream::once(async move { serving(&handle).await });
+        let started = stream::once(async move {
+            handle.started().await;
+            status(&handle)
+        });
         // Nothing but a stop ends serving, and nothing follows a stop.
         let life = first.chain(started).chain(stream::pending()).take_until(self.stopping.clone().cancelled_owned());
         let changes = life.chain(stream::once(ready(Status::NotServing)));
         let changes = changes.scan(None, |told, now| ready(Some((told.replace(now) != Some(now)).then_some(now))));
         Ok(StatusStream::new(changes.filter_map(ready)))
     }
-}
-
-/// Resolves when the node serves.
-async fn serving(handle: &NodeHandle) -> Status {
-    while status(handle) != Status::Serving {
-        tokio::time::sleep(LOOK).await;
-    }
-    Status::Serving
 }
 
 fn known(service: &str) -> Result<(), ConnectError> {
