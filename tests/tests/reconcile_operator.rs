@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use peat_cluster::{Cluster, EnvtestOptions, TestNamespace, wait_for};
 use peat_crds::names::{annotation, label, mesh_config_map, secret};
 use peat_crds::{PeatMesh, PeatPeer, PeatPeerSpec};
@@ -252,6 +253,63 @@ async fn the_check_of_an_installation_tells_a_working_operator_from_a_stopped_on
     stage.operator.stop().await?;
     let error = check::run(args, stage.client.clone()).await.expect_err("nobody answers");
     assert!(matches!(error, CheckError::Membership { .. }), "{error:?}");
+    stage.end().await
+}
+
+/// The operator of the other tests may do everything, so this one shows that the chart grants what the code calls.
+#[tokio::test]
+async fn the_rights_of_the_chart_are_enough() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    stage.operator.stop().await?;
+    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/peat-operator");
+    let name = format!("--set=fullnameOverride={CONFIGURATION}");
+    let args = ["template", "quay", chart, "--namespace", NAMESPACE, "--show-only", "templates/rbac.yaml", &name];
+    let path = std::env::temp_dir().join(format!("{}-rbac.yaml", stage.namespace.name()));
+    std::fs::write(&path, stage.cluster.helm(args).await?)?;
+    let applied = stage.cluster.kubectl(["apply", "-f", &path.display().to_string()]).await;
+    std::fs::remove_file(&path)?;
+    applied?;
+    let user = format!("system:serviceaccount:{NAMESPACE}:{CONFIGURATION}");
+    // The webhook configuration is wiped, so that the bundle must be written with these rights.
+    let configurations: Api<MutatingWebhookConfiguration> = Api::all(stage.client.clone());
+    configurations.delete(CONFIGURATION, &DeleteParams::default()).await?;
+    stage.operator = RunningOperator::start_as(&stage.cluster, Some(user)).await?;
+
+    let mesh = stage.mesh("harbour").await?;
+    let secrets: Api<Secret> = Api::namespaced(stage.client.clone(), NAMESPACE);
+    let authority = format!("{}{}", secret::AUTHORITY_PREFIX, uid(&mesh));
+    secrets.delete(&authority, &DeleteParams::default()).await?;
+    wait_for(PATIENCE, "the authority to be put back", async || secrets.get(&authority).await).await?;
+    let pod = stage.pod("ferry", "harbour").await?;
+    stage.peer_count(1).await?;
+    stage.pod("lost", "nowhere").await?;
+    let events: Api<Event> = Api::namespaced(stage.client.clone(), stage.namespace.name());
+    let missed = ListParams::default().fields("reason=PeatNotInjected");
+    wait_for(PATIENCE, "the event about the pod that has no sidecar", async || {
+        let found = events.list(&missed).await.map_err(|error| error.to_string())?.items;
+        if found.is_empty() { Err("none".to_owned()) } else { Ok(()) }
+    })
+    .await?;
+    stage.api::<Pod>().delete(&pod.name_any(), &DeleteParams::default().grace_period(0)).await?;
+    let spec: PeatPeerSpec = serde_json::from_value(json!({
+        "type": "External",
+        "meshRef": { "namespace": stage.namespace.name(), "name": "harbour" },
+        "external": { "endpointID": "ab".repeat(32), "addresses": ["192.0.2.9:4433"] },
+    }))?;
+    stage.api::<PeatPeer>().create(&PostParams::default(), &PeatPeer::new("buoy", spec)).await?;
+    let peers = stage.api::<PeatPeer>();
+    wait_for(PATIENCE, "the status of the node outside", async || {
+        let peer = peers.get("buoy").await.map_err(|error| error.to_string())?;
+        peer.status.map(drop).ok_or_else(|| "no status".to_owned())
+    })
+    .await?;
+    stage.peer_count(1).await?;
+    stage.api::<PeatMesh>().delete("harbour", &DeleteParams::default()).await?;
+    wait_for(PATIENCE, "the authority to go with its mesh", async || match secrets.get_opt(&authority).await {
+        Ok(None) => Ok(()),
+        other => Err(format!("{:?}", other.map(|found| found.is_some()))),
+    })
+    .await?;
     stage.end().await
 }
 

@@ -58,6 +58,11 @@ impl RunningOperator {
 
     /// Installs definitions, namespace and webhook configuration, starts an operator, and waits until it is ready.
     pub async fn start(cluster: &Cluster) -> Result<Self> {
+        Self::start_as(cluster, None).await
+    }
+
+    /// The same with no more rights than `user` has, such as a ServiceAccount by its long name.
+    pub async fn start_as(cluster: &Cluster, user: Option<String>) -> Result<Self> {
         let client = cluster.client().await?;
         install_definitions(&client).await?;
         let namespace = Namespace {
@@ -72,7 +77,7 @@ impl RunningOperator {
         let token = stop.clone();
         let thread = std::thread::Builder::new().name("operator".to_owned()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-            runtime.block_on(serve(config, kubeconfig, token, started))
+            runtime.block_on(serve(config, kubeconfig, user, token, started))
         })?;
         let [webhook, membership, admin] = addresses.recv().context("the operator did not open its listeners")?;
         let webhook_url = format!("https://{webhook}");
@@ -145,6 +150,7 @@ fn config() -> Config {
 async fn serve(
     mut config: Config,
     kubeconfig: std::path::PathBuf,
+    user: Option<String>,
     stop: CancellationToken,
     started: std::sync::mpsc::Sender<[SocketAddr; 3]>,
 ) -> Result<()> {
@@ -154,7 +160,9 @@ async fn serve(
     config.membership_url = format!("https://{}", addresses[1]);
     let kubeconfig = kube::config::Kubeconfig::read_from(kubeconfig)?;
     let options = kube::config::KubeConfigOptions::default();
-    let client = Client::try_from(kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?)?;
+    let mut access = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+    access.auth_info.impersonate = user;
+    let client = Client::try_from(access)?;
     started.send(addresses).map_err(|_| anyhow!("nobody waits for the operator"))?;
     Ok(run(config, listeners, client, stop).await?)
 }
