@@ -11,6 +11,7 @@ pub mod event;
 pub mod ids;
 pub mod membership;
 mod node;
+pub mod rows;
 mod shelf;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -18,4 +19,5 @@ pub mod stamp;
 pub mod sync;
 
 pub use event::{Input, Now, Output, Outputs};
-pub use node::{Config, MeshNode, PeerView, ReadError, Rows, Stats};
+pub use node::{Config, MeshNode, PeerView, Stats};
+pub use rows::{ReadError, Rows};

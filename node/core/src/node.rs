@@ -12,6 +12,7 @@ use crate::event::{CloseReason, Input, Now, Output, Outputs, Reply, RequestError
 use crate::ids::{ConnId, Key, PeerId, RequestId};
 use crate::membership::PeerBook;
 use crate::membership::book::Attach;
+use crate::rows::Rows;
 use crate::shelf::{Changed, Shelf, ShelfError};
 use crate::sync::frame::LONGEST;
 use crate::sync::neighbour::Neighbour;
@@ -38,26 +39,6 @@ pub struct Config {
     /// Memory for hot documents.
     pub cache_bytes: usize,
 }
-
-/// The shell's committed rows.
-pub trait Rows {
-    /// Reads the row of `key`; blocks.
-    ///
-    /// # Errors
-    /// [`ReadError`] when the store fails; the core then answers or waits for the next comparison.
-    fn read(&self, key: &Key) -> Result<Option<Vec<u8>>, ReadError>;
-
-    /// The first `count` history records of `key`, one behind the other; none when one is missing or damaged. Blocks.
-    ///
-    /// # Errors
-    /// As [`Rows::read`].
-    fn history(&self, key: &Key, count: u16) -> Result<Option<Vec<u8>>, ReadError>;
-}
-
-/// A failure of the shell's store.
-#[derive(Debug, thiserror::Error)]
-#[error("read a row: {0}")]
-pub struct ReadError(pub Box<dyn std::error::Error + Send + Sync>);
 
 /// Figures for metrics and health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,90 +5,29 @@
 //! What it does not do: know neighbours.
 
 mod cache;
+mod held;
 mod history;
 mod merge;
+mod read;
 
 use crate::docs::full::{FullDoc, FullError};
 use crate::docs::row::{self, Chunks, Have, RowError, Version, View};
 use crate::docs::{Document, Kind};
 use crate::event::{Condition, Edit, History, Outputs, Write};
 use crate::ids::{Key, PeerId};
-use crate::node::{ReadError, Rows};
-use crate::stamp::{Clock, Stamp};
+use crate::rows::{ReadError, Rows};
+use crate::stamp::Clock;
 use crate::sync::digest::Index;
-use crate::sync::frame::{LONGEST, Payload};
+use crate::sync::frame::LONGEST;
 use crate::sync::neighbour::Since;
 use bytes::Bytes;
 use cache::Cache;
+use held::{Full, Held, Latest};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Largest change or value, so that one always fits a frame with its key.
 const CONTENT_LIMIT: usize = LONGEST - (256 << 10);
-
-/// A field-merged document in memory.
-#[derive(Debug)]
-struct Full {
-    doc: FullDoc,
-    edited: Option<Stamp>,
-    tombstone: Option<Stamp>,
-    chunks: Chunks,
-}
-
-impl Full {
-    fn have(&self) -> Have {
-        Have::Full { heads: self.doc.heads(), edited: self.edited, tombstone: self.tombstone }
-    }
-
-    const fn stamps(&self) -> (Option<Stamp>, Option<Stamp>) {
-        (self.edited, self.tombstone)
-    }
-
-    const fn is_live(&self) -> bool {
-        row::is_live(self.edited, self.tombstone)
-    }
-}
-
-/// A document of which the last write counts whole.
-#[derive(Debug)]
-struct Latest {
-    stamp: Stamp,
-    writer: PeerId,
-    text: Option<Bytes>,
-}
-
-impl Latest {
-    const fn have(&self) -> Have {
-        Have::Latest { stamp: self.stamp, writer: self.writer }
-    }
-
-    const fn order(&self) -> (Stamp, PeerId) {
-        (self.stamp, self.writer)
-    }
-}
-
-/// A document in memory, with what decides between it and another.
-#[derive(Debug)]
-enum Held {
-    Full(Full),
-    Latest(Latest),
-}
-
-impl Held {
-    fn have(&self) -> Have {
-        match self {
-            Self::Full(full) => full.have(),
-            Self::Latest(latest) => latest.have(),
-        }
-    }
-
-    const fn is_live(&self) -> bool {
-        match self {
-            Self::Full(full) => full.is_live(),
-            Self::Latest(latest) => latest.text.is_some(),
-        }
-    }
-}
 
 /// Why a document could not be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -221,15 +160,6 @@ impl Shelf {
         if version == wanted { Ok(()) } else { Err(ShelfError::Conflict { version }) }
     }
 
-    /// What readers see of `key` once `outputs` are written.
-    fn document(&self, key: &Key, rows: &dyn Rows, outputs: &Outputs) -> Result<Option<Document>, ShelfError> {
-        if self.index.version(key).is_none() {
-            return Ok(None);
-        }
-        let Some(row) = read(key, rows, outputs)? else { return Ok(None) };
-        Ok(View::parse(&row)?.document()?)
-    }
-
     /// Replaces the document of `key`.
     fn put(
         &mut self,
@@ -300,88 +230,6 @@ impl Shelf {
                 Ok(Some(Since::Start))
             }
         }
-    }
-
-    /// What is here of `key`.
-    pub(crate) fn have(&self, key: &Key, rows: &dyn Rows, outputs: &Outputs) -> Result<Option<Have>, ShelfError> {
-        if self.index.version(key).is_none() {
-            return Ok(None);
-        }
-        Ok(match read(key, rows, outputs)? {
-            Some(row) => Some(View::parse(&row)?.have),
-            None => None,
-        })
-    }
-
-    /// Whether every head of `theirs` is known here.
-    pub(crate) fn knows(
-        &mut self,
-        key: &Key,
-        heads: &[automerge::ChangeHash],
-        rows: &dyn Rows,
-        outputs: &Outputs,
-    ) -> Result<bool, ShelfError> {
-        let Some(held) = self.load(key, rows, outputs)? else { return Ok(false) };
-        let knows = match &held {
-            Held::Full(full) => full.doc.knows(heads),
-            Held::Latest(_) => false,
-        };
-        self.put_back(key, held);
-        Ok(knows)
-    }
-
-    /// Content of `key` from `since` on, for a peer, of about `room` bytes, and from where it goes on when that was not
-    /// all; none when there is nothing here.
-    pub(crate) fn payload(
-        &mut self,
-        key: &Key,
-        since: &Since,
-        room: usize,
-        rows: &dyn Rows,
-        outputs: &Outputs,
-    ) -> Result<Option<(Payload, Option<Since>)>, ShelfError> {
-        let Some(held) = self.load(key, rows, outputs)? else { return Ok(None) };
-        let payload = match &held {
-            Held::Full(Full { doc, edited, tombstone, .. }) => {
-                let heads: &[_] = match since {
-                    Since::Start => &[],
-                    Since::Heads(heads) => heads,
-                };
-                let (changes, rest) = doc.some_changes_since(heads, room);
-                let changes = changes.into_iter().map(Bytes::from).collect();
-                (Payload::Full { edited: *edited, tombstone: *tombstone, changes }, rest.map(Since::Heads))
-            }
-            Held::Latest(Latest { stamp, writer, text }) => {
-                (Payload::Latest { stamp: *stamp, writer: *writer, text: text.clone() }, None)
-            }
-        };
-        self.put_back(key, held);
-        Ok(Some(payload))
-    }
-
-    fn load(&mut self, key: &Key, rows: &dyn Rows, outputs: &Outputs) -> Result<Option<Held>, ShelfError> {
-        if self.index.version(key).is_none() {
-            return Ok(None);
-        }
-        let Some(row) = read(key, rows, outputs)? else { return Ok(None) };
-        let view = View::parse(&row)?;
-        Ok(Some(match view.have {
-            Have::Full { edited, tombstone, .. } => {
-                let doc = match self.cache.take(key) {
-                    Some(doc) => Some(doc),
-                    None => self.read_history(key, &view, rows, outputs)?,
-                };
-                let Some(doc) = doc else {
-                    self.damaged.insert(key.clone());
-                    return Err(ShelfError::History);
-                };
-                Held::Full(Full { doc, edited, tombstone, chunks: view.chunks })
-            }
-            Have::Latest { stamp, writer } => {
-                let text = view.text().map(|text| Bytes::copy_from_slice(text.as_bytes()));
-                Held::Latest(Latest { stamp, writer, text })
-            }
-        }))
     }
 
     /// As [`Shelf::load`], where a damaged history can be mended at once.
@@ -456,12 +304,5 @@ impl Shelf {
             Held::Full(full) => self.cache.put(key, full.doc),
             Held::Latest(_) => {}
         }
-    }
-}
-
-fn read(key: &Key, rows: &dyn Rows, outputs: &Outputs) -> Result<Option<Vec<u8>>, ReadError> {
-    match outputs.writes.get(key) {
-        Some(write) => Ok(Some(write.row.clone())),
-        None => rows.read(key),
     }
 }

@@ -3,9 +3,10 @@
 //! Order of importance: what finds differences first (small), then questions, then content. Frames stop when a neighbour's
 //! window is full and go on when the transport reports room.
 
-use super::{MeshNode, NEVER, Rows};
+use super::{MeshNode, NEVER};
 use crate::event::{Now, Output, Outputs};
 use crate::ids::{Key, PeerId};
+use crate::rows::Rows;
 use crate::sync::digest::{Brief, Place, brief};
 use crate::sync::frame::{Frame, Payload};
 use crate::sync::neighbour::Since;

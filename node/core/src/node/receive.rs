@@ -8,7 +8,7 @@ use crate::docs::Kind;
 use crate::docs::row::{Have, Version};
 use crate::event::{CloseReason, Now, Outputs};
 use crate::ids::{ConnId, Key, PeerId};
-use crate::node::Rows;
+use crate::rows::Rows;
 use crate::shelf::ShelfError;
 use crate::sync::digest::{Brief, DEPTH, Digest, FAN_OUT, Index, Place, brief};
 use crate::sync::frame::{Frame, Payload};

@@ -5,13 +5,15 @@
 //! base, so that over many edits each pays a constant share of it.
 //! Inputs: encoded changes; outputs: what to write. What it does not do: forget anything.
 
-use super::{Full, Shelf, ShelfError};
+use super::held::Full;
+use super::read::read;
+use super::{Shelf, ShelfError};
 use crate::docs::Document;
 use crate::docs::full::FullDoc;
 use crate::docs::row::{Chunks, Have, View};
 use crate::event::{History, Outputs, Write};
 use crate::ids::Key;
-use crate::node::{ReadError, Rows};
+use crate::rows::{ReadError, Rows};
 use serde_json::Map;
 
 /// Changes of this many bytes are worth a base, however small that is: some eighty edits.
@@ -89,7 +91,7 @@ impl Shelf {
     /// A document whose history is damaged goes on from its text: what readers see stays, and merges as a new writing of
     /// every leaf. A neighbour's history, where there is one, has seen more and wins leaf by leaf.
     pub(super) fn mend(&mut self, key: &Key, rows: &dyn Rows, outputs: &mut Outputs) -> Result<(), ShelfError> {
-        let Some(row) = super::read(key, rows, outputs)? else { return Ok(()) };
+        let Some(row) = read(key, rows, outputs)? else { return Ok(()) };
         let view = View::parse(&row)?;
         let Have::Full { edited, tombstone, .. } = view.have else { return Ok(()) };
         let mut doc = FullDoc::new(self.actor);

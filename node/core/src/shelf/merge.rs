@@ -3,11 +3,12 @@
 //! Inputs: payloads; outputs: rows, and what other neighbours lack then. Heads, last edit and last delete only grow, so
 //! any order of any messages gives the same row. What it does not do: know which neighbour sent it.
 
-use super::{Held, Latest, Merged, Shelf, ShelfError};
+use super::held::{Held, Latest};
+use super::{Merged, Shelf, ShelfError};
 use crate::docs::Kind;
 use crate::event::Outputs;
 use crate::ids::Key;
-use crate::node::Rows;
+use crate::rows::Rows;
 use crate::stamp::Stamp;
 use crate::sync::frame::Payload;
 use crate::sync::neighbour::Since;

@@ -6,7 +6,6 @@
 //! Frames are lost one by one, which is harsher than QUIC. What it does not do: run the shell, or measure speed.
 
 mod check;
-mod disk;
 mod world;
 
 pub use check::{Failure, Problem};

@@ -7,11 +7,11 @@ mod apps;
 mod faults;
 mod links;
 
-use super::disk::Disk;
 use super::{Report, Scenario, now};
 use crate::event::{Input, Outputs};
 use crate::ids::{ConnId, Key, PeerId, RequestId};
 use crate::node::MeshNode;
+use crate::rows::MemoryRows;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -74,7 +74,7 @@ struct SimNode {
     boot: u32,
     /// None while the node is down.
     core: Option<MeshNode>,
-    disk: Disk,
+    disk: MemoryRows,
     inbox: VecDeque<Input>,
     /// Whether a batch is on its way to the disk; the driver waits for it.
     writing: bool,
@@ -119,7 +119,7 @@ impl World {
                     me,
                     boot: 0,
                     core: None,
-                    disk: Disk::default(),
+                    disk: MemoryRows::default(),
                     inbox: VecDeque::new(),
                     writing: false,
                     skew,
@@ -283,7 +283,7 @@ impl World {
         self.nodes[node].me
     }
 
-    pub(super) fn disks(&self) -> impl Iterator<Item = (PeerId, &Disk)> {
+    pub(super) fn disks(&self) -> impl Iterator<Item = (PeerId, &MemoryRows)> {
         self.nodes.iter().map(|node| (node.me, &node.disk))
     }
 

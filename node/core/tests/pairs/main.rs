@@ -1,4 +1,5 @@
 //! Cores that talk to each other directly: what is written under which condition, and what catching up costs.
+#![cfg(feature = "sim")]
 #![allow(clippy::panic, clippy::unwrap_used, clippy::print_stdout, reason = "a test suite")]
 
 mod catch_up;

@@ -2,46 +2,11 @@
 
 use peat_node_core::docs::Document;
 use peat_node_core::docs::row::{Version, View};
-use peat_node_core::event::{Condition, Direction, Edit, History, Reply, RequestError, Write};
+use peat_node_core::event::{Condition, Direction, Edit, Reply, RequestError};
 use peat_node_core::ids::{Collection, ConnId, Key, PeerId, RequestId};
-use peat_node_core::{Config, Input, MeshNode, Now, Output, Outputs, ReadError, Rows};
-use std::collections::BTreeMap;
+use peat_node_core::rows::MemoryRows;
+use peat_node_core::{Config, Input, MeshNode, Now, Output, Outputs};
 use std::time::Duration;
-
-/// Rows and history records as a store keeps them.
-#[derive(Default)]
-struct Disk {
-    rows: BTreeMap<Key, Vec<u8>>,
-    history: BTreeMap<(Key, u16), Vec<u8>>,
-}
-
-impl Disk {
-    fn commit(&mut self, writes: BTreeMap<Key, Write>) {
-        for (key, Write { row, history, .. }) in writes {
-            match history {
-                Some(History::Append { number, chunk }) => drop(self.history.insert((key.clone(), number), chunk)),
-                Some(History::Replace { base, count }) => {
-                    (0..count).for_each(|number| drop(self.history.remove(&(key.clone(), number))));
-                    self.history.insert((key.clone(), 0), base);
-                }
-                None => {}
-            }
-            self.rows.insert(key, row);
-        }
-    }
-}
-
-impl Rows for Disk {
-    fn read(&self, key: &Key) -> Result<Option<Vec<u8>>, ReadError> {
-        Ok(self.rows.get(key).cloned())
-    }
-
-    fn history(&self, key: &Key, count: u16) -> Result<Option<Vec<u8>>, ReadError> {
-        let records: Option<Vec<_>> =
-            (0..count).map(|number| self.history.get(&(key.clone(), number)).map(Vec::as_slice)).collect();
-        Ok(records.map(|records| records.concat()))
-    }
-}
 
 type Answers = Vec<(RequestId, Result<Reply, RequestError>)>;
 
@@ -51,7 +16,7 @@ const CONN: ConnId = ConnId(1);
 pub(crate) struct Place {
     pub(crate) me: PeerId,
     core: MeshNode,
-    disk: Disk,
+    disk: MemoryRows,
     uptime: Duration,
     requests: u64,
     /// What waits to be sent.
@@ -68,7 +33,7 @@ impl Place {
     pub(crate) fn new(number: u8) -> Self {
         let me = PeerId([number; 32]);
         let config = Config { me, actor: [number; 16], seed: [number; 32], sync_active: true, cache_bytes: 24 << 20 };
-        let (core, disk) = (MeshNode::new(config), Disk::default());
+        let (core, disk) = (MeshNode::new(config), MemoryRows::default());
         Self { me, core, disk, uptime: Duration::ZERO, requests: 0, out: Vec::new(), sent: 0 }
     }
 

@@ -1,0 +1,120 @@
+//! What is here of a document: for readers, for peers, and to be changed.
+//!
+//! Inputs: a key, the store, and what is about to be written, which counts as written. Outputs: documents and payloads.
+//! What it does not do: change a row.
+
+use super::held::{Full, Held, Latest};
+use super::{Shelf, ShelfError};
+use crate::docs::Document;
+use crate::docs::row::{Have, View};
+use crate::event::Outputs;
+use crate::ids::Key;
+use crate::rows::{ReadError, Rows};
+use crate::sync::frame::Payload;
+use crate::sync::neighbour::Since;
+use bytes::Bytes;
+
+impl Shelf {
+    /// What readers see of `key` once `outputs` are written.
+    pub(super) fn document(
+        &self,
+        key: &Key,
+        rows: &dyn Rows,
+        outputs: &Outputs,
+    ) -> Result<Option<Document>, ShelfError> {
+        if self.index.version(key).is_none() {
+            return Ok(None);
+        }
+        let Some(row) = read(key, rows, outputs)? else { return Ok(None) };
+        Ok(View::parse(&row)?.document()?)
+    }
+
+    /// What is here of `key`.
+    pub(crate) fn have(&self, key: &Key, rows: &dyn Rows, outputs: &Outputs) -> Result<Option<Have>, ShelfError> {
+        if self.index.version(key).is_none() {
+            return Ok(None);
+        }
+        Ok(match read(key, rows, outputs)? {
+            Some(row) => Some(View::parse(&row)?.have),
+            None => None,
+        })
+    }
+
+    /// Whether every head of `theirs` is known here.
+    pub(crate) fn knows(
+        &mut self,
+        key: &Key,
+        heads: &[automerge::ChangeHash],
+        rows: &dyn Rows,
+        outputs: &Outputs,
+    ) -> Result<bool, ShelfError> {
+        let Some(held) = self.load(key, rows, outputs)? else { return Ok(false) };
+        let knows = match &held {
+            Held::Full(full) => full.doc.knows(heads),
+            Held::Latest(_) => false,
+        };
+        self.put_back(key, held);
+        Ok(knows)
+    }
+
+    /// Content of `key` from `since` on, for a peer, of about `room` bytes, and from where it goes on when that was not
+    /// all; none when there is nothing here.
+    pub(crate) fn payload(
+        &mut self,
+        key: &Key,
+        since: &Since,
+        room: usize,
+        rows: &dyn Rows,
+        outputs: &Outputs,
+    ) -> Result<Option<(Payload, Option<Since>)>, ShelfError> {
+        let Some(held) = self.load(key, rows, outputs)? else { return Ok(None) };
+        let payload = match &held {
+            Held::Full(Full { doc, edited, tombstone, .. }) => {
+                let heads: &[_] = match since {
+                    Since::Start => &[],
+                    Since::Heads(heads) => heads,
+                };
+                let (changes, rest) = doc.some_changes_since(heads, room);
+                let changes = changes.into_iter().map(Bytes::from).collect();
+                (Payload::Full { edited: *edited, tombstone: *tombstone, changes }, rest.map(Since::Heads))
+            }
+            Held::Latest(Latest { stamp, writer, text }) => {
+                (Payload::Latest { stamp: *stamp, writer: *writer, text: text.clone() }, None)
+            }
+        };
+        self.put_back(key, held);
+        Ok(Some(payload))
+    }
+
+    pub(super) fn load(&mut self, key: &Key, rows: &dyn Rows, outputs: &Outputs) -> Result<Option<Held>, ShelfError> {
+        if self.index.version(key).is_none() {
+            return Ok(None);
+        }
+        let Some(row) = read(key, rows, outputs)? else { return Ok(None) };
+        let view = View::parse(&row)?;
+        Ok(Some(match view.have {
+            Have::Full { edited, tombstone, .. } => {
+                let doc = match self.cache.take(key) {
+                    Some(doc) => Some(doc),
+                    None => self.read_history(key, &view, rows, outputs)?,
+                };
+                let Some(doc) = doc else {
+                    self.damaged.insert(key.clone());
+                    return Err(ShelfError::History);
+                };
+                Held::Full(Full { doc, edited, tombstone, chunks: view.chunks })
+            }
+            Have::Latest { stamp, writer } => {
+                let text = view.text().map(|text| Bytes::copy_from_slice(text.as_bytes()));
+                Held::Latest(Latest { stamp, writer, text })
+            }
+        }))
+    }
+}
+
+pub(super) fn read(key: &Key, rows: &dyn Rows, outputs: &Outputs) -> Result<Option<Vec<u8>>, ReadError> {
+    match outputs.writes.get(key) {
+        Some(write) => Ok(Some(write.row.clone())),
+        None => rows.read(key),
+    }
+}
