@@ -145,7 +145,8 @@ impl<N: Network> Driver<N> {
     ) -> Result<(Self, watch::Receiver<Seq>), DriverError> {
         let timer = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let mut node = MeshNode::new(config);
-        store.restore(&mut |key, row| node.restore(&key, row).is_ok())?;
+        let wall = wall();
+        store.restore(&mut |key, row| node.restore(&key, row, wall).is_ok())?;
         let (committed, watch) = watch::channel(store.last());
         let began = Instant::now();
         let driver = Self {
@@ -334,9 +335,12 @@ impl<N: Network> Driver<N> {
     }
 
     fn now(&self) -> Now {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { wall, uptime: self.began.elapsed() }
+        Now { wall: wall(), uptime: self.began.elapsed() }
     }
+}
+
+fn wall() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 enum Received {

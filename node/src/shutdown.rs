@@ -13,8 +13,9 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// How long an unheard write keeps the process: a pod's default grace period is 30 s, and others need some of it.
-pub const DRAIN_LIMIT: Duration = Duration::from_secs(20);
+/// How long an unheard write keeps the process: a pod's default grace period is 30 s, and the limits of calls, goodbye
+/// and last batch need some of it.
+pub const DRAIN_LIMIT: Duration = Duration::from_secs(16);
 
 /// How often the driver is asked while it drains.
 const ASK_EVERY: Duration = Duration::from_millis(20);
@@ -43,10 +44,11 @@ pub(crate) async fn drain(messages: &mpsc::Sender<Message>, told: &watch::Receiv
     let end = Instant::now() + limit;
     loop {
         let (answer, view) = oneshot::channel();
-        if messages.send(Message::View(answer)).await.is_err() {
-            return;
-        }
-        let Ok(Ok(view)) = timeout_at(end, view).await else {
+        let asked = async {
+            messages.send(Message::View(answer)).await.ok()?;
+            view.await.ok()
+        };
+        let Ok(Some(view)) = timeout_at(end, asked).await else {
             warn!("the driver does not answer: leaving without a last look");
             return;
         };

@@ -15,11 +15,11 @@ use crate::membership::book::Attach;
 use crate::rows::Rows;
 use crate::shelf::{Changed, Shelf, ShelfError};
 use crate::sync::frame::LONGEST;
-use crate::sync::neighbour::Neighbour;
+use crate::sync::neighbour::{Neighbour, Since};
 use crate::sync::spread::Origins;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use crate::membership::PeerView;
@@ -69,6 +69,8 @@ pub struct Stats {
 
 /// How often two neighbours compare roots, before jitter.
 const ROOT_EVERY: Duration = Duration::from_secs(5);
+/// Documents that the first neighbour is told of unasked. More are found by the comparison of roots.
+const UNHEARD_LIMIT: usize = 1 << 16;
 /// Never, for the side that does not open comparisons.
 const NEVER: Duration = Duration::MAX;
 
@@ -85,6 +87,8 @@ pub struct MeshNode {
     merges_failed: u64,
     docs_received: u64,
     docs_redundant: u64,
+    /// Documents written here while nobody was connected: the first neighbour is told without being asked.
+    unheard: BTreeSet<Key>,
     origins: Origins,
 }
 
@@ -103,16 +107,17 @@ impl MeshNode {
             merges_failed: 0,
             docs_received: 0,
             docs_redundant: 0,
+            unheard: BTreeSet::new(),
             origins: Origins::default(),
         }
     }
 
-    /// Notes one stored row; call for each before the first [`MeshNode::handle`].
+    /// Notes one stored row; call for each before the first [`MeshNode::handle`]. `wall`: see [`Now`].
     ///
     /// # Errors
     /// [`RowError`] when the row is damaged; the shell sets it aside, and a neighbour brings the document back.
-    pub fn restore(&mut self, key: &Key, row: &[u8]) -> Result<(), RowError> {
-        self.shelf.restore(key, row)
+    pub fn restore(&mut self, key: &Key, row: &[u8], wall: Duration) -> Result<(), RowError> {
+        self.shelf.restore(key, row, wall)
     }
 
     /// Takes in what happened and appends what is to be done.
@@ -181,7 +186,7 @@ impl MeshNode {
 
     /// Every peer, connected or not.
     pub fn peers(&self) -> Vec<PeerView> {
-        let backlog = |peer: &PeerId| self.neighbours.get(peer).map_or(0, |neighbour| neighbour.dirty.len());
+        let backlog = |peer: &PeerId| self.neighbours.get(peer).map_or(0, Neighbour::backlog);
         self.book.views().map(|view| PeerView { backlog: backlog(&view.peer), ..view }).collect()
     }
 
@@ -195,7 +200,7 @@ impl MeshNode {
         Stats {
             rows: self.shelf.index.count(crate::sync::digest::Place::ROOT),
             connected_peers: self.neighbours.len(),
-            backlog: self.neighbours.values().map(|neighbour| neighbour.dirty.len()).sum(),
+            backlog: self.neighbours.values().map(Neighbour::backlog).sum(),
             sync_active: self.sync_active,
             frames_malformed: self.frames_malformed,
             merges_failed: self.merges_failed,
@@ -217,6 +222,9 @@ impl MeshNode {
     ) {
         let answer = match result {
             Ok(changed) => {
+                if changed.is_some() && self.neighbours.is_empty() && self.unheard.len() < UNHEARD_LIMIT {
+                    self.unheard.insert(key.clone());
+                }
                 self.owe_all(key, changed, None, uptime);
                 Ok(Reply::Written(self.shelf.index.version(key)))
             }
@@ -241,7 +249,12 @@ impl MeshNode {
                 }
                 // Whatever was owed on the old connection is found again by comparing roots on the new one.
                 let next_root = if self.me < peer { uptime } else { NEVER };
-                self.neighbours.insert(peer, Neighbour::new(conn, next_root));
+                let mut neighbour = Neighbour::new(conn, next_root);
+                if self.sync_active {
+                    // So that whoever waits for a peer to have everything sees what it does not have yet.
+                    std::mem::take(&mut self.unheard).iter().for_each(|key| neighbour.owe(key, Since::Start));
+                }
+                self.neighbours.insert(peer, neighbour);
             }
         }
     }

@@ -82,6 +82,8 @@ pub(crate) struct Shelf {
     cache: Cache,
     /// Documents whose history could not be read where nothing could be written.
     damaged: BTreeSet<Key>,
+    /// Documents that were mended by a write, of which neighbours have not heard.
+    untold: BTreeSet<Key>,
     mended: u64,
 }
 
@@ -94,14 +96,15 @@ impl Shelf {
             index: Index::default(),
             cache: Cache::new(cache_bytes),
             damaged: BTreeSet::new(),
+            untold: BTreeSet::new(),
             mended: 0,
         }
     }
 
     /// Notes a stored row at start.
-    pub(crate) fn restore(&mut self, key: &Key, row: &[u8]) -> Result<(), RowError> {
+    pub(crate) fn restore(&mut self, key: &Key, row: &[u8], wall: Duration) -> Result<(), RowError> {
         let view = View::parse(row)?;
-        self.clock.observe(view.have.newest(), view.have.newest().wall());
+        self.clock.observe(view.have.newest(), wall);
         self.index.set(key, Some(view.version));
         Ok(())
     }
@@ -109,8 +112,8 @@ impl Shelf {
     /// Takes back to what the store has, after a batch with `key` was not persisted.
     pub(crate) fn forget(&mut self, key: &Key, rows: &dyn Rows) {
         self.cache.take(key);
-        // A row that cannot be read counts as missing: the next comparison of roots brings it from a neighbour.
-        let stored = rows.read(key).ok().flatten();
+        // A row that cannot be read now is not a missing one, or the next write would begin the document anew.
+        let Ok(stored) = rows.read(key) else { return };
         self.index.set(key, stored.and_then(|row| View::parse(&row).ok().map(|view| view.version)));
     }
 
@@ -139,6 +142,10 @@ impl Shelf {
             Edit::Merge(patch) => {
                 let mut document = self.document(key, rows, outputs)?.unwrap_or_default();
                 document.merge(patch);
+                let size = document.to_json().len();
+                if size > CONTENT_LIMIT {
+                    return Err(ShelfError::TooLarge { size });
+                }
                 self.put(key, &document, wall, rows, outputs)
             }
             Edit::Delete => self.delete(key, wall, rows, outputs),
@@ -237,6 +244,8 @@ impl Shelf {
         match self.load(key, rows, outputs) {
             Err(ShelfError::History) => {
                 self.mend(key, rows, outputs)?;
+                self.damaged.remove(key);
+                self.untold.insert(key.clone());
                 self.load(key, rows, outputs)
             }
             loaded => loaded,

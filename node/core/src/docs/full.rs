@@ -58,7 +58,13 @@ impl FullDoc {
     /// # Errors
     /// [`FullError::Load`] for anything else.
     pub fn load(saved: &[u8], actor: [u8; 16]) -> Result<Self, FullError> {
-        let doc = Automerge::load(saved).map_err(|error| FullError::Load(Box::new(error)))?;
+        let doc = if is_change(saved) {
+            // Automerge takes changes that wait for others only behind a document.
+            Automerge::load(&[&Automerge::new().save(), saved].concat())
+        } else {
+            Automerge::load(saved)
+        };
+        let doc = doc.map_err(|error| FullError::Load(Box::new(error)))?;
         Ok(Self { doc: Box::new(doc.with_actor(ActorId::from(actor))), last: None })
     }
 
@@ -175,6 +181,12 @@ impl fmt::Debug for FullDoc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FullDoc").field("heads", &self.doc.get_heads().len()).finish_non_exhaustive()
     }
+}
+
+/// Whether the first chunk is a change and not a document. A chunk is four magic bytes, four of checksum, and its type.
+/// Source: Automerge binary document format, "Chunks".
+fn is_change(saved: &[u8]) -> bool {
+    matches!(saved.get(8), Some(1 | 2))
 }
 
 /// Equality of stored and wanted values: an integer and a float of equal value are different texts, so different.

@@ -33,14 +33,21 @@ impl MeshNode {
         }
         let peers: Vec<PeerId> = self.neighbours.keys().copied().collect();
         for peer in peers {
-            self.open_comparison(&peer, now);
             self.ask_for_the_late(&peer, now.uptime);
-            while let Some(frame) = self.next_frame(&peer, rows, outputs) {
-                let Some(neighbour) = self.neighbours.get_mut(&peer) else { break };
-                let frame = frame.encode();
-                neighbour.took(frame.len());
-                outputs.sends.push(Output::Send { conn: neighbour.conn, peer, frame });
-            }
+            self.drain(&peer, rows, outputs);
+            // After what this very batch changed, or a node that is written to all the time would never compare.
+            self.open_comparison(&peer, now);
+            self.drain(&peer, rows, outputs);
+        }
+    }
+
+    /// Makes all frames that are owed and for which there is room.
+    fn drain(&mut self, peer: &PeerId, rows: &dyn Rows, outputs: &mut Outputs) {
+        while let Some(frame) = self.next_frame(peer, rows, outputs) {
+            let Some(neighbour) = self.neighbours.get_mut(peer) else { return };
+            let frame = frame.encode();
+            neighbour.took(frame.len());
+            outputs.sends.push(Output::Send { conn: neighbour.conn, peer: *peer, frame });
         }
     }
 
@@ -110,7 +117,7 @@ impl MeshNode {
         let mut docs = Vec::new();
         let mut size = 0;
         while size < FRAME_BYTES {
-            let Some((key, since)) = self.neighbours.get_mut(peer)?.dirty.pop_first() else { break };
+            let Some((key, since)) = self.neighbours.get_mut(peer)?.next_dirty() else { break };
             // A document that cannot be read now is left to the next comparison.
             let Ok(Some((payload, rest))) = self.shelf.payload(&key, &since, FRAME_BYTES, rows, outputs) else {
                 continue;

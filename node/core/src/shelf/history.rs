@@ -15,6 +15,8 @@ use crate::event::{History, Outputs, Write};
 use crate::ids::Key;
 use crate::rows::{ReadError, Rows};
 use serde_json::Map;
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
 
 /// Changes of this many bytes are worth a base, however small that is: some eighty edits.
 const WORTH_A_BASE: u32 = 8 << 10;
@@ -62,6 +64,13 @@ impl Chunks {
     }
 }
 
+/// An actor that nobody has used: as fresh as the one that the process started with.
+fn next_actor(actor: [u8; 16]) -> [u8; 16] {
+    let mut next = [0; 16];
+    next.copy_from_slice(&Sha256::digest(actor)[..16]);
+    next
+}
+
 fn size(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }
@@ -94,6 +103,8 @@ impl Shelf {
         let Some(row) = read(key, rows, outputs)? else { return Ok(()) };
         let view = View::parse(&row)?;
         let Have::Full { edited, tombstone, .. } = view.have else { return Ok(()) };
+        // The lost history may have had changes of this actor, and the mesh has them: their numbers are not used again.
+        self.actor = next_actor(self.actor);
         let mut doc = FullDoc::new(self.actor);
         let document = view.document()?.unwrap_or_else(|| Document::from_map(Map::new()));
         let added = doc.put(&document)?.unwrap_or_default();
@@ -107,10 +118,15 @@ impl Shelf {
     }
 
     /// Mends what was found damaged where nothing could be written; the keys of which neighbours must hear.
-    pub(crate) fn mend_found(&mut self, rows: &dyn Rows, outputs: &mut Outputs) -> Vec<Key> {
-        let found = std::mem::take(&mut self.damaged);
-        // One that cannot be mended now is found again by its next use.
-        found.into_iter().filter(|key| self.mend(key, rows, outputs).is_ok()).collect()
+    pub(crate) fn mend_found(&mut self, rows: &dyn Rows, outputs: &mut Outputs) -> BTreeSet<Key> {
+        let mut mended = std::mem::take(&mut self.untold);
+        for key in std::mem::take(&mut self.damaged) {
+            // One that cannot be mended now is found again by its next use.
+            if self.mend(&key, rows, outputs).is_ok() {
+                mended.insert(key);
+            }
+        }
+        mended
     }
 }
 

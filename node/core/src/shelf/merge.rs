@@ -28,6 +28,7 @@ impl Shelf {
         let held = self.load_to_write(key, rows, outputs)?;
         let incoming = newest(&payload);
         self.clock.observe(incoming.0, wall);
+        let mut hides = false;
         let held = match held {
             Some(held) if held.have().kind() == incoming.1 => Some(held),
             // Two kinds under one key: the newer row counts whole, and at the same stamp the full one.
@@ -36,6 +37,7 @@ impl Shelf {
                 return Ok(Merged { changed: None, gaps: false, sender_behind: true });
             }
             Some(held) => {
+                hides = held.is_live();
                 self.drop_history(key, &held, outputs);
                 None
             }
@@ -43,7 +45,7 @@ impl Shelf {
         };
         match payload {
             Payload::Full { edited, tombstone, changes } => {
-                self.merge_full(key, held, (edited, tombstone), &changes, outputs)
+                self.merge_full(key, held, hides, (edited, tombstone), &changes, outputs)
             }
             Payload::Latest { stamp, writer, text } => {
                 Ok(self.merge_latest(key, held, Latest { stamp, writer, text }, outputs))
@@ -55,6 +57,7 @@ impl Shelf {
         &mut self,
         key: &Key,
         held: Option<Held>,
+        hides: bool,
         stamps: (Option<Stamp>, Option<Stamp>),
         changes: &[Bytes],
         outputs: &mut Outputs,
@@ -69,7 +72,7 @@ impl Shelf {
         let heads_moved = full.doc.heads() != before;
         let changed = is_new || heads_moved || full.stamps() != stood;
         if changed || gaps {
-            let visible = was_live != is_live || (is_live && heads_moved);
+            let visible = hides || was_live != is_live || (is_live && heads_moved);
             self.keep_full(key, full, added, None, visible, outputs);
         } else {
             self.cache.put(key, full.doc);

@@ -52,6 +52,14 @@ pub enum Problem {
         /// Which leaf.
         what: String,
     },
+    /// A sound history was taken for a damaged one.
+    #[error("node {node:?} went on from the text of {documents} documents whose history nothing had damaged")]
+    Mended {
+        /// Where.
+        node: PeerId,
+        /// How many.
+        documents: u64,
+    },
     /// A deleted document is back.
     #[error("deleted document {key} is back on node {node:?}")]
     Resurrection {
@@ -94,6 +102,14 @@ pub(super) fn acknowledged(world: &World) -> Result<usize, Problem> {
         }
     }
     Ok(world.disks().next().map_or(0, |(_, disk)| disk.rows.len()))
+}
+
+/// The simulated disk damages nothing, so no history is ever found damaged.
+pub(super) fn nothing_was_mended(world: &World) -> Result<(), Problem> {
+    match world.mended().find(|(_, documents)| *documents > 0) {
+        Some((node, documents)) => Err(Problem::Mended { node, documents }),
+        None => Ok(()),
+    }
 }
 
 /// No document is live after all were deleted.

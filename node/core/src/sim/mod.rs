@@ -102,6 +102,7 @@ pub fn run(scenario: &Scenario) -> Result<Report, Failure> {
     }
     let healed_in = world.uptime() - healed_at;
     let rows = check::acknowledged(&world).map_err(fail)?;
+    check::nothing_was_mended(&world).map_err(fail)?;
     let (acknowledged, (payloads, redundant)) = (world.acknowledged(), world.payloads());
     world.delete_everything();
     let limit = world.uptime() + scenario.heal;

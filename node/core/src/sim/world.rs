@@ -291,6 +291,11 @@ impl World {
         &self.kept
     }
 
+    /// Histories that were found damaged, by running node.
+    pub(super) fn mended(&self) -> impl Iterator<Item = (PeerId, u64)> {
+        self.nodes.iter().filter_map(|node| Some((node.me, node.core.as_ref()?.stats().histories_mended)))
+    }
+
     /// Documents that came with content, and those of them that told nothing new, over all running nodes.
     pub(super) fn payloads(&self) -> (u64, u64) {
         let stats = self.nodes.iter().filter_map(|node| node.core.as_ref()).map(MeshNode::stats);

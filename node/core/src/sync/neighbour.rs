@@ -9,6 +9,7 @@ use super::spread::Spread;
 use crate::ids::{ConnId, Key};
 use automerge::ChangeHash;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::time::Duration;
 
 /// Bytes that may wait in the transport for one peer. Enough to keep a 1 Gbit/s link with 20 ms round trip from idling
@@ -32,6 +33,8 @@ pub(crate) struct Neighbour {
     in_flight: usize,
     /// Documents whose state is owed.
     pub(crate) dirty: BTreeMap<Key, Since>,
+    /// The document that was sent last.
+    turn: Option<Key>,
     /// Documents to ask for.
     pub(crate) wanted: BTreeSet<Key>,
     /// Tree places whose own digests are owed.
@@ -52,6 +55,7 @@ impl Neighbour {
             conn,
             in_flight: 0,
             dirty: BTreeMap::new(),
+            turn: None,
             wanted: BTreeSet::new(),
             compare: BTreeSet::new(),
             list: BTreeMap::new(),
@@ -72,6 +76,22 @@ impl Neighbour {
 
     pub(crate) fn sent(&mut self, bytes: usize) {
         self.in_flight = self.in_flight.saturating_sub(bytes);
+    }
+
+    /// Documents that the peer was neither sent nor told of.
+    pub(crate) fn backlog(&self) -> usize {
+        self.dirty.len() + self.spread.untold()
+    }
+
+    /// Takes the next document that is owed: all in turn, so that one that changes all the time does not hold up others.
+    pub(crate) fn next_dirty(&mut self) -> Option<(Key, Since)> {
+        let behind = self.turn.take().and_then(|turn| {
+            let rest = (Bound::Excluded(&turn), Bound::Unbounded);
+            self.dirty.range::<Key, _>(rest).next().map(|(key, _)| key.clone())
+        });
+        let key = behind.or_else(|| self.dirty.first_key_value().map(|(key, _)| key.clone()))?;
+        self.turn = Some(key.clone());
+        self.dirty.remove_entry(&key)
     }
 
     /// Owes the state of `key` from `since` on. What is owed already reaches further back and stays.
@@ -102,5 +122,23 @@ impl Neighbour {
     pub(crate) fn equal(&mut self, key: &Key) {
         self.dirty.remove(key);
         self.spread.equal(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Collection;
+
+    #[test]
+    fn a_document_that_changes_all_the_time_does_not_hold_up_the_others() {
+        let key = |id: &str| Key::new(&Collection::parse("c").unwrap(), id).unwrap();
+        let mut neighbour = Neighbour::new(ConnId(1), Duration::ZERO);
+        neighbour.owe(&key("z"), Since::Start);
+        let sent = (0..4).filter_map(|_| {
+            neighbour.owe(&key("a"), Since::Start);
+            neighbour.next_dirty().map(|(key, _)| key.doc_id().to_owned())
+        });
+        assert_eq!(sent.collect::<Vec<_>>(), ["a", "z", "a", "a"]);
     }
 }

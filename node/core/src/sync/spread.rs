@@ -122,6 +122,11 @@ impl Spread {
         late
     }
 
+    /// Documents that changed and are not announced yet.
+    pub(crate) fn untold(&self) -> usize {
+        self.gathering.len() + self.announce.len()
+    }
+
     /// Uptime at which [`Spread::pass`] has something to do.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         self.due.into_iter().chain(self.look).min()

@@ -111,6 +111,20 @@ fn any_document() -> impl Strategy<Value = Document> {
 }
 
 #[test]
+fn changes_that_wait_for_others_are_read_back_as_they_were_stored() {
+    let (mut a, mut b) = (FullDoc::new(A), FullDoc::new(B));
+    let first = a.put(&json(r#"{"x":0}"#)).unwrap().unwrap();
+    a.put(&json(r#"{"x":1}"#)).unwrap();
+    let third = a.put(&json(r#"{"x":2}"#)).unwrap().unwrap();
+    let mut stored = b.apply(&[first]).unwrap();
+    stored.extend(b.apply(&[third]).unwrap());
+    assert!(b.has_gaps());
+    let mut read = FullDoc::load(&stored, B).unwrap();
+    assert!(read.has_gaps() && read.heads() == b.heads());
+    join(&mut a, &mut read);
+}
+
+#[test]
 fn the_change_at_hand_is_the_one_that_automerge_keeps_and_only_for_who_lacks_just_it() {
     let (mut a, mut b) = pair(r#"{"x":0}"#);
     let before = a.heads();

@@ -65,7 +65,7 @@ fn a_document_whose_history_is_damaged_goes_on_from_its_text_and_neighbours_hear
     let outputs = Outputs::default();
     assert!(matches!(shelf.payload(&ship(), &Since::Start, 1, &disk, &outputs), Err(ShelfError::History)));
     let mut outputs = Outputs::default();
-    assert_eq!(shelf.mend_found(&disk, &mut outputs), [ship()]);
+    assert_eq!(shelf.mend_found(&disk, &mut outputs), BTreeSet::from([ship()]));
     disk.commit(std::mem::take(&mut outputs.writes));
     assert_eq!(text(&disk), r#"{"a":1,"b":2}"#);
     assert!(shelf.payload(&ship(), &Since::Start, 1, &disk, &outputs).unwrap().is_some());
@@ -73,4 +73,50 @@ fn a_document_whose_history_is_damaged_goes_on_from_its_text_and_neighbours_hear
     disk.history.clear();
     edit(&mut shelf, &mut disk, r#"{"a":3,"b":2}"#);
     assert_eq!((text(&disk), shelf.mended()), (r#"{"a":3,"b":2}"#.to_owned(), 2));
+}
+
+#[test]
+fn a_mended_document_still_merges_with_what_neighbours_have_of_it() {
+    let (mut here, mut disk) = (shelf(), MemoryRows::default());
+    let (mut there, mut other) = (Shelf::new(PeerId([2; 32]), [2; 16], 0), MemoryRows::default());
+    let mut hand_over = |from: &mut Shelf, disk: &MemoryRows| {
+        let mut outputs = Outputs::default();
+        let (payload, _) = from.payload(&ship(), &Since::Start, usize::MAX, disk, &outputs).unwrap().unwrap();
+        let merged = there.merge(&ship(), payload, WALL, &other, &mut outputs).unwrap();
+        other.commit(outputs.writes);
+        assert!(!merged.gaps);
+        text(&other)
+    };
+    edit(&mut here, &mut disk, r#"{"a":1}"#);
+    assert_eq!(hand_over(&mut here, &disk), r#"{"a":1}"#);
+    disk.history.clear();
+    edit(&mut here, &mut disk, r#"{"a":1,"b":2}"#);
+    assert_eq!(hand_over(&mut here, &disk), r#"{"a":1,"b":2}"#);
+}
+
+/// A store whose disk does not answer.
+struct Silent;
+
+impl Rows for Silent {
+    fn read(&self, _: &Key) -> Result<Option<Vec<u8>>, ReadError> {
+        Err(ReadError("no answer".into()))
+    }
+
+    fn history(&self, _: &Key, _: u16) -> Result<Option<Vec<u8>>, ReadError> {
+        Err(ReadError("no answer".into()))
+    }
+}
+
+#[test]
+fn a_disk_that_does_not_answer_makes_no_document_a_new_one() {
+    let (mut shelf, mut disk) = (shelf(), MemoryRows::default());
+    edit(&mut shelf, &mut disk, r#"{"a":1,"b":2}"#);
+    shelf.forget(&ship(), &Silent);
+    let patch = Edit::Merge(Document::parse(r#"{"a":3}"#).unwrap());
+    let mut outputs = Outputs::default();
+    let refused = shelf.write(&ship(), &patch, Condition::Always, WALL, &Silent, &mut outputs);
+    assert!(matches!(refused, Err(ShelfError::Read(_))) && outputs.writes.is_empty());
+    shelf.write(&ship(), &patch, Condition::Always, WALL, &disk, &mut outputs).unwrap();
+    disk.commit(outputs.writes);
+    assert_eq!(text(&disk), r#"{"a":3,"b":2}"#);
 }

@@ -4,6 +4,7 @@ use super::{Event, Node, SimNode, World};
 use crate::event::{Input, Source};
 use crate::ids::{ConnId, PeerId};
 use crate::node::{Config, MeshNode};
+use crate::sim::now;
 use rand::Rng;
 use std::time::Duration;
 
@@ -36,11 +37,12 @@ impl World {
         }
         let (actor, seed) = (self.rng.random(), self.rng.random());
         let peers: Vec<PeerId> = self.nodes[node].peers.iter().map(|&peer| self.nodes[peer].me).collect();
+        let wall = now(self.uptime, self.nodes[node].skew).wall;
         let SimNode { me, boot, core, disk, inbox, .. } = &mut self.nodes[node];
         *boot += 1;
         let mut fresh = MeshNode::new(Config { me: *me, actor, seed, sync_active: true, cache_bytes: 1 << 20 });
         for (key, row) in &disk.rows {
-            let restored = fresh.restore(key, row);
+            let restored = fresh.restore(key, row, wall);
             debug_assert!(restored.is_ok(), "the simulated disk damages nothing");
         }
         *core = Some(fresh);
