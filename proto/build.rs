@@ -14,9 +14,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 #[cfg(feature = "sidecar")]
 fn sidecar(out: &std::path::Path) -> Result<(), Box<dyn Error>> {
     use prost::Message;
-    let file = "peat/sidecar/v1/sidecar.proto";
+    let files = ["peat/sidecar/v1/sidecar.proto", "peat/node/v1/node.proto"];
     let mut compiler = protox::Compiler::new(["."])?;
-    compiler.include_source_info(true).include_imports(true).open_file(file)?;
+    compiler.include_source_info(true).include_imports(true).open_files(files)?;
     let set = out.join("sidecar.bin");
     std::fs::write(&set, compiler.file_descriptor_set().encode_to_vec())?;
     // The first era's JSON names of two fields; on the wire both eras are equal.
@@ -29,7 +29,7 @@ fn sidecar(out: &std::path::Path) -> Result<(), Box<dyn Error>> {
     connectrpc_build::Config::new()
         .buffa_config(code)
         .descriptor_set(&set)
-        .files(&[file])
+        .files(&files)
         .include_file("_connectrpc.rs")
         .compile()?;
     Ok(())

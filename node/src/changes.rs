@@ -9,7 +9,7 @@ use crate::handle::HandleError;
 use crate::store::{PAGE_BYTES, Position, Row, Seq, Store, StoreError};
 use futures::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 use peat_node_core::docs::Document;
-use peat_node_core::docs::row::View;
+use peat_node_core::docs::row::{Version, View};
 use peat_node_core::ids::{Collection, Key};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -52,10 +52,12 @@ impl Filter {
 /// One version of one document.
 #[derive(Debug, Clone)]
 pub struct Change {
-    /// Where it stands in this store's log.
-    pub seq: Seq,
+    /// Where the feed is taken up again behind it; none in the snapshot, whose order is not that of the log.
+    pub resume: Option<Seq>,
     /// The document.
     pub key: Key,
+    /// Its version.
+    pub version: Version,
     /// Its content; `None` when it is deleted.
     pub document: Option<Document>,
 }
@@ -98,7 +100,7 @@ fn stored(key: Key, row: Row, start: Seq) -> Result<Option<Change>, StoreError> 
     if row.seq > start {
         return Ok(None);
     }
-    let change = change(key, &row)?;
+    let change = Change { resume: None, ..change(key, &row)? };
     Ok(change.document.is_some().then_some(change))
 }
 
@@ -141,14 +143,15 @@ fn log_page(store: &dyn Store, position: Seq, until: Seq, filter: &Filter) -> Re
 }
 
 fn change(key: Key, row: &Row) -> Result<Change, StoreError> {
-    let parsed = View::parse(&row.bytes).and_then(|view| view.document());
+    let parsed = View::parse(&row.bytes).and_then(|view| Ok((view.version, view.document()?)));
     match parsed {
-        Ok(document) => Ok(Change { seq: row.seq, key, document }),
+        Ok((version, document)) => Ok(Change { resume: Some(row.seq), key, version, document }),
         Err(source) => Err(StoreError::Corrupt { key, source: Box::new(source) }),
     }
 }
 
-async fn blocking<T: Send + 'static>(
+/// Runs `work` where waiting for the disk holds up nobody.
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Stopped)?

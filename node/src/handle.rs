@@ -10,7 +10,7 @@
 
 use crate::changes::{self, Change, Filter};
 use crate::driver::{Message, Request};
-use crate::store::{Position, Seq, SetAside, Store, StoreError};
+use crate::store::{Position, Seq, SetAside, Store, StoreError, StoreId};
 use crate::traffic::Traffic;
 use arc_swap::ArcSwapOption;
 use futures::stream::{BoxStream, StreamExt as _};
@@ -188,8 +188,27 @@ impl NodeHandle {
     /// # Errors
     /// [`HandleError::Store`], also for a corrupt row; `Starting`.
     pub fn get(&self, key: &Key) -> Result<Option<Document>, HandleError> {
+        Ok(self.read(key)?.map(|(document, _)| document))
+    }
+
+    /// As [`NodeHandle::get`], with the version for [`Condition::Version`].
+    ///
+    /// # Errors
+    /// As [`NodeHandle::get`].
+    pub fn read(&self, key: &Key) -> Result<Option<(Document, Version)>, HandleError> {
         let Some(row) = self.engine()?.store.read(key)? else { return Ok(None) };
-        Ok(document(key, &row.bytes)?)
+        let corrupt = |source| StoreError::Corrupt { key: key.clone(), source: Box::new(source) };
+        let view = View::parse(&row.bytes).map_err(corrupt)?;
+        Ok(view.document().map_err(corrupt)?.map(|document| (document, view.version)))
+    }
+
+    /// Which log [`NodeHandle::changes`] reads, and the last number that is durable in it.
+    ///
+    /// # Errors
+    /// [`HandleError::Store`]; `Starting`.
+    pub fn log(&self) -> Result<(StoreId, Seq), HandleError> {
+        let engine = self.engine()?;
+        Ok((engine.store.id()?, *engine.committed.borrow()))
     }
 
     /// Ids of the live documents of a collection, ascending by bytes, read page by page on the blocking pool.
@@ -229,7 +248,8 @@ impl NodeHandle {
     /// # Guarantees
     /// Constant memory whatever the reader's pace; no gap; no version twice; a document that changed many times while
     /// the reader was busy comes once, as it is when it is read. The snapshot has live documents only, by key; after it
-    /// changes come by `seq`, deletes included. `Change::seq` of a live change resumes by `after`; one of the snapshot does not.
+    /// changes come by `seq`, deletes included. `Change::resume` is an `after` for
+    /// the same store, see [`NodeHandle::log`].
     ///
     /// # Errors
     /// `Starting`; then [`HandleError::Store`] or `Stopped` as the last item.

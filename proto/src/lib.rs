@@ -1,6 +1,6 @@
 //! Generated code of the Peat protocol buffers, one module per package.
 //!
-//! Purpose: the wire types of `peat.sidecar.v1` (feature `sidecar`: connectrpc and buffa) and of
+//! Purpose: the wire types of `peat.sidecar.v1` and `peat.node.v1` (feature `sidecar`: connectrpc and buffa) and of
 //! `peat.membership.v1` (feature `membership`: tonic and prost). The `.proto` files under `peat/` are the source.
 //! What it does not do: give the messages meaning; callers convert them at their edge.
 #![allow(
@@ -13,7 +13,7 @@
     clippy::restriction
 )]
 
-/// `peat.sidecar.v1`: applications to their node, over gRPC, gRPC-Web and Connect.
+/// `peat.sidecar.v1` and `peat.node.v1`: applications to their node, over gRPC, gRPC-Web and Connect.
 #[cfg(feature = "sidecar")]
 pub mod sidecar {
     connectrpc::include_generated!();

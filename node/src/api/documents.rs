@@ -23,12 +23,17 @@ pub(super) const PLATFORMS: &str = "platforms";
 impl Sidecar {
     pub(super) async fn put(&self, collection: &str, doc_id: &str, json: &str) -> Result<(), ConnectError> {
         let key = key(collection, doc_id)?;
+        let document = self.parse("json_data", json)?;
+        self.handle.put(key, document).await.map_err(|error| error.into_status())
+    }
+
+    /// `field` is its name in the request, for errors.
+    pub(super) fn parse(&self, field: &str, json: &str) -> Result<Document, ConnectError> {
         if json.len() > self.document_limit {
-            let text = format!("json_data has {} bytes, over the limit of {}", json.len(), self.document_limit);
+            let text = format!("{field} has {} bytes, over the limit of {}", json.len(), self.document_limit);
             return Err(ConnectError::resource_exhausted(text));
         }
-        let document = Document::parse(json).map_err(|error| error.into_status())?;
-        self.handle.put(key, document).await.map_err(|error| error.into_status())
+        Document::parse(json).map_err(|error| error.into_status())
     }
 
     pub(super) fn get(&self, collection: &str, doc_id: &str) -> Result<Option<String>, ConnectError> {
@@ -106,6 +111,6 @@ pub(super) fn parse_collection(name: &str) -> Result<Collection, ConnectError> {
     Collection::parse(name).map_err(|error| error.into_status())
 }
 
-fn key(collection: &str, doc_id: &str) -> Result<Key, ConnectError> {
+pub(super) fn key(collection: &str, doc_id: &str) -> Result<Key, ConnectError> {
     Key::new(&parse_collection(collection)?, doc_id).map_err(|error| error.into_status())
 }

@@ -8,6 +8,7 @@ use crate::handle::{NodeHandle, Phase};
 use connectrpc::ConnectError;
 use connectrpc_health::{Checker, Status, StatusStream};
 use futures::stream::{self, StreamExt as _};
+use peat_proto::sidecar::peat::node::v1::NODE_SERVICE_NAME;
 use peat_proto::sidecar::peat::sidecar::v1::PEAT_SIDECAR_SERVICE_NAME;
 use std::future::ready;
 use tokio_util::sync::CancellationToken;
@@ -49,7 +50,7 @@ impl Checker for PhaseChecker {
 }
 
 fn known(service: &str) -> Result<(), ConnectError> {
-    if service.is_empty() || service == PEAT_SIDECAR_SERVICE_NAME {
+    if ["", PEAT_SIDECAR_SERVICE_NAME, NODE_SERVICE_NAME].contains(&service) {
         return Ok(());
     }
     Err(ConnectError::not_found(format!("no service {service} here")))

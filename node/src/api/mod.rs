@@ -1,11 +1,12 @@
-//! The application API: `peat.sidecar.v1`, health and reflection over gRPC, gRPC-Web and Connect.
+//! The application API: `peat.sidecar.v1`, `peat.node.v1`, health and reflection over gRPC, gRPC-Web and Connect.
 //!
 //! Purpose: serve a [`NodeHandle`] on TCP and Unix sockets. [`listener`] accepts, [`connection`] speaks HTTP ([`patience`]
 //! bounds headers, [`body`] carries bytes, [`text`] is base64),
-//! [`service`] has the methods, [`guard`] stands around each call, [`status`] decides on codes.
+//! [`service`] and [`node`] have the methods, [`guard`] stands around each call, [`status`] decides on codes.
 //! Inputs: calls. Outputs: answers. Generated types and connectrpc stay inside this folder and the client's.
 //! What it does not do: hold state; a call that was answered leaves nothing here.
 
+mod batch;
 mod body;
 mod calls;
 mod connection;
@@ -13,9 +14,11 @@ mod documents;
 mod guard;
 mod health;
 pub mod listener;
+mod node;
 mod patience;
 mod peers;
 pub mod query;
+mod resume;
 mod service;
 mod status;
 mod text;
@@ -31,6 +34,8 @@ use connectrpc_health::{HealthExt as _, HealthService};
 use connectrpc_reflection::{ReflectionError, Reflector};
 use listener::{Bound, ListenError};
 use peat_proto::sidecar::DESCRIPTOR_SET;
+use peat_proto::sidecar::peat::node::v1::NodeExt;
+use peat_proto::sidecar::peat::sidecar::v1::PeatSidecarExt;
 use service::Sidecar;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,7 +85,9 @@ impl Api {
         let health = Arc::new(HealthService::new(health::PhaseChecker::new(handle.clone(), stopping.clone())));
         let document_limit = config.document_limit;
         let sidecar = Arc::new(Sidecar { handle, node_id, document_limit, stopping: stopping.clone() });
-        let router = health.register(Router::new().add_service(sidecar));
+        let router = NodeExt::register(Arc::clone(&sidecar), Router::new());
+        let router = PeatSidecarExt::register(sidecar, router);
+        let router = health.register(router);
         let router = connectrpc_health::apply_request_limits(router, connectrpc_health::request_limits());
         let router = connectrpc_reflection::install(router, Reflector::from_descriptor_set_bytes(DESCRIPTOR_SET)?);
         let service = bounded(router, config).with_interceptor(guard::Guard(calls));

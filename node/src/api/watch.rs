@@ -8,9 +8,12 @@ use super::query::Query;
 use super::service::Sidecar;
 use super::status::IntoStatus as _;
 use crate::changes::{Change, Filter};
+use crate::store::Seq;
 use connectrpc::ConnectError;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use peat_proto::sidecar::peat::sidecar::v1 as proto;
+
+type Changes = BoxStream<'static, Result<Change, ConnectError>>;
 
 /// What a subscriber gets.
 pub(super) type Events = BoxStream<'static, Result<proto::DocumentChange, ConnectError>>;
@@ -18,39 +21,52 @@ pub(super) type Events = BoxStream<'static, Result<proto::DocumentChange, Connec
 impl Sidecar {
     /// Every error in the request comes before the first event.
     pub(super) fn events(&self, request: &proto::SubscribeRequest) -> Result<Events, ConnectError> {
-        let collections =
-            request.collections.iter().map(|name| parse_collection(name)).collect::<Result<Vec<_>, _>>()?;
-        let query = match request.query.as_option() {
+        let changes = self.watched(&request.collections, request.query.as_option(), None)?;
+        Ok(changes.map(|change| change.map(event)).boxed())
+    }
+
+    /// What is stored, or what changed after `after`, then every change: of these collections, or of all when none is
+    /// named, and where the query holds. A delete passes every query: it may end what once held.
+    pub(super) fn watched(
+        &self,
+        collections: &[String],
+        query: Option<&proto::SubscriptionQuery>,
+        after: Option<Seq>,
+    ) -> Result<Changes, ConnectError> {
+        let collections = collections.iter().map(|name| parse_collection(name)).collect::<Result<Vec<_>, _>>()?;
+        let query = match query {
             Some(query) => Query::parse(query).map_err(|error| error.into_status())?,
             None => Query::All,
         };
-        let changes = self.handle.changes(None, Filter::of(collections)).map_err(|error| error.into_status())?;
-        let events = changes.filter_map(move |change| {
-            let event = match change {
-                Ok(change) => event(change, &query).map(Ok),
+        let changes = self.handle.changes(after, Filter::of(collections)).map_err(|error| error.into_status())?;
+        let changes = changes.filter_map(move |change| {
+            let holds = |change: &Change| change.document.as_ref().is_none_or(|stored| query.holds(stored.as_map()));
+            let change = match change {
+                Ok(change) => holds(&change).then_some(Ok(change)),
                 Err(error) => Some(Err(error.into_status())),
             };
-            std::future::ready(event)
+            std::future::ready(change)
         });
         let farewell = stream::once(std::future::ready(Err(ConnectError::unavailable("the node is shutting down"))));
-        Ok(events.take_until(self.stopping.clone().cancelled_owned()).chain(farewell).boxed())
+        Ok(changes.take_until(self.stopping.clone().cancelled_owned()).chain(farewell).boxed())
     }
 }
 
-/// The event of a change; none when the query does not hold. A delete passes every query: it may end what once held.
-fn event(change: Change, query: &Query) -> Option<proto::DocumentChange> {
-    let (change_type, json_data) = match &change.document {
-        Some(document) if query.holds(document.as_map()) => {
-            (proto::ChangeType::CHANGE_TYPE_UPSERT, Some(document.to_json()))
-        }
-        Some(_) => return None,
+/// What a change is called, and the JSON that it brings.
+pub(super) fn told(change: &Change) -> (proto::ChangeType, Option<String>) {
+    match &change.document {
+        Some(document) => (proto::ChangeType::CHANGE_TYPE_UPSERT, Some(document.to_json())),
         None => (proto::ChangeType::CHANGE_TYPE_DELETE, None),
-    };
-    Some(proto::DocumentChange {
+    }
+}
+
+fn event(change: Change) -> proto::DocumentChange {
+    let (change_type, json_data) = told(&change);
+    proto::DocumentChange {
         collection: change.key.collection().to_owned(),
         doc_id: change.key.doc_id().to_owned(),
         change_type: change_type.into(),
         json_data,
         ..Default::default()
-    })
+    }
 }

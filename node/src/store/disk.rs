@@ -6,12 +6,12 @@
 //! store that cannot be opened, or has an unreadable block, is renamed and its readable rows are copied to a new one.
 //!
 //! fjall refuses every commit after a failed one (its journal may be torn), until it is opened again: that is done here,
-//! at the next commit, so that a disk that was full for a while needs no restart of the process.
+//! at once and, if that fails, at the next commit, so that a disk that was full for a while needs no restart of the process.
 
 use super::engine::{Damage, Engine};
 use super::salvage::{move_aside, rebuild};
 use super::stored;
-use super::{Page, Position, Row, Seq, SetAside, Source, Store, StoreError};
+use super::{Page, Position, Row, Seq, SetAside, Source, Store, StoreError, StoreId};
 use peat_node_core::event::Write;
 use peat_node_core::ids::Key;
 use std::collections::BTreeMap;
@@ -21,6 +21,10 @@ use std::sync::{PoisonError, RwLock};
 use tracing::{error, warn};
 
 const FOLDER: &str = "store";
+
+#[derive(Debug, thiserror::Error)]
+#[error("the store was opened again after a failed write: try again")]
+struct OpenedAgain;
 
 /// See the module.
 pub struct DiskStore {
@@ -108,6 +112,10 @@ impl DiskStore {
 }
 
 impl Store for DiskStore {
+    fn id(&self) -> Result<StoreId, StoreError> {
+        self.with(|engine| Ok(engine.id))
+    }
+
     fn last(&self) -> Seq {
         self.last.load(Ordering::Acquire)
     }
@@ -131,9 +139,19 @@ impl Store for DiskStore {
         let failed = |source: Source| StoreError::Commit { rows: writes.len(), source };
         if self.needs_reopening() {
             self.reopen().map_err(|error| failed(Box::new(error)))?;
+            // Opening may have brought back what was taken for lost, and this batch was made without it.
+            return Err(failed(Box::new(OpenedAgain)));
         }
         let last = self.last();
-        let next = self.with(|engine| engine.write(last, writes).map_err(|source| failed(Box::new(source))))?;
+        let written = self.with(|engine| engine.write(last, writes).map_err(|source| failed(Box::new(source))));
+        if written.is_err() && self.needs_reopening() {
+            // Now, so that whoever looks next sees what the disk really has. If it fails, the next commit tries again.
+            if let Err(error) = self.reopen() {
+                let error: &dyn std::error::Error = &error;
+                warn!(error, "the store could not be opened again after a failed write");
+            }
+        }
+        let next = written?;
         self.last.store(next, Ordering::Release);
         Ok(next)
     }

@@ -4,7 +4,7 @@
 //! What it does not do: decide what to do about damage; see `salvage`.
 
 use super::stored;
-use super::{PAGE_BYTES, PAGE_ROWS, Page, Position, Seq, Source, StoreError};
+use super::{PAGE_BYTES, PAGE_ROWS, Page, Position, Seq, Source, StoreError, StoreId};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable as _};
 use peat_node_core::event::{History, Write};
 use peat_node_core::ids::Key;
@@ -38,9 +38,11 @@ const LOG: &str = "log";
 const META: &str = "meta";
 const SET_ASIDE: &str = "set-aside";
 const META_FORMAT: &str = "format";
+const META_ID: &str = "id";
 const META_STORES: &str = "stores-set-aside";
 
 pub(super) struct Engine {
+    pub(super) id: StoreId,
     pub(super) database: Database,
     pub(super) rows: Keyspace,
     pub(super) history: Keyspace,
@@ -76,6 +78,13 @@ impl Damage {
             Self::Fatal(error) => error,
             Self::Unreadable(source) => StoreError::Open { path: folder.to_owned(), source },
         }
+    }
+}
+
+fn is_of_the_disk(error: &fjall::Error) -> bool {
+    match error {
+        fjall::Error::Io(cause) | fjall::Error::Storage(fjall::LsmError::Io(cause)) => !is_of_the_data(cause),
+        _ => false,
     }
 }
 
@@ -121,7 +130,8 @@ impl Engine {
         let keyspace = |name, memtable| {
             database.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(memtable)).map_err(damage)
         };
-        let engine = Self {
+        let mut engine = Self {
+            id: StoreId::default(),
             rows: keyspace(ROWS, ROWS_MEMTABLE_BYTES)?,
             history: keyspace(HISTORY, ROWS_MEMTABLE_BYTES)?,
             log: keyspace(LOG, LOG_MEMTABLE_BYTES)?,
@@ -130,25 +140,35 @@ impl Engine {
             database,
         };
         match engine.meta.get(META_FORMAT).map_err(damage)? {
-            Some(found) if *found == FORMAT.to_be_bytes() => Ok(engine),
+            Some(found) if *found == FORMAT.to_be_bytes() => {}
             Some(found) => {
                 let found = found.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte)).to_string();
-                Err(Damage::Fatal(StoreError::Format { path: folder.to_owned(), found, known: FORMAT }))
+                return Err(Damage::Fatal(StoreError::Format { path: folder.to_owned(), found, known: FORMAT }));
             }
-            None => {
-                let mut batch = engine.database.batch().durability(Some(PersistMode::SyncAll));
-                batch.insert(&engine.meta, META_FORMAT, FORMAT.to_be_bytes());
-                batch.commit().map_err(damage)?;
-                Ok(engine)
-            }
+            None => engine.note(META_FORMAT, &FORMAT.to_be_bytes()).map_err(damage)?,
         }
+        engine.id = engine.known_or_new_id().map_err(damage)?;
+        Ok(engine)
+    }
+
+    fn known_or_new_id(&self) -> fjall::Result<StoreId> {
+        if let Some(id) = self.meta.get(META_ID)?.and_then(|found| StoreId::try_from(&*found).ok()) {
+            return Ok(id);
+        }
+        let id = uuid::Uuid::new_v4().into_bytes();
+        self.note(META_ID, &id)?;
+        Ok(id)
+    }
+
+    fn note(&self, name: &str, value: &[u8]) -> fjall::Result<()> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(&self.meta, name, value);
+        batch.commit()
     }
 
     #[cfg(test)]
     pub(super) fn set_format(&self, format: u32) {
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
-        batch.insert(&self.meta, META_FORMAT, format.to_be_bytes());
-        let _ = batch.commit();
+        let _ = self.note(META_FORMAT, &format.to_be_bytes());
     }
 
     /// Whether a failed write keeps fjall from accepting more. Persisting nothing is how it can be asked.
@@ -217,7 +237,7 @@ impl Engine {
             let raw = record_key(key, number);
             let value = match self.history.get(&raw) {
                 // A disk that does not answer says nothing about the data.
-                Err(error @ fjall::Error::Io(_)) => return Err(error),
+                Err(error) if is_of_the_disk(&error) => return Err(error),
                 Err(error) => {
                     error!(error = &error as &dyn std::error::Error, ?key, number, "a history record cannot be read");
                     return Ok(None);

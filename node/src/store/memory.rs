@@ -3,7 +3,7 @@
 //! Purpose: the contract of [`Store`] without files, with a switch that makes commits fail.
 //! What it does not do: survive the process.
 
-use super::{PAGE_BYTES, PAGE_ROWS, Page, Position, Row, Seq, SetAside, Store, StoreError};
+use super::{PAGE_BYTES, PAGE_ROWS, Page, Position, Row, Seq, SetAside, Store, StoreError, StoreId};
 use peat_node_core::event::{History, Write};
 use peat_node_core::ids::Key;
 use std::collections::BTreeMap;
@@ -38,10 +38,17 @@ impl Tables {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct MemoryStore {
+    id: StoreId,
     tables: Mutex<Tables>,
     failing: AtomicBool,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self { id: uuid::Uuid::new_v4().into_bytes(), tables: Mutex::default(), failing: AtomicBool::default() }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +67,10 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
+    fn id(&self) -> Result<StoreId, StoreError> {
+        Ok(self.id)
+    }
+
     fn last(&self) -> Seq {
         self.tables().last
     }

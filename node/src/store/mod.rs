@@ -23,6 +23,10 @@ use std::path::PathBuf;
 /// Number of a visible write in this store: 1 for the first, growing by one for each row, never reused. 0: not visible yet.
 pub type Seq = u64;
 
+/// Tells one log of changes from every other: random, made with the store, and anew with a copy of what a damaged one
+/// still had.
+pub type StoreId = [u8; 16];
+
 /// Most rows of one [`Page`].
 pub const PAGE_ROWS: usize = 512;
 
@@ -163,6 +167,12 @@ pub struct SetAside {
 
 /// Rows and their log. Shared by the driver, who alone writes, and any number of readers; all calls block.
 pub trait Store: Send + Sync + std::fmt::Debug + 'static {
+    /// Which store this is.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopped`].
+    fn id(&self) -> Result<StoreId, StoreError>;
+
     /// The last number given out.
     fn last(&self) -> Seq;
 

@@ -1,9 +1,10 @@
 //! One way to call, over every protocol: requests and answers are JSON here, whatever is on the wire.
 
 use super::Api;
-use super::raw::Raw;
+use super::raw::{Raw, service_of};
 use connectrpc::client::{ClientConfig, ClientTransport, Http2Connection, HttpClient, SharedHttp2Connection};
 use connectrpc::{ConnectError, Protocol, http_body};
+use peat_proto::sidecar::peat::node::v1::{self as node, NodeClient};
 use peat_proto::sidecar::peat::sidecar::v1::{self as proto, PeatSidecarClient};
 use serde_json::Value;
 
@@ -14,10 +15,26 @@ pub(crate) struct Failure {
     pub(crate) message: String,
 }
 
+/// The clients of both services over one transport.
+pub(crate) struct Clients<T> {
+    sidecar: PeatSidecarClient<T>,
+    node: NodeClient<T>,
+}
+
+impl<T: ClientTransport + Clone> Clients<T>
+where
+    <T::ResponseBody as http_body::Body>::Error: std::fmt::Display,
+{
+    fn new(transport: T, config: ClientConfig) -> Box<Self> {
+        let sidecar = PeatSidecarClient::new(transport.clone(), config.clone());
+        Box::new(Self { sidecar, node: NodeClient::new(transport, config) })
+    }
+}
+
 /// A client of one protocol.
 pub(crate) enum Caller {
-    Http2(Box<PeatSidecarClient<SharedHttp2Connection>>),
-    Http1(Box<PeatSidecarClient<HttpClient>>),
+    Http2(Box<Clients<SharedHttp2Connection>>),
+    Http1(Box<Clients<HttpClient>>),
     Raw(Raw),
 }
 
@@ -34,8 +51,8 @@ impl Caller {
             let config = ClientConfig::new(authority.clone()).with_protocol(protocol);
             (Http2Connection::lazy_unix(api.socket(), authority).shared(64), config)
         };
-        let two = |(transport, config)| Self::Http2(Box::new(PeatSidecarClient::new(transport, config)));
-        let one = |config| Self::Http1(Box::new(PeatSidecarClient::new(HttpClient::plaintext(), config)));
+        let two = |(transport, config)| Self::Http2(Clients::new(transport, config));
+        let one = |config| Self::Http1(Clients::new(HttpClient::plaintext(), config));
         let (transport, config) = http2(Protocol::Connect);
         vec![
             ("gRPC over TCP", two(http2(Protocol::Grpc))),
@@ -53,8 +70,8 @@ impl Caller {
     /// Calls a method; the answer in proto3 JSON.
     pub(crate) async fn call(&mut self, method: &str, request: Value) -> Result<Value, Failure> {
         match self {
-            Self::Http2(client) => typed(client, method, request).await,
-            Self::Http1(client) => typed(client, method, request).await,
+            Self::Http2(clients) => typed(clients, method, request).await,
+            Self::Http1(clients) => typed(clients, method, request).await,
             Self::Raw(raw) => match raw.call(method, &request).await {
                 (200, answer) => Ok(answer),
                 (_, error) => Err(Failure {
@@ -78,10 +95,11 @@ impl From<ConnectError> for Failure {
 }
 
 macro_rules! dispatch {
-    ($client:ident, $method:ident, $request:ident, [$($name:literal $call:ident $message:ident),* $(,)?]) => {
+    ($client:expr, $proto:ident, $method:ident, $request:ident,
+     [$($name:literal $call:ident $message:ident),* $(,)?]) => {
         match $method {
             $($name => {
-                let request: proto::$message = serde_json::from_value($request).unwrap();
+                let request: $proto::$message = serde_json::from_value($request).unwrap();
                 serde_json::to_value($client.$call(request).await?.into_owned()).unwrap()
             })*
             other => panic!("no method {other}"),
@@ -89,12 +107,18 @@ macro_rules! dispatch {
     };
 }
 
-async fn typed<T>(client: &PeatSidecarClient<T>, method: &str, request: Value) -> Result<Value, Failure>
+async fn typed<T>(clients: &Clients<T>, method: &str, request: Value) -> Result<Value, Failure>
 where
     T: ClientTransport,
     <T::ResponseBody as http_body::Body>::Error: std::fmt::Display,
 {
-    Ok(dispatch!(client, method, request, [
+    if service_of(method) == "peat.node.v1.Node" {
+        return Ok(dispatch!(clients.node, node, method, request, [
+            "Write" write WriteRequest,
+            "Read" read ReadRequest,
+        ]));
+    }
+    Ok(dispatch!(clients.sidecar, proto, method, request, [
         "GetStatus" get_status GetStatusRequest,
         "ConnectPeer" connect_peer ConnectPeerRequest,
         "DisconnectPeer" disconnect_peer DisconnectPeerRequest,

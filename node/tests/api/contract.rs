@@ -220,7 +220,9 @@ async fn the_socket_is_a_socket_with_its_mode_and_leaves_with_the_node() {
 async fn health_and_reflection_answer_on_the_same_port() {
     let api = Api::start(&[]).await;
     let mut raw = Raw::tcp(&api).await;
-    for (service, expected) in [("", 200), ("peat.sidecar.v1.PeatSidecar", 200), ("no.such.Service", 404)] {
+    for (service, expected) in
+        [("", 200), ("peat.sidecar.v1.PeatSidecar", 200), ("peat.node.v1.Node", 200), ("no.such.Service", 404)]
+    {
         let body = json!({"service": service}).to_string();
         let (status, answer) = raw.json("/grpc.health.v1.Health/Check", &[], body.as_bytes()).await;
         assert_eq!(status, expected, "{answer}");
@@ -237,5 +239,7 @@ async fn health_and_reflection_answer_on_the_same_port() {
     let response = raw.post(path, &[("content-type", "application/connect+json")], &frame).await;
     assert_eq!(response.status(), 200);
     let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
-    assert!(String::from_utf8_lossy(&body).contains("peat.sidecar.v1.PeatSidecar"), "{body:?}");
+    for service in ["peat.sidecar.v1.PeatSidecar", "peat.node.v1.Node"] {
+        assert!(String::from_utf8_lossy(&body).contains(service), "{body:?}");
+    }
 }

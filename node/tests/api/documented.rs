@@ -24,13 +24,18 @@ fn in_quotes(text: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_documented_calls_are_those_that_the_node_serves() {
-    let documented: Vec<String> = table("Calls").iter().flat_map(|row| in_quotes(&row[0])).collect();
-    let unique: BTreeSet<String> = documented.iter().cloned().collect();
-    assert_eq!((documented.len(), unique.len()), (29, 29), "{documented:?}");
     let api = Api::start(&[]).await;
-    let request = json!({"fileContainingSymbol": "peat.sidecar.v1.PeatSidecar"});
+    documented_and_served(&api, "Calls", 29, "peat.sidecar.v1.PeatSidecar").await;
+    documented_and_served(&api, "Versions, batches and resuming", 3, "peat.node.v1.Node").await;
+}
+
+async fn documented_and_served(api: &Api, heading: &str, count: usize, service: &str) {
+    let documented: Vec<String> = table(heading).iter().flat_map(|row| in_quotes(&row[0])).collect();
+    let unique: BTreeSet<String> = documented.iter().cloned().collect();
+    assert_eq!((documented.len(), unique.len()), (count, count), "{documented:?}");
+    let request = json!({"fileContainingSymbol": service});
     let path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
-    let (_, answer) = frames_of(&mut Raw::tcp(&api).await, path, &request).await.next().await.unwrap();
+    let (_, answer) = frames_of(&mut Raw::tcp(api).await, path, &request).await.next().await.unwrap();
     let files = answer["fileDescriptorResponse"]["fileDescriptorProto"].as_array().unwrap();
     let served = STANDARD.decode(files[0].as_str().unwrap()).unwrap();
     for method in &unique {

@@ -7,6 +7,7 @@ mod command_line;
 mod contract;
 mod documented;
 mod life;
+mod node;
 mod peers;
 #[path = "../process/mod.rs"]
 mod process;

@@ -42,9 +42,9 @@ impl Raw {
         self.0.send_request(request.body(Full::new(Bytes::copy_from_slice(body))).unwrap()).await.unwrap()
     }
 
-    /// Calls a method of `PeatSidecar`; the status and the body.
+    /// Calls a method of either service; the status and the body.
     pub(crate) async fn call(&mut self, method: &str, body: &Value) -> (u16, Value) {
-        self.json(&format!("/peat.sidecar.v1.PeatSidecar/{method}"), &[], body.to_string().as_bytes()).await
+        self.json(&format!("/{}/{method}", service_of(method)), &[], body.to_string().as_bytes()).await
     }
 
     /// Posts JSON, reads JSON.
@@ -59,6 +59,14 @@ impl Raw {
     /// Opens `Subscribe` with JSON frames; the headers are there when this returns.
     pub(crate) async fn subscribe(&mut self, request: &Value) -> Frames {
         frames_of(self, "/peat.sidecar.v1.PeatSidecar/Subscribe", request).await
+    }
+}
+
+/// The service that has this method.
+pub(crate) fn service_of(method: &str) -> &'static str {
+    match method {
+        "Write" | "Read" | "Watch" => "peat.node.v1.Node",
+        _ => "peat.sidecar.v1.PeatSidecar",
     }
 }
 
