@@ -127,6 +127,8 @@ impl Runner {
     async fn documentation(&self) -> Result<Outcome> {
         let mut command = tokio::process::Command::new(crate::cargo());
         command.current_dir(&self.root).args(["test", "--locked", "--workspace", "--doc", "--no-fail-fast"]);
+        // As the suites were built, or all of it would be built again.
+        command.args(["--features", suite::FEATURES]);
         let ended = self.logs.run(Stage::Documentation, command, Stage::Documentation.deadline()).await?;
         Ok(Outcome::Ran(count::tests(&ended.output, "doc", ended.success())))
     }

@@ -19,7 +19,7 @@ use peat_proto::sidecar::peat::sidecar::v1::{
 };
 use std::future::Future;
 use std::net::UdpSocket;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -36,9 +36,14 @@ pub struct Node {
     dir: TempDir,
     args: Vec<String>,
     child: Option<Child>,
+    /// Size of a disk of its own for the data folder, as `mount` takes it.
+    disk: Option<&'static str>,
     pub id: String,
     pub port: u16,
 }
+
+/// Mounts a memory disk of the size `$0` on `$1`, for itself alone, and becomes the rest.
+const ON_DISK: &str = r#"mount -t tmpfs -o size="$0" tmpfs "$1" && shift && exec "$@""#;
 
 impl Node {
     /// Makes a node's folder, key and port; starts nothing.
@@ -48,7 +53,31 @@ impl Node {
         assert!(id.status.success(), "{id:?}");
         let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let id = String::from_utf8(id.stdout).unwrap().trim().to_owned();
-        Self { dir, args: args.iter().map(ToString::to_string).collect(), child: None, id, port }
+        Self { dir, args: args.iter().map(ToString::to_string).collect(), child: None, disk: None, id, port }
+    }
+
+    /// As [`Node::prepare`], with the data on a small disk that goes with the process.
+    pub fn prepare_on_disk(args: &[&str], size: &'static str) -> Self {
+        let mut node = Self::prepare(args);
+        node.disk = Some(size);
+        node
+    }
+
+    /// The data folder as the process sees it.
+    pub fn disk(&self) -> PathBuf {
+        let data = self.dir.path().join("data");
+        Path::new("/proc").join(self.pid().to_string()).join("root").join(data.strip_prefix("/").unwrap())
+    }
+
+    /// The program, in a mount namespace of its own if it has a disk of its own. That needs no root, only a kernel that
+    /// gives namespaces to users.
+    fn launcher(&self) -> Command {
+        let Some(size) = self.disk else { return Self::binary() };
+        let mut command = Command::new("unshare");
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("RUST_BACKTRACE", "0");
+        command.args(["--mount", "--map-root-user", "--", "sh", "-c", ON_DISK, size]);
+        command.arg(self.dir.path().join("data")).arg(env!("CARGO_BIN_EXE_peat-node"));
+        command
     }
 
     fn binary() -> Command {
@@ -70,7 +99,8 @@ impl Node {
     pub async fn start(&mut self, more: &[&str]) {
         assert!(self.child.is_none(), "already running");
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("log")).unwrap();
-        let child = Self::binary()
+        let child = self
+            .launcher()
             .arg("--data-dir")
             .arg(self.dir.path().join("data"))
             .arg("--listen")
