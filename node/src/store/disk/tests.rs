@@ -44,6 +44,20 @@ fn what_was_committed_is_there_after_opening_again() {
 }
 
 #[test]
+fn a_store_keeps_its_id_for_as_long_as_it_keeps_its_log() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let id = |folder: &tempfile::TempDir| DiskStore::open(folder.path()).unwrap().id().unwrap();
+    let first = id(&one);
+    assert_eq!(first, id(&one));
+    assert_ne!(first, id(&two));
+    let store = DiskStore::open(one.path()).unwrap();
+    store.rebuild(&fjall::Error::Poisoned).unwrap();
+    assert_ne!(first, store.id().unwrap(), "what is copied may lack something");
+    drop(store);
+    assert_ne!(first, id(&one));
+}
+
+#[test]
 fn a_row_that_changes_unseen_keeps_its_place_in_the_log() {
     let folder = tempfile::tempdir().unwrap();
     let store = DiskStore::open(folder.path()).unwrap();
