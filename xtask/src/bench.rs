@@ -27,7 +27,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     }
     eprintln!("building the benchmark");
     let build = ["build", "--locked", "--workspace", "--bins", "--quiet", "--config", OPTIMISED];
-    let built = Command::new(crate::cargo()).current_dir(&root).args(build).status().await;
+    let built = Command::from(crate::cargo::command()).current_dir(&root).args(build).status().await;
     ensure!(built.context("start cargo")?.success(), "the binaries do not compile");
     let program = crate::image::target_dir(&root).join("debug/bench");
     let mut command = Command::new(&program);

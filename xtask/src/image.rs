@@ -43,7 +43,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
 pub(crate) async fn build() -> Result<Vec<PathBuf>> {
     let root = crate::root()?;
     // The whole workspace, so that features and with them compiled crates are the same as in the tests.
-    let mut cargo = Command::new(crate::cargo());
+    let mut cargo = Command::from(crate::cargo::command());
     let compiled =
         cargo.current_dir(&root).args(["build", "--locked", "--workspace", "--bins", "--quiet"]).status().await;
     ensure!(compiled.context("start cargo")?.success(), "the binaries do not compile");

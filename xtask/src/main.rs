@@ -3,6 +3,7 @@
 //! Input: the command line. Output: the job's own, and exit code 1 when it failed. Does no work itself: one file per job.
 
 mod bench;
+mod cargo;
 mod cluster;
 mod demo;
 mod generate;
@@ -11,10 +12,7 @@ mod policy;
 mod sim;
 mod test;
 
-use std::{
-    ffi::OsString,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
@@ -77,9 +75,4 @@ async fn main() -> Result<()> {
 fn root() -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("this crate has no parent folder")?;
     Ok(root.to_owned())
-}
-
-/// The cargo that runs this program.
-fn cargo() -> OsString {
-    std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"))
 }

@@ -94,7 +94,7 @@ struct Crate {
 
 /// Every crate that a build of the workspace for this platform can contain.
 fn dependencies(root: &Path) -> Result<Vec<Crate>> {
-    let mut cargo = Command::new(crate::cargo());
+    let mut cargo = crate::cargo::command();
     cargo.current_dir(root).args(["metadata", "--locked", "--format-version", "1", "--filter-platform", &host()?]);
     let output = cargo.output().context("start cargo metadata")?;
     if !output.status.success() {

@@ -23,7 +23,7 @@ pub(crate) struct Args {
 /// Runs the suite with these sizes.
 pub(crate) async fn run(args: Args) -> Result<()> {
     let Args { nodes, seeds, first_seed } = args;
-    let mut command = Command::new(crate::cargo());
+    let mut command = Command::from(crate::cargo::command());
     // The whole workspace, so that compiled crates are the same as in the tests.
     command.current_dir(crate::root()?).args(["test", "--locked", "--workspace", "--quiet", "--test", "sim_converges"]);
     command.args(["--", "fifty_nodes", "--nocapture"]);

@@ -101,7 +101,7 @@ impl Runner {
 
     /// One cargo command that passes or fails as a whole.
     async fn cargo(&self, stage: Stage, args: &[&str]) -> Result<Outcome> {
-        let mut command = tokio::process::Command::new(crate::cargo());
+        let mut command = tokio::process::Command::from(crate::cargo::command());
         command.current_dir(&self.root).args(args);
         self.whole(stage, command).await
     }
@@ -125,7 +125,7 @@ impl Runner {
     }
 
     async fn documentation(&self) -> Result<Outcome> {
-        let mut command = tokio::process::Command::new(crate::cargo());
+        let mut command = tokio::process::Command::from(crate::cargo::command());
         command.current_dir(&self.root).args(["test", "--locked", "--workspace", "--doc", "--no-fail-fast"]);
         // As the suites were built, or all of it would be built again.
         command.args(["--features", suite::FEATURES]);

@@ -41,7 +41,7 @@ pub(crate) struct Suites {
 impl Suites {
     /// Compiles all test programs, and the binaries that tests start.
     pub(crate) async fn build(root: &Path, logs: &Logs) -> Result<(Ended, Self)> {
-        let mut command = Command::new(crate::cargo());
+        let mut command = Command::from(crate::cargo::command());
         command.current_dir(root).args([
             "test",
             "--locked",

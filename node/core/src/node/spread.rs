@@ -42,7 +42,9 @@ impl MeshNode {
             return;
         }
         self.docs_redundant += 1;
-        if self.origins.is_other(key, version, peer)
+        // Only while the faster one keeps telling: nobody is left with lazy links alone.
+        let faster = self.origins.other(key, version, peer).and_then(|first| self.neighbours.get(&first));
+        if faster.is_some_and(|faster| faster.spread.hears_eagerly())
             && let Some(neighbour) = self.neighbours.get_mut(&peer)
         {
             neighbour.spread.turn(Push::Lazy);

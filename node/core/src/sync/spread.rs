@@ -43,8 +43,10 @@ impl Expected {
 /// How changes travel on one link.
 #[derive(Debug)]
 pub(crate) struct Spread {
-    /// How both sides tell each other.
+    /// How we tell the peer.
     push: Push,
+    /// How the peer is to tell us: each side decides what it hears, so that nobody is cut off by what others hear.
+    hears: Push,
     /// The wish that the peer has not been told of.
     pub(crate) wish: Option<Push>,
     /// Documents to announce, and when they are due.
@@ -62,6 +64,7 @@ impl Spread {
     pub(crate) const fn new() -> Self {
         Self {
             push: Push::Eager,
+            hears: Push::Eager,
             wish: None,
             gathering: BTreeSet::new(),
             due: None,
@@ -76,16 +79,20 @@ impl Spread {
         self.push == Push::Eager
     }
 
-    /// Changes the link for both sides and tells the peer, again also when it was told before and did not listen.
+    /// Whether the peer is to tell us with content.
+    pub(crate) fn hears_eagerly(&self) -> bool {
+        self.hears == Push::Eager
+    }
+
+    /// Changes how the peer tells us, and says so, again also when it was told before and did not listen.
     pub(crate) const fn turn(&mut self, push: Push) {
-        self.push = push;
+        self.hears = push;
         self.wish = Some(push);
     }
 
-    /// The peer changed the link.
-    pub(crate) fn turned(&mut self, push: Push) {
+    /// The peer changed how we tell it.
+    pub(crate) const fn turned(&mut self, push: Push) {
         self.push = push;
-        self.wish = None;
     }
 
     /// Notes a change to announce.
@@ -153,9 +160,10 @@ impl Origins {
         }
     }
 
-    /// Whether this version of `key` came from another peer than `peer` first.
-    pub(crate) fn is_other(&self, key: &Key, version: Version, peer: PeerId) -> bool {
-        self.peers.get(key).is_some_and(|(seen, first)| *seen == version && *first != peer)
+    /// The other peer from which this version of `key` came first, if it was not `peer`.
+    pub(crate) fn other(&self, key: &Key, version: Version, peer: PeerId) -> Option<PeerId> {
+        let (seen, first) = self.peers.get(key)?;
+        (*seen == version && *first != peer).then_some(*first)
     }
 }
 
@@ -198,12 +206,12 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_gives_way_to_the_peers() {
+    fn each_side_decides_what_it_hears() {
         let mut spread = Spread::new();
         spread.turn(Push::Lazy);
-        assert_eq!((spread.wish, spread.is_eager()), (Some(Push::Lazy), false));
-        spread.turned(Push::Eager);
-        assert_eq!((spread.wish, spread.is_eager()), (None, true));
+        assert_eq!((spread.wish, spread.hears_eagerly(), spread.is_eager()), (Some(Push::Lazy), false, true));
+        spread.turned(Push::Lazy);
+        assert!(!spread.is_eager());
     }
 
     #[test]
@@ -211,9 +219,9 @@ mod tests {
         let mut origins = Origins::default();
         let (one, two) = (PeerId([1; 32]), PeerId([2; 32]));
         origins.note(&key("a"), [1; 16], one);
-        assert!(origins.is_other(&key("a"), [1; 16], two));
-        assert!(!origins.is_other(&key("a"), [1; 16], one));
-        assert!(!origins.is_other(&key("a"), [2; 16], two));
+        assert_eq!(origins.other(&key("a"), [1; 16], two), Some(one));
+        assert_eq!(origins.other(&key("a"), [1; 16], one), None);
+        assert_eq!(origins.other(&key("a"), [2; 16], two), None);
         (0..2 * MOST_ORIGINS).for_each(|n| origins.note(&key(&n.to_string()), [1; 16], one));
         assert_eq!((origins.peers.len(), origins.order.len()), (MOST_ORIGINS, MOST_ORIGINS));
     }
