@@ -9,14 +9,16 @@ mod held;
 mod history;
 mod merge;
 mod read;
+mod stored;
 
+use crate::docs::first::{self, First};
 use crate::docs::full::{FullDoc, FullError};
 use crate::docs::row::{self, Chunks, Have, RowError, Version, View};
 use crate::docs::{Document, Kind};
 use crate::event::{Condition, Edit, History, Outputs, Write};
 use crate::ids::{Key, PeerId};
 use crate::rows::{ReadError, Rows};
-use crate::stamp::Clock;
+use crate::stamp::{Clock, Stamp};
 use crate::sync::digest::Index;
 use crate::sync::frame::LONGEST;
 use crate::sync::neighbour::Since;
@@ -25,6 +27,7 @@ use cache::Cache;
 use held::{Full, Held, Latest};
 use std::collections::BTreeSet;
 use std::time::Duration;
+pub use stored::Stored;
 
 /// Largest change or value, so that one always fits a frame with its key.
 const CONTENT_LIMIT: usize = LONGEST - (256 << 10);
@@ -101,12 +104,10 @@ impl Shelf {
         }
     }
 
-    /// Notes a stored row at start.
-    pub(crate) fn restore(&mut self, key: &Key, row: &[u8], wall: Duration) -> Result<(), RowError> {
-        let view = View::parse(row)?;
-        self.clock.observe(view.have.newest(), wall);
-        self.index.set(key, Some(view.version));
-        Ok(())
+    /// Notes the stored rows at start.
+    pub(crate) fn restore(&mut self, rows: Vec<Stored>, wall: Duration) {
+        rows.iter().for_each(|row| self.clock.observe(row.newest, wall));
+        self.index = Index::of(rows.into_iter().map(|row| row.entry).collect());
     }
 
     /// Takes back to what the store has, after a batch with `key` was not persisted.
@@ -142,10 +143,7 @@ impl Shelf {
             Edit::Merge(patch) => {
                 let mut document = self.document(key, rows, outputs)?.unwrap_or_default();
                 document.merge(patch);
-                let size = document.to_json().len();
-                if size > CONTENT_LIMIT {
-                    return Err(ShelfError::TooLarge { size });
-                }
+                fits(document.to_json().as_bytes())?;
                 self.put(key, &document, wall, rows, outputs)
             }
             Edit::Delete => self.delete(key, wall, rows, outputs),
@@ -178,30 +176,12 @@ impl Shelf {
     ) -> Result<Changed, ShelfError> {
         let held = self.load_to_write(key, rows, outputs)?;
         let floor = held.as_ref().map(|held| held.have().newest());
-        let is_new = held.is_none();
         let kind = held.as_ref().map_or_else(|| Kind::of(key.collection()), |held| held.have().kind());
         match (kind, held) {
-            (Kind::Full, held) => {
-                let mut full = self.full(held);
-                let since = if is_new { Since::Start } else { Since::Heads(full.doc.heads()) };
-                let added = full.doc.put(document)?;
-                if added.is_none() && full.is_live() {
-                    self.cache.put(key, full.doc);
-                    return Ok(None);
-                }
-                let added = added.unwrap_or_default();
-                if added.len() > CONTENT_LIMIT {
-                    return Err(ShelfError::TooLarge { size: added.len() });
-                }
-                full.edited = Some(self.clock.tick(wall, floor));
-                self.keep_full(key, full, added, Some(document.to_json()), true, outputs);
-                Ok(Some(since))
-            }
+            (Kind::Full, held) => self.put_full(key, document, held, wall, outputs),
             (Kind::Latest, held) => {
                 let text = Bytes::from(document.to_json());
-                if text.len() > CONTENT_LIMIT {
-                    return Err(ShelfError::TooLarge { size: text.len() });
-                }
+                fits(&text)?;
                 if matches!(&held, Some(Held::Latest(Latest { text: Some(old), .. })) if *old == text) {
                     return Ok(None);
                 }
@@ -210,6 +190,38 @@ impl Shelf {
                 Ok(Some(Since::Start))
             }
         }
+    }
+
+    fn put_full(
+        &mut self,
+        key: &Key,
+        document: &Document,
+        held: Option<Held>,
+        wall: Duration,
+        outputs: &mut Outputs,
+    ) -> Result<Changed, ShelfError> {
+        if held.is_none()
+            && let Some(first) = first::make(document, self.actor).map_err(FullError::Shape)?
+        {
+            fits(&first.bytes)?;
+            let edited = self.clock.tick(wall, None);
+            self.keep_first(key, first, (Some(edited), None), (document.to_json(), true), outputs);
+            return Ok(Some(Since::Start));
+        }
+        let floor = held.as_ref().map(|held| held.have().newest());
+        let since = held.is_some();
+        let mut full = self.full(held);
+        let since = if since { Since::Heads(full.doc.heads()) } else { Since::Start };
+        let added = full.doc.put(document)?;
+        if added.is_none() && full.is_live() {
+            self.cache.put(key, full.doc);
+            return Ok(None);
+        }
+        let added = added.unwrap_or_default();
+        fits(&added)?;
+        full.edited = Some(self.clock.tick(wall, floor));
+        self.keep_full(key, full, added, Some(document.to_json()), true, outputs);
+        Ok(Some(since))
     }
 
     /// Deletes the document of `key`; nothing changes when there is none.
@@ -273,17 +285,44 @@ impl Shelf {
         visible: bool,
         outputs: &mut Outputs,
     ) {
-        let Full { doc, edited, tombstone, mut chunks } = full;
+        let have = full.have();
+        let text = full.is_live().then(|| text.unwrap_or_else(|| full.doc.document().to_json()));
+        self.keep_history(key, (have, full.chunks), (added, || full.doc.save()), (text, visible), outputs);
+        self.cache.put(key, full.doc);
+    }
+
+    /// Writes a document that begins with `first`; it is loaded when it is edited.
+    fn keep_first(
+        &mut self,
+        key: &Key,
+        first: First,
+        (edited, tombstone): (Option<Stamp>, Option<Stamp>),
+        (text, visible): (String, bool),
+        outputs: &mut Outputs,
+    ) {
+        let First { hash, bytes } = first;
+        let have = Have::Full { heads: vec![hash], edited, tombstone };
+        let text = row::is_live(edited, tombstone).then_some(text);
+        let visible = visible || text.is_some();
+        let whole = bytes.clone();
+        self.keep_history(key, (have, Chunks::default()), (bytes, || whole), (text, visible), outputs);
+    }
+
+    /// Writes the row of a full document and what is new of its history, of which `whole` gives all.
+    fn keep_history(
+        &mut self,
+        key: &Key,
+        (have, mut chunks): (Have, Chunks),
+        (added, whole): (Vec<u8>, impl FnOnce() -> Vec<u8>),
+        (text, visible): (Option<String>, bool),
+        outputs: &mut Outputs,
+    ) {
         let pending = outputs.writes.remove(key);
         let visible = visible || pending.as_ref().is_some_and(|write| write.visible);
-        let history = chunks.add(added, pending.and_then(|write| write.history), || doc.save());
-        let have = Have::Full { heads: doc.heads(), edited, tombstone };
-        let live = row::is_live(edited, tombstone);
-        let text = live.then(|| text.unwrap_or_else(|| doc.document().to_json()));
+        let history = chunks.add(added, pending.and_then(|write| write.history), whole);
         let row = row::encode(&have, chunks, text.as_deref());
         self.index.set(key, Some(have.version()));
         outputs.writes.insert(key.clone(), Write { row, history, visible });
-        self.cache.put(key, doc);
     }
 
     fn keep_latest(&mut self, key: &Key, latest: Latest, visible: bool, outputs: &mut Outputs) {
@@ -314,4 +353,9 @@ impl Shelf {
             Held::Latest(_) => {}
         }
     }
+}
+
+/// Whether one message can carry `content`.
+const fn fits(content: &[u8]) -> Result<(), ShelfError> {
+    if content.len() > CONTENT_LIMIT { Err(ShelfError::TooLarge { size: content.len() }) } else { Ok(()) }
 }

@@ -4,6 +4,7 @@
 //! Inputs: [`Document`]s and encoded changes; outputs: the same. What it does not do: know stamps or deletes; the row does.
 
 use super::Document;
+use super::chunk::{self, ChunkKind};
 use super::path::{self, ShapeError};
 use automerge::hydrate;
 use automerge::transaction::Transactable;
@@ -11,6 +12,7 @@ use automerge::{ActorId, Automerge, AutomergeError, Change, ChangeHash, ObjType,
 use serde_json::{Map, Number, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// One document in Automerge.
 pub struct FullDoc {
@@ -25,6 +27,15 @@ struct LastChange {
     from: Vec<ChangeHash>,
     hash: ChangeHash,
     bytes: Vec<u8>,
+}
+
+/// What merging changes did.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// The changes that were not there, one behind the other, as [`FullDoc::load`] reads them behind what was saved.
+    pub added: Vec<u8>,
+    /// The object that readers see now; none when nothing was new.
+    pub document: Option<Document>,
 }
 
 /// A document that cannot be read, changed or merged.
@@ -58,7 +69,7 @@ impl FullDoc {
     /// # Errors
     /// [`FullError::Load`] for anything else.
     pub fn load(saved: &[u8], actor: [u8; 16]) -> Result<Self, FullError> {
-        let doc = if is_change(saved) {
+        let doc = if chunk::kind(saved) == Some(ChunkKind::Change) {
             // Automerge takes changes that wait for others only behind a document.
             Automerge::load(&[&Automerge::new().save(), saved].concat())
         } else {
@@ -122,13 +133,11 @@ impl FullDoc {
         (sent, None)
     }
 
-    /// Merges encoded changes; those with missing dependencies wait inside the document. Returns those that were not
-    /// there, one behind the other, as [`FullDoc::load`] reads them behind what was saved before.
+    /// Merges encoded changes; those with missing dependencies wait inside the document.
     ///
     /// # Errors
-    /// [`FullError::Decode`] or [`FullError::Apply`]; the document is then as it was or holds some of the changes,
-    /// which is a state it could have had anyway.
-    pub fn apply(&mut self, changes: &[impl AsRef<[u8]>]) -> Result<Vec<u8>, FullError> {
+    /// [`FullError::Decode`] or [`FullError::Apply`]; the document is not to be used any more.
+    pub fn apply(&mut self, changes: &[impl AsRef<[u8]>]) -> Result<Applied, FullError> {
         let mut fresh = Vec::new();
         let mut added = Vec::new();
         for bytes in changes {
@@ -139,8 +148,14 @@ impl FullDoc {
                 fresh.push(change);
             }
         }
-        self.doc.apply_changes(fresh).map_err(|error| FullError::Apply(Box::new(error)))?;
-        Ok(added)
+        if fresh.is_empty() {
+            return Ok(Applied { added, document: None });
+        }
+        let document = contained(|| {
+            self.doc.apply_changes(fresh).map_err(|error| FullError::Apply(Box::new(error)))?;
+            Ok(self.document())
+        })?;
+        Ok(Applied { added, document: Some(document) })
     }
 
     /// The object that readers see.
@@ -183,10 +198,11 @@ impl fmt::Debug for FullDoc {
     }
 }
 
-/// Whether the first chunk is a change and not a document. A chunk is four magic bytes, four of checksum, and its type.
-/// Source: Automerge binary document format, "Chunks".
-fn is_change(saved: &[u8]) -> bool {
-    matches!(saved.get(8), Some(1 | 2))
+/// Does `work` with bytes of others. Where a change contradicts itself behind a right checksum, Automerge panics; one bad
+/// peer must not end the node. What `work` had in hand is not to be used after an error.
+pub(super) fn contained<T>(work: impl FnOnce() -> Result<T, FullError>) -> Result<T, FullError> {
+    let result = catch_unwind(AssertUnwindSafe(work));
+    result.unwrap_or_else(|_| Err(FullError::Decode("it contradicts itself".to_owned())))
 }
 
 /// Equality of stored and wanted values: an integer and a float of equal value are different texts, so different.
@@ -271,7 +287,7 @@ fn fill<T: Transactable>(edit: &mut T, object: &automerge::ObjId, value: &Value)
     }
 }
 
-const fn object_type(value: &Value) -> Option<ObjType> {
+pub(super) const fn object_type(value: &Value) -> Option<ObjType> {
     match value {
         Value::Array(_) => Some(ObjType::List),
         Value::Object(_) => Some(ObjType::Map),
@@ -279,7 +295,7 @@ const fn object_type(value: &Value) -> Option<ObjType> {
     }
 }
 
-fn scalar(value: &Value) -> ScalarValue {
+pub(super) fn scalar(value: &Value) -> ScalarValue {
     match value {
         Value::Bool(truth) => ScalarValue::Boolean(*truth),
         Value::String(text) => ScalarValue::Str(text.as_str().into()),
@@ -299,17 +315,21 @@ fn to_json(value: &hydrate::Value) -> Value {
         }
         hydrate::Value::List(list) => Value::Array(list.iter().map(|item| to_json(&item.value)).collect()),
         hydrate::Value::Text(text) => Value::String(text.to_string()),
-        hydrate::Value::Scalar(scalar) => match scalar {
-            ScalarValue::Str(text) => Value::String(text.to_string()),
-            ScalarValue::Int(integer) | ScalarValue::Timestamp(integer) => Value::from(*integer),
-            ScalarValue::Uint(integer) => Value::from(*integer),
-            ScalarValue::F64(float) => Number::from_f64(*float).map_or(Value::Null, Value::Number),
-            ScalarValue::Counter(counter) => Value::from(i64::from(counter)),
-            ScalarValue::Boolean(truth) => Value::Bool(*truth),
-            ScalarValue::Bytes(_) | ScalarValue::Unknown { .. } | ScalarValue::Null => Value::Null,
-        },
+        hydrate::Value::Scalar(scalar) => to_json_scalar(scalar),
+    }
+}
+
+pub(super) fn to_json_scalar(value: &ScalarValue) -> Value {
+    match value {
+        ScalarValue::Str(text) => Value::String(text.to_string()),
+        ScalarValue::Int(integer) | ScalarValue::Timestamp(integer) => Value::from(*integer),
+        ScalarValue::Uint(integer) => Value::from(*integer),
+        ScalarValue::F64(float) => Number::from_f64(*float).map_or(Value::Null, Value::Number),
+        ScalarValue::Counter(counter) => Value::from(i64::from(counter)),
+        ScalarValue::Boolean(truth) => Value::Bool(*truth),
+        ScalarValue::Bytes(_) | ScalarValue::Unknown { .. } | ScalarValue::Null => Value::Null,
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

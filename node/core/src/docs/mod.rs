@@ -1,8 +1,12 @@
 //! Documents: JSON in and out, and the two ways in which concurrent writes merge.
 //!
-//! Purpose: [`json`] parses and prints, [`path`] flattens an object into leaves, [`full`] keeps them in Automerge,
+//! Purpose: [`json`] parses and prints, [`path`] flattens an object into leaves, [`full`] keeps them in Automerge
+//! and [`first`] writes and reads a new one without it,
+//! [`chunk`] tells Automerge's chunks apart,
 //! [`row`] is what a store and a peer hold of a document. What it does not do: know peers, time or disks.
 
+pub(crate) mod chunk;
+pub mod first;
 pub mod full;
 pub mod json;
 pub mod kind;

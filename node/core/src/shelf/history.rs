@@ -76,8 +76,7 @@ fn size(bytes: &[u8]) -> u32 {
 }
 
 impl Shelf {
-    /// Loads the document of `view`, from the store and from what is about to be written; none when a record is
-    /// missing or damaged.
+    /// Loads the document of `view`; none when a record is missing or damaged.
     pub(super) fn read_history(
         &self,
         key: &Key,
@@ -85,15 +84,7 @@ impl Shelf {
         rows: &dyn Rows,
         outputs: &Outputs,
     ) -> Result<Option<FullDoc>, ReadError> {
-        let pending = outputs.writes.get(key).and_then(|write| write.history.as_ref());
-        let bytes = match pending {
-            Some(History::Replace { base, .. }) => Some(base.clone()),
-            Some(History::Append { number, chunk }) => rows.history(key, *number)?.map(|mut bytes| {
-                bytes.extend(chunk);
-                bytes
-            }),
-            None => rows.history(key, view.chunks.count)?,
-        };
+        let bytes = history_bytes(key, view, rows, outputs)?;
         Ok(bytes.and_then(|bytes| FullDoc::load(&bytes, self.actor).ok()))
     }
 
@@ -128,6 +119,23 @@ impl Shelf {
         }
         mended
     }
+}
+
+/// All records of the document of `view`, from the store and from what is about to be written; none when one is missing.
+pub(super) fn history_bytes(
+    key: &Key,
+    view: &View<'_>,
+    rows: &dyn Rows,
+    outputs: &Outputs,
+) -> Result<Option<Vec<u8>>, ReadError> {
+    Ok(match outputs.writes.get(key).and_then(|write| write.history.as_ref()) {
+        Some(History::Replace { base, .. }) => Some(base.clone()),
+        Some(History::Append { number, chunk }) => rows.history(key, *number)?.map(|mut bytes| {
+            bytes.extend(chunk);
+            bytes
+        }),
+        None => rows.history(key, view.chunks.count)?,
+    })
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 use super::held::{Held, Latest};
 use super::{Merged, Shelf, ShelfError};
 use crate::docs::Kind;
+use crate::docs::first::{self, First};
+use crate::docs::full::Applied;
 use crate::event::Outputs;
 use crate::ids::Key;
 use crate::rows::Rows;
@@ -62,10 +64,18 @@ impl Shelf {
         changes: &[Bytes],
         outputs: &mut Outputs,
     ) -> Result<Merged, ShelfError> {
+        if held.is_none()
+            && let [change] = changes
+            && let Some((hash, document)) = first::read(change)
+        {
+            let first = First { hash, bytes: change.to_vec() };
+            self.keep_first(key, first, stamps, (document.to_json(), hides), outputs);
+            return Ok(Merged { changed: Some(Since::Start), gaps: false, sender_behind: false });
+        }
         let is_new = held.is_none();
         let mut full = self.full(held);
         let (before, stood, was_live) = (full.doc.heads(), full.stamps(), full.is_live());
-        let added = full.doc.apply(changes)?;
+        let Applied { added, document } = full.doc.apply(changes)?;
         full.edited = full.edited.max(stamps.0);
         full.tombstone = full.tombstone.max(stamps.1);
         let (gaps, is_live) = (full.doc.has_gaps(), full.is_live());
@@ -73,7 +83,7 @@ impl Shelf {
         let changed = is_new || heads_moved || full.stamps() != stood;
         if changed || gaps {
             let visible = hides || was_live != is_live || (is_live && heads_moved);
-            self.keep_full(key, full, added, None, visible, outputs);
+            self.keep_full(key, full, added, document.map(|document| document.to_json()), visible, outputs);
         } else {
             self.cache.put(key, full.doc);
         }

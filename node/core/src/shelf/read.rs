@@ -4,9 +4,10 @@
 //! What it does not do: change a row.
 
 use super::held::{Full, Held, Latest};
+use super::history::history_bytes;
 use super::{Shelf, ShelfError};
-use crate::docs::Document;
 use crate::docs::row::{Have, View};
+use crate::docs::{Document, chunk};
 use crate::event::Outputs;
 use crate::ids::Key;
 use crate::rows::{ReadError, Rows};
@@ -67,6 +68,11 @@ impl Shelf {
         rows: &dyn Rows,
         outputs: &Outputs,
     ) -> Result<Option<(Payload, Option<Since>)>, ShelfError> {
+        if *since == Since::Start
+            && let Some(payload) = self.stored(key, room, rows, outputs)?
+        {
+            return Ok(Some((payload, None)));
+        }
         let Some(held) = self.load(key, rows, outputs)? else { return Ok(None) };
         let payload = match &held {
             Held::Full(Full { doc, edited, tombstone, .. }) => {
@@ -84,6 +90,27 @@ impl Shelf {
         };
         self.put_back(key, held);
         Ok(Some(payload))
+    }
+
+    /// All changes of a full document as they are stored, where they are stored one by one and fit `room`: nothing has to
+    /// be loaded for a peer that has none of them.
+    fn stored(
+        &self,
+        key: &Key,
+        room: usize,
+        rows: &dyn Rows,
+        outputs: &Outputs,
+    ) -> Result<Option<Payload>, ShelfError> {
+        let Some(row) = read(key, rows, outputs)? else { return Ok(None) };
+        let view = View::parse(&row)?;
+        let Have::Full { edited, tombstone, .. } = view.have else { return Ok(None) };
+        let Some(bytes) = history_bytes(key, &view, rows, outputs)?.filter(|bytes| bytes.len() <= room) else {
+            return Ok(None);
+        };
+        let bytes = Bytes::from(bytes);
+        let changes =
+            chunk::changes(&bytes).map(|changes| changes.into_iter().map(|range| bytes.slice(range)).collect());
+        Ok(changes.map(|changes| Payload::Full { edited, tombstone, changes }))
     }
 
     pub(super) fn load(&mut self, key: &Key, rows: &dyn Rows, outputs: &Outputs) -> Result<Option<Held>, ShelfError> {

@@ -105,7 +105,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-fn any_document() -> impl Strategy<Value = Document> {
+pub(in crate::docs) fn any_document() -> impl Strategy<Value = Document> {
     prop::collection::btree_map("[a-c/~]{0,2}", any_json(), 0..5)
         .prop_map(|map| Document::from_map(map.into_iter().collect()))
 }
@@ -116,8 +116,8 @@ fn changes_that_wait_for_others_are_read_back_as_they_were_stored() {
     let first = a.put(&json(r#"{"x":0}"#)).unwrap().unwrap();
     a.put(&json(r#"{"x":1}"#)).unwrap();
     let third = a.put(&json(r#"{"x":2}"#)).unwrap().unwrap();
-    let mut stored = b.apply(&[first]).unwrap();
-    stored.extend(b.apply(&[third]).unwrap());
+    let mut stored = b.apply(&[first]).unwrap().added;
+    stored.extend(b.apply(&[third]).unwrap().added);
     assert!(b.has_gaps());
     let mut read = FullDoc::load(&stored, B).unwrap();
     assert!(read.has_gaps() && read.heads() == b.heads());
