@@ -65,6 +65,8 @@ pub enum Input {
     Tick,
     /// An application writes, if `condition` holds; answered by [`Reply::Written`].
     Write { request: RequestId, key: Key, edit: Edit, condition: Condition },
+    /// Time may have taken these documents away; the core looks whether it has.
+    Expire { keys: Vec<Key> },
     /// A source wants `peer`; the addresses replace those it gave before.
     Want { source: Source, peer: PeerId, addresses: Vec<Address> },
     /// A source no longer wants `peer`. A live connection stays.
@@ -198,6 +200,9 @@ pub enum RequestError {
     /// The peer or this node refused the other's proof.
     #[error("connect to {peer}: {reason}")]
     Refused { peer: PeerId, reason: String },
+    /// The policy of the collection has no deletes.
+    #[error("collection {0} is IMMUTABLE: its documents can be changed but not deleted")]
+    Immutable(String),
     /// The peer is this node.
     #[error("endpoint_id is this node's own")]
     Own,

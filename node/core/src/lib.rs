@@ -11,6 +11,7 @@ pub mod event;
 pub mod ids;
 pub mod membership;
 mod node;
+pub mod policy;
 pub mod rows;
 mod shelf;
 #[cfg(feature = "sim")]
@@ -19,5 +20,6 @@ pub mod stamp;
 pub mod sync;
 
 pub use event::{Input, Now, Output, Outputs};
-pub use node::{Config, MeshNode, PeerView, Stats};
+pub use node::{Config, MeshNode, PeerState, PeerView, Stats};
 pub use rows::{ReadError, Rows};
+pub use shelf::Stored;

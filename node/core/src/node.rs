@@ -7,13 +7,12 @@ mod flush;
 mod receive;
 mod spread;
 
-use crate::docs::row::RowError;
 use crate::event::{CloseReason, Input, Now, Output, Outputs, Reply, RequestError, StorageFault};
 use crate::ids::{ConnId, Key, PeerId, RequestId};
 use crate::membership::PeerBook;
 use crate::membership::book::Attach;
 use crate::rows::Rows;
-use crate::shelf::{Changed, Shelf, ShelfError};
+use crate::shelf::{Changed, Shelf, ShelfError, Stored};
 use crate::sync::frame::LONGEST;
 use crate::sync::neighbour::{Neighbour, Since};
 use crate::sync::spread::Origins;
@@ -22,7 +21,7 @@ use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-pub use crate::membership::PeerView;
+pub use crate::membership::{PeerState, PeerView};
 
 /// What a node needs to know at start.
 #[derive(Debug, Clone)]
@@ -112,22 +111,24 @@ impl MeshNode {
         }
     }
 
-    /// Notes one stored row; call for each before the first [`MeshNode::handle`]. `wall`: see [`Now`].
-    ///
-    /// # Errors
-    /// [`RowError`] when the row is damaged; the shell sets it aside, and a neighbour brings the document back.
-    pub fn restore(&mut self, key: &Key, row: &[u8], wall: Duration) -> Result<(), RowError> {
-        self.shelf.restore(key, row, wall)
+    /// Notes the stored rows; call once, before the first [`MeshNode::handle`]. `wall`: see [`Now`].
+    pub fn restore(&mut self, rows: Vec<Stored>, wall: Duration) {
+        self.shelf.restore(rows, wall);
     }
 
     /// Takes in what happened and appends what is to be done.
     pub fn handle(&mut self, now: Now, input: Input, rows: &dyn Rows, outputs: &mut Outputs) {
-        let Now { wall, uptime } = now;
+        let Now { uptime, .. } = now;
+        self.shelf.it_is(now);
         match input {
             Input::Tick => {}
             Input::Write { request, key, edit, condition } => {
-                let result = self.shelf.write(&key, &edit, condition, wall, rows, outputs);
+                let result = self.shelf.write(&key, &edit, condition, rows, outputs);
                 self.finish(request, &key, result, uptime, outputs);
+            }
+            Input::Expire { keys } => {
+                // One that cannot be read now is found again by the shell.
+                keys.iter().for_each(|key| self.shelf.expire(key, rows, outputs).unwrap_or_default());
             }
             Input::Want { source, peer, addresses } => self.book.want(source, peer, addresses, uptime),
             Input::Unwant { source, peer } => self.book.unwant(source, peer),
@@ -228,6 +229,7 @@ impl MeshNode {
                 self.owe_all(key, changed, None, uptime);
                 Ok(Reply::Written(self.shelf.index.version(key)))
             }
+            Err(ShelfError::Immutable) => Err(RequestError::Immutable(key.collection().to_owned())),
             Err(ShelfError::Conflict { version }) => Err(RequestError::Conflict { version }),
             Err(ShelfError::TooLarge { size }) => Err(RequestError::TooLarge { size, limit: LONGEST }),
             Err(ShelfError::Document(crate::docs::full::FullError::Shape(shape))) => {

@@ -5,6 +5,7 @@
 //! What it does not do: know neighbours.
 
 mod cache;
+mod expiry;
 mod held;
 mod history;
 mod merge;
@@ -15,7 +16,7 @@ use crate::docs::first::{self, First};
 use crate::docs::full::{FullDoc, FullError};
 use crate::docs::row::{self, Chunks, Have, RowError, Version, View};
 use crate::docs::{Document, Kind};
-use crate::event::{Condition, Edit, History, Outputs, Write};
+use crate::event::{Condition, Edit, History, Now, Outputs, Write};
 use crate::ids::{Key, PeerId};
 use crate::rows::{ReadError, Rows};
 use crate::stamp::{Clock, Stamp};
@@ -24,6 +25,7 @@ use crate::sync::frame::LONGEST;
 use crate::sync::neighbour::Since;
 use bytes::Bytes;
 use cache::Cache;
+use expiry::Policies;
 use held::{Full, Held, Latest};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -47,6 +49,9 @@ pub(crate) enum ShelfError {
         /// Version of the live document, if there is one.
         version: Option<Version>,
     },
+    /// The collection has no deletes.
+    #[error("the collection has no deletes")]
+    Immutable,
     /// The history of the document is damaged; it is mended before the next use.
     #[error("the document's history is damaged; it is being mended")]
     History,
@@ -81,6 +86,11 @@ pub(crate) struct Shelf {
     me: PeerId,
     actor: [u8; 16],
     clock: Clock,
+    /// Wall time, for stamps.
+    wall: Duration,
+    /// Wall time as far as it is believed, for what time takes away.
+    today: Duration,
+    policies: Policies,
     pub(crate) index: Index,
     cache: Cache,
     /// Documents whose history could not be read where nothing could be written.
@@ -96,6 +106,9 @@ impl Shelf {
             me,
             actor,
             clock: Clock::default(),
+            wall: Duration::ZERO,
+            today: Duration::ZERO,
+            policies: Policies::default(),
             index: Index::default(),
             cache: Cache::new(cache_bytes),
             damaged: BTreeSet::new(),
@@ -110,9 +123,16 @@ impl Shelf {
         self.index = Index::of(rows.into_iter().map(|row| row.entry).collect());
     }
 
+    /// Takes note of the time.
+    pub(crate) fn it_is(&mut self, now: Now) {
+        self.wall = now.wall;
+        self.today = self.clock.believed(now);
+    }
+
     /// Takes back to what the store has, after a batch with `key` was not persisted.
     pub(crate) fn forget(&mut self, key: &Key, rows: &dyn Rows) {
         self.cache.take(key);
+        self.policies.forget(key);
         // A row that cannot be read now is not a missing one, or the next write would begin the document anew.
         let Ok(stored) = rows.read(key) else { return };
         self.index.set(key, stored.and_then(|row| View::parse(&row).ok().map(|view| view.version)));
@@ -133,20 +153,19 @@ impl Shelf {
         key: &Key,
         edit: &Edit,
         condition: Condition,
-        wall: Duration,
         rows: &dyn Rows,
         outputs: &mut Outputs,
     ) -> Result<Changed, ShelfError> {
         self.check(key, condition, rows, outputs)?;
         match edit {
-            Edit::Put(document) => self.put(key, document, wall, rows, outputs),
+            Edit::Put(document) => self.put(key, document, rows, outputs),
             Edit::Merge(patch) => {
                 let mut document = self.document(key, rows, outputs)?.unwrap_or_default();
                 document.merge(patch);
                 fits(document.to_json().as_bytes())?;
-                self.put(key, &document, wall, rows, outputs)
+                self.put(key, &document, rows, outputs)
             }
-            Edit::Delete => self.delete(key, wall, rows, outputs),
+            Edit::Delete => self.delete(key, rows, outputs),
         }
     }
 
@@ -170,7 +189,6 @@ impl Shelf {
         &mut self,
         key: &Key,
         document: &Document,
-        wall: Duration,
         rows: &dyn Rows,
         outputs: &mut Outputs,
     ) -> Result<Changed, ShelfError> {
@@ -178,15 +196,16 @@ impl Shelf {
         let floor = held.as_ref().map(|held| held.have().newest());
         let kind = held.as_ref().map_or_else(|| Kind::of(key.collection()), |held| held.have().kind());
         match (kind, held) {
-            (Kind::Full, held) => self.put_full(key, document, held, wall, outputs),
+            (Kind::Full, held) => self.put_full(key, document, (held, rows), outputs),
             (Kind::Latest, held) => {
                 let text = Bytes::from(document.to_json());
                 fits(&text)?;
-                if matches!(&held, Some(Held::Latest(Latest { text: Some(old), .. })) if *old == text) {
+                let same = matches!(&held, Some(Held::Latest(Latest { text: Some(old), .. })) if *old == text);
+                if same && !self.is_worn(key, floor, rows, outputs) {
                     return Ok(None);
                 }
-                let stamp = self.clock.tick(wall, floor);
-                self.keep_latest(key, Latest { stamp, writer: self.me, text: Some(text) }, true, outputs);
+                let stamp = self.clock.tick(self.wall, floor);
+                self.keep_latest(key, Latest { stamp, writer: self.me, text: Some(text) }, !same, outputs);
                 Ok(Some(Since::Start))
             }
         }
@@ -196,15 +215,14 @@ impl Shelf {
         &mut self,
         key: &Key,
         document: &Document,
-        held: Option<Held>,
-        wall: Duration,
+        (held, rows): (Option<Held>, &dyn Rows),
         outputs: &mut Outputs,
     ) -> Result<Changed, ShelfError> {
         if held.is_none()
             && let Some(first) = first::make(document, self.actor).map_err(FullError::Shape)?
         {
             fits(&first.bytes)?;
-            let edited = self.clock.tick(wall, None);
+            let edited = self.clock.tick(self.wall, None);
             self.keep_first(key, first, (Some(edited), None), (document.to_json(), true), outputs);
             return Ok(Some(Since::Start));
         }
@@ -213,31 +231,30 @@ impl Shelf {
         let mut full = self.full(held);
         let since = if since { Since::Heads(full.doc.heads()) } else { Since::Start };
         let added = full.doc.put(document)?;
-        if added.is_none() && full.is_live() {
+        let same = added.is_none() && full.is_live();
+        if same && !self.is_worn(key, floor, rows, outputs) {
             self.cache.put(key, full.doc);
             return Ok(None);
         }
         let added = added.unwrap_or_default();
         fits(&added)?;
-        full.edited = Some(self.clock.tick(wall, floor));
-        self.keep_full(key, full, added, Some(document.to_json()), true, outputs);
+        full.edited = Some(self.clock.tick(self.wall, floor));
+        self.keep_full(key, full, added, Some(document.to_json()), !same, outputs);
         Ok(Some(since))
     }
 
     /// Deletes the document of `key`; nothing changes when there is none.
-    fn delete(
-        &mut self,
-        key: &Key,
-        wall: Duration,
-        rows: &dyn Rows,
-        outputs: &mut Outputs,
-    ) -> Result<Changed, ShelfError> {
+    fn delete(&mut self, key: &Key, rows: &dyn Rows, outputs: &mut Outputs) -> Result<Changed, ShelfError> {
         let Some(held) = self.load_to_write(key, rows, outputs)? else { return Ok(None) };
         if !held.is_live() {
             self.put_back(key, held);
             return Ok(None);
         }
-        let stamp = self.clock.tick(wall, Some(held.have().newest()));
+        if self.refuses_delete(key, rows, outputs)? {
+            self.put_back(key, held);
+            return Err(ShelfError::Immutable);
+        }
+        let stamp = self.clock.tick(self.wall, Some(held.have().newest()));
         match held {
             Held::Full(full) => {
                 let since = Since::Heads(full.doc.heads());
@@ -326,6 +343,7 @@ impl Shelf {
     }
 
     fn keep_latest(&mut self, key: &Key, latest: Latest, visible: bool, outputs: &mut Outputs) {
+        self.policies.forget(key);
         let have = latest.have();
         let text = latest.text.as_deref().and_then(|text| std::str::from_utf8(text).ok());
         let row = row::encode(&have, Chunks::default(), text);

@@ -6,6 +6,7 @@
 //!
 //! Source: Kulkarni et al., "Logical Physical Clocks", OPODIS 2014.
 
+use crate::event::Now;
 use std::time::Duration;
 
 /// 48 bits of milliseconds since the Unix epoch, 16 bits of counter.
@@ -21,9 +22,24 @@ impl Stamp {
         Self(millis.min(u64::MAX >> Self::COUNTER_BITS) << Self::COUNTER_BITS)
     }
 
-    /// The next stamp. A counter that overflows carries into the milliseconds, which keeps the order.
+    /// The counter of a document that time took away; no write has it.
+    const EXPIRY: u64 = (1 << Self::COUNTER_BITS) - 1;
+
+    /// The next stamp. A counter that comes to its end carries into the milliseconds, which keeps the order.
     const fn next(self) -> Self {
-        Self(self.0.saturating_add(1))
+        let next = Self(self.0.saturating_add(1));
+        if next.is_expiry() { Self(next.0.saturating_add(1)) } else { next }
+    }
+
+    /// The stamp of a document that time took away after its last write had this one: above that, below every later write.
+    #[must_use]
+    pub const fn expired(self) -> Self {
+        Self(self.0 | Self::EXPIRY)
+    }
+
+    /// Whether time, and no application, set this stamp.
+    pub const fn is_expiry(self) -> bool {
+        self.0 & Self::EXPIRY == Self::EXPIRY
     }
 
     /// Wall time of the stamp since the Unix epoch.
@@ -40,6 +56,8 @@ const DRIFT: Duration = Duration::from_secs(300);
 #[derive(Debug, Default)]
 pub struct Clock {
     last: Stamp,
+    /// Both clocks when they were first read.
+    began: Option<Now>,
 }
 
 impl Clock {
@@ -47,6 +65,14 @@ impl Clock {
     pub fn tick(&mut self, wall: Duration, floor: Option<Stamp>) -> Stamp {
         self.last = self.last.next().max(Stamp::at(wall));
         floor.map_or(self.last, |floor| self.last.max(floor.next()))
+    }
+
+    /// Wall time as far as it can be believed, for what time takes away: a clock that is set forward counts only when time
+    /// has passed here, or when others have written in that time.
+    pub fn believed(&mut self, now: Now) -> Duration {
+        let began = *self.began.get_or_insert(now);
+        let passed = began.wall + now.uptime.saturating_sub(began.uptime) + DRIFT;
+        now.wall.min(passed.max(self.last.wall()))
     }
 
     /// Takes note of a stamp from elsewhere, up to [`DRIFT`] ahead of the wall clock.
@@ -78,6 +104,31 @@ mod tests {
         let ahead = Stamp::at(NOON + Duration::from_secs(365 * 86_400));
         clock.observe(ahead, NOON);
         assert!(clock.tick(NOON, None).wall() <= NOON);
+    }
+
+    #[test]
+    fn an_expired_stamp_is_above_its_write_and_below_the_next_and_no_write_has_one() {
+        let written = Stamp::at(NOON);
+        assert!(written < written.expired() && written.expired().is_expiry());
+        assert!(Clock::default().tick(Duration::ZERO, Some(written.expired())) > written.expired());
+        let mut last = Stamp(written.0 | 0xfff0);
+        for _ in 0..40 {
+            let next = last.next();
+            assert!(next > last && !next.is_expiry());
+            last = next;
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_forward_is_not_believed_until_time_passes_or_others_agree() {
+        let now = |wall, uptime| Now { wall, uptime: Duration::from_secs(uptime) };
+        let year = Duration::from_secs(365 * 86_400);
+        let mut clock = Clock::default();
+        assert_eq!(clock.believed(now(NOON, 5)), NOON);
+        assert!(clock.believed(now(NOON + year, 6)) <= NOON + Duration::from_secs(1) + DRIFT);
+        assert_eq!(clock.believed(now(NOON + Duration::from_secs(900), 905)), NOON + Duration::from_secs(900));
+        clock.observe(Stamp::at(NOON + year), NOON + year);
+        assert_eq!(clock.believed(now(NOON + year, 906)), NOON + year);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! Input: a collection's name; output: its kind. What it does not do: change the kind of a stored row, which carries its own.
 
+use crate::policy::RESERVED;
+
 /// How concurrent writes merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -12,7 +14,7 @@ pub enum Kind {
 }
 
 /// Collections of reports that are rewritten as a whole and whose past nobody asks for.
-const LATEST: [&str; 5] = ["platforms", "nodes", "tracks", "beacons", "cells"];
+const LATEST: [&str; 6] = ["platforms", "nodes", "tracks", "beacons", "cells", RESERVED];
 
 impl Kind {
     /// The kind of new documents of `collection`.

@@ -27,6 +27,11 @@ impl Backoff {
         rng.random_range(FLOOR..=window)
     }
 
+    /// Failures in a row.
+    pub const fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// Forgets the failures.
     pub fn reset(&mut self) {
         self.failures = 0;

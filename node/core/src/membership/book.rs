@@ -55,9 +55,34 @@ impl Peer {
         all.into_iter().cloned().collect()
     }
 
+    fn shown(&self) -> PeerState {
+        match self.state {
+            State::Connected { direction, .. } => PeerState::Connected(direction),
+            State::Idle | State::Waiting(_) | State::Dialing if self.banned => PeerState::Banned,
+            State::Idle => PeerState::Idle,
+            State::Waiting(at) => PeerState::Waiting(at),
+            State::Dialing => PeerState::Dialing,
+        }
+    }
+
     fn forgettable(&self) -> bool {
         self.wishes.is_empty() && !self.banned && self.waiting.is_empty() && self.state == State::Idle
     }
+}
+
+/// How a peer stands, as the API shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerState {
+    /// Nobody wants it, or it has no address. Left by a wish with an address, or by the peer's own dial.
+    Idle,
+    /// `DisconnectPeer` keeps it away. Left by `ConnectPeer`.
+    Banned,
+    /// To be dialled at this uptime. Left then, or by the peer's own dial.
+    Waiting(Duration),
+    /// It is being dialled. Left by the outcome.
+    Dialing,
+    /// Attached, by a connection of this direction. Left when the connection goes.
+    Connected(Direction),
 }
 
 /// What the API shows of a peer.
@@ -71,6 +96,10 @@ pub struct PeerView {
     pub connected: Option<ConnId>,
     /// Who wants it.
     pub sources: BTreeSet<Source>,
+    /// How it stands.
+    pub state: PeerState,
+    /// Failures in a row since a connection that lived.
+    pub failures: u32,
     /// Why the last dial failed.
     pub failure: Option<String>,
     /// Documents that wait to be sent to it.
@@ -323,6 +352,8 @@ impl PeerBook {
             addresses: entry.addresses(),
             connected: self.connection(&peer),
             sources: entry.wishes.keys().copied().collect(),
+            state: entry.shown(),
+            failures: entry.backoff.failures(),
             failure: entry.failure.clone(),
             backlog: 0,
         })

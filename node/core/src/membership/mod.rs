@@ -8,4 +8,4 @@ pub mod backoff;
 pub(crate) mod book;
 
 pub(crate) use book::PeerBook;
-pub use book::PeerView;
+pub use book::{PeerState, PeerView};

@@ -161,7 +161,7 @@ impl MeshNode {
         if self.shelf.index.version(key) == Some(version) {
             self.note_origin(key, version, peer, false);
         } else {
-            let merged = self.shelf.merge(key, payload, now.wall, rows, outputs)?;
+            let merged = self.shelf.merge(key, payload, rows, outputs)?;
             self.note_origin(key, version, peer, merged.changed.is_some());
             self.owe_all(key, merged.changed, Some(peer), now.uptime);
             let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Ok(()) };

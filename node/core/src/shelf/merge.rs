@@ -15,7 +15,6 @@ use crate::stamp::Stamp;
 use crate::sync::frame::Payload;
 use crate::sync::neighbour::Since;
 use bytes::Bytes;
-use std::time::Duration;
 
 impl Shelf {
     /// Joins what a peer sent with what is here.
@@ -23,13 +22,15 @@ impl Shelf {
         &mut self,
         key: &Key,
         payload: Payload,
-        wall: Duration,
         rows: &dyn Rows,
         outputs: &mut Outputs,
     ) -> Result<Merged, ShelfError> {
+        let Some(payload) = self.in_time(key, payload, rows, outputs)? else {
+            return Ok(Merged { changed: None, gaps: false, sender_behind: false });
+        };
         let held = self.load_to_write(key, rows, outputs)?;
         let incoming = newest(&payload);
-        self.clock.observe(incoming.0, wall);
+        self.clock.observe(incoming.0, self.wall);
         let mut hides = false;
         let held = match held {
             Some(held) if held.have().kind() == incoming.1 => Some(held),

@@ -91,7 +91,41 @@ impl Default for Index {
     }
 }
 
+/// A row of an [`Index`] before it is in it; the costly part of putting it there.
+#[derive(Debug)]
+pub struct Entry {
+    place: (u16, Key),
+    version: Version,
+    hash: Digest,
+}
+
+impl Entry {
+    /// Of a row.
+    pub fn new(key: Key, version: Version) -> Self {
+        Self { hash: entry_hash(&key, &version), place: (leaf_of(&key), key), version }
+    }
+}
+
 impl Index {
+    /// All of these rows; of entries of one key any one.
+    pub fn of(mut entries: Vec<Entry>) -> Self {
+        entries.sort_unstable_by(|a, b| a.place.cmp(&b.place));
+        entries.dedup_by(|a, b| a.place == b.place);
+        let mut index = Self::default();
+        for Entry { place: (leaf, _), hash, .. } in &entries {
+            index.digests[Place::of(*leaf, DEPTH).slot()] ^= hash;
+            index.counts[Place::of(*leaf, DEPTH).slot()] += 1;
+        }
+        // Children lie behind their parents.
+        for slot in (1..TREE_NODES).rev() {
+            let parent = (slot - 1) / FAN_OUT;
+            index.digests[parent] ^= index.digests[slot];
+            index.counts[parent] += index.counts[slot];
+        }
+        index.rows = entries.into_iter().map(|entry| (entry.place, entry.version)).collect();
+        index
+    }
+
     /// The version of a row, if there is one.
     pub fn version(&self, key: &Key) -> Option<Version> {
         self.rows.get(&(leaf_of(key), key.clone())).copied()
@@ -210,6 +244,9 @@ mod tests {
         down.set(&key(7), Some([1; 16]));
         assert_eq!(up.root(), down.root());
         assert_eq!(down.count(Place::ROOT), 500);
+        let entry = |number| Entry::new(key(number), [1; 16]);
+        let at_once = Index::of((0..500).rev().chain(0..9).map(entry).collect());
+        assert_eq!((at_once.rows, at_once.digests, at_once.counts), (up.rows, up.digests, up.counts));
     }
 
     #[test]

@@ -5,9 +5,6 @@ use crate::event::{Condition, Edit, Outputs};
 use crate::ids::{Collection, PeerId};
 use crate::rows::MemoryRows;
 use crate::sync::neighbour::Since;
-use std::time::Duration;
-
-const WALL: Duration = Duration::from_secs(1_700_000_000);
 
 fn shelf() -> Shelf {
     // No room for hot documents: every edit reads what the ones before it wrote.
@@ -21,7 +18,7 @@ fn ship() -> Key {
 fn edit(shelf: &mut Shelf, disk: &mut MemoryRows, text: &str) -> usize {
     let mut outputs = Outputs::default();
     let edit = Edit::Put(Document::parse(text).unwrap());
-    shelf.write(&ship(), &edit, Condition::Always, WALL, disk, &mut outputs).unwrap();
+    shelf.write(&ship(), &edit, Condition::Always, disk, &mut outputs).unwrap();
     disk.commit(outputs.writes)
 }
 
@@ -48,7 +45,7 @@ fn edits_of_one_batch_become_one_record() {
     let mut outputs = Outputs::default();
     for n in 0..5 {
         let edit = Edit::Put(Document::parse(&format!(r#"{{"n":{n}}}"#)).unwrap());
-        shelf.write(&ship(), &edit, Condition::Always, WALL, &disk, &mut outputs).unwrap();
+        shelf.write(&ship(), &edit, Condition::Always, &disk, &mut outputs).unwrap();
     }
     disk.commit(std::mem::take(&mut outputs.writes));
     assert_eq!(disk.history.len(), 1);
@@ -82,7 +79,7 @@ fn a_mended_document_still_merges_with_what_neighbours_have_of_it() {
     let mut hand_over = |from: &mut Shelf, disk: &MemoryRows| {
         let mut outputs = Outputs::default();
         let (payload, _) = from.payload(&ship(), &Since::Start, usize::MAX, disk, &outputs).unwrap().unwrap();
-        let merged = there.merge(&ship(), payload, WALL, &other, &mut outputs).unwrap();
+        let merged = there.merge(&ship(), payload, &other, &mut outputs).unwrap();
         other.commit(outputs.writes);
         assert!(!merged.gaps);
         text(&other)
@@ -114,9 +111,9 @@ fn a_disk_that_does_not_answer_makes_no_document_a_new_one() {
     shelf.forget(&ship(), &Silent);
     let patch = Edit::Merge(Document::parse(r#"{"a":3}"#).unwrap());
     let mut outputs = Outputs::default();
-    let refused = shelf.write(&ship(), &patch, Condition::Always, WALL, &Silent, &mut outputs);
+    let refused = shelf.write(&ship(), &patch, Condition::Always, &Silent, &mut outputs);
     assert!(matches!(refused, Err(ShelfError::Read(_))) && outputs.writes.is_empty());
-    shelf.write(&ship(), &patch, Condition::Always, WALL, &disk, &mut outputs).unwrap();
+    shelf.write(&ship(), &patch, Condition::Always, &disk, &mut outputs).unwrap();
     disk.commit(outputs.writes);
     assert_eq!(text(&disk), r#"{"a":3,"b":2}"#);
 }

@@ -4,6 +4,7 @@ use super::{Event, Node, SimNode, World};
 use crate::event::{Input, Source};
 use crate::ids::{ConnId, PeerId};
 use crate::node::{Config, MeshNode};
+use crate::shelf::Stored;
 use crate::sim::now;
 use rand::Rng;
 use std::time::Duration;
@@ -41,10 +42,9 @@ impl World {
         let SimNode { me, boot, core, disk, inbox, .. } = &mut self.nodes[node];
         *boot += 1;
         let mut fresh = MeshNode::new(Config { me: *me, actor, seed, sync_active: true, cache_bytes: 1 << 20 });
-        for (key, row) in &disk.rows {
-            let restored = fresh.restore(key, row, wall);
-            debug_assert!(restored.is_ok(), "the simulated disk damages nothing");
-        }
+        let rows = disk.rows.iter().filter_map(|(key, row)| Stored::read(key.clone(), row).ok()).collect::<Vec<_>>();
+        debug_assert_eq!(rows.len(), disk.rows.len(), "the simulated disk damages nothing");
+        fresh.restore(rows, wall);
         *core = Some(fresh);
         let wants =
             peers.into_iter().map(|peer| Input::Want { source: Source::Flag, peer, addresses: vec!["sim:1".into()] });
