@@ -1,8 +1,8 @@
 //! The change feed: what is stored, then what changes, read from the store and never from memory queues.
 //!
 //! Purpose: the store keeps exactly one log entry (`seq` to key) for each document, so the log is compacted by
-//! construction and a reader of any pace needs no more than a position. A reader takes the rows with `seq` up to the one
-//! that is committed when it begins, then waits for the committed number to grow and reads the entries after its position.
+//! construction and a reader of any pace needs no more than a position. A reader takes the rows as they are stored, then
+//! the log after the number that was committed when it began, then waits for that number to grow.
 //! Inputs: a store and a watch of its committed number. Outputs: streams. What it does not do: filter by content.
 
 use crate::handle::HandleError;
@@ -11,6 +11,7 @@ use futures::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 use peat_node_core::docs::Document;
 use peat_node_core::docs::row::{Version, View};
 use peat_node_core::ids::{Collection, Key};
+use peat_node_core::policy::RESERVED;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -18,10 +19,14 @@ use tokio::sync::watch;
 /// Log entries read at once: a page is small enough to be held for a slow reader, large enough to hide a thread switch.
 const LOG_PAGE: usize = 256;
 
+/// Documents written while one reader is told what is stored, that are remembered so as to come once: some 1 MB. With more
+/// of them, which takes a slow reader and a busy node, the others come twice, with equal versions.
+const EARLY: usize = 65_536;
+
 /// Which collections a reader wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Filter {
-    /// All of them.
+    /// All that applications write.
     All,
     /// These.
     Collections(BTreeSet<Collection>),
@@ -36,7 +41,8 @@ impl Filter {
 
     fn holds(&self, key: &Key) -> bool {
         match self {
-            Self::All => true,
+            // The node's own rows are not for those who want everything there is.
+            Self::All => key.collection() != RESERVED,
             Self::Collections(named) => named.iter().any(|collection| collection.as_str() == key.collection()),
         }
     }
@@ -62,6 +68,19 @@ pub struct Change {
     pub document: Option<Document>,
 }
 
+/// What a reader is told.
+#[derive(Debug, Clone)]
+pub enum Told {
+    /// One version of one document.
+    Change(Change),
+    /// Every document that was stored when the reader began has been told, as it was then or later, unless it was deleted.
+    /// Once, and never to a reader that began behind a number.
+    Complete {
+        /// Where the feed is taken up again. What changed while the snapshot was told then comes again.
+        resume: Seq,
+    },
+}
+
 /// Rows from `position` to the end of its range, page by page on the blocking pool.
 pub(crate) fn rows(
     store: Arc<dyn Store>,
@@ -84,46 +103,111 @@ pub(crate) fn follow(
     committed: watch::Receiver<Seq>,
     after: Option<Seq>,
     filter: Filter,
-) -> impl Stream<Item = Result<Change, HandleError>> + Send + 'static {
-    let start = after.unwrap_or_else(|| *committed.borrow());
-    let positions = if after.is_none() { filter.positions() } else { Vec::new() };
-    let snapshot_store = Arc::clone(&store);
-    let snapshot = stream::iter(positions)
-        .flat_map(move |position| rows(Arc::clone(&snapshot_store), position))
-        .try_filter_map(move |(key, row)| async move { stored(key, row, start) })
-        .map_err(HandleError::from);
-    snapshot.chain(live(store, committed, start, filter))
+) -> impl Stream<Item = Result<Told, HandleError>> + Send + 'static {
+    let reader = Reader::new(store, committed, after, filter);
+    let pages = stream::try_unfold(reader, async |mut reader| {
+        let page = reader.page().await?;
+        Ok::<_, HandleError>(Some((stream::iter(page).map(Ok), reader)))
+    });
+    // A page waits as rows for a slow reader: parsed it takes several times the memory.
+    pages.try_flatten().try_filter_map(async |item| Ok(item.told()?))
 }
 
-/// A row of the snapshot: live and not newer than the snapshot, for newer ones come by the log.
-fn stored(key: Key, row: Row, start: Seq) -> Result<Option<Change>, StoreError> {
-    if row.seq > start {
-        return Ok(None);
-    }
-    let change = Change { resume: None, ..change(key, &row)? };
-    Ok(change.document.is_some().then_some(change))
-}
-
-fn live(
+/// Where one reader is.
+struct Reader {
     store: Arc<dyn Store>,
     committed: watch::Receiver<Seq>,
-    start: Seq,
     filter: Filter,
-) -> impl Stream<Item = Result<Change, HandleError>> + Send + 'static {
-    stream::try_unfold((start, committed), move |(position, mut committed)| {
-        let (store, filter) = (Arc::clone(&store), filter.clone());
-        async move {
-            let until = *committed.wait_for(|seq| *seq > position).await.map_err(|_| HandleError::Stopped)?;
-            let (page, position) = blocking(move || log_page(&*store, position, until, &filter)).await?;
-            Ok::<_, HandleError>(Some((stream::iter(page).map(Ok), (position, committed))))
-        }
-    })
-    .try_flatten()
+    /// Everything in the log up to here is told.
+    position: Seq,
+    stage: Stage,
+    /// Numbers behind `position` whose rows were told from what is stored: the log is not to tell them again.
+    early: BTreeSet<Seq>,
 }
 
-/// Changes after `position`, at most [`LOG_PAGE`] entries or about [`PAGE_BYTES`] and none after `until`, and the position
-/// behind them.
-fn log_page(store: &dyn Store, position: Seq, until: Seq, filter: &Filter) -> Result<(Vec<Change>, Seq), StoreError> {
+enum Stage {
+    /// Telling what is stored: the ranges that are left, the next one last. Left when there is none.
+    Stored(Vec<Position>),
+    /// Telling what changes.
+    Live,
+}
+
+/// What a page holds until it is told.
+enum Item {
+    Stored(Key, Row),
+    Complete(Seq),
+    Changed(Key, Row),
+}
+
+impl Reader {
+    fn new(store: Arc<dyn Store>, committed: watch::Receiver<Seq>, after: Option<Seq>, filter: Filter) -> Self {
+        let (position, stage) = match after {
+            Some(after) => (after, Stage::Live),
+            None => (*committed.borrow(), Stage::Stored(filter.positions().into_iter().rev().collect())),
+        };
+        Self { store, committed, filter, position, stage, early: BTreeSet::new() }
+    }
+
+    /// The next items, perhaps none; waits for a change when everything is told.
+    async fn page(&mut self) -> Result<Vec<Item>, HandleError> {
+        let Stage::Stored(left) = &mut self.stage else { return self.changed().await };
+        let Some(position) = left.pop() else {
+            self.stage = Stage::Live;
+            return Ok(vec![Item::Complete(self.position)]);
+        };
+        let store = Arc::clone(&self.store);
+        let (mut rows, next) = blocking(move || store.page(&position)).await?;
+        left.extend(next);
+        rows.retain(|(key, _)| self.filter.holds(key));
+        // Rows that were written since the reader began are told too, as they are: a document that is written again and
+        // again would else be in no place of the log before the snapshot is said to be complete.
+        let newer = rows.iter().filter(|(_, row)| row.seq > self.position && is_live(row)).map(|(_, row)| row.seq);
+        let room = EARLY.saturating_sub(self.early.len());
+        self.early.extend(newer.take(room));
+        let told = rows.into_iter().filter(|(key, _)| self.filter.holds(key));
+        Ok(told.map(|(key, row)| Item::Stored(key, row)).collect())
+    }
+
+    async fn changed(&mut self) -> Result<Vec<Item>, HandleError> {
+        let position = self.position;
+        let until = *self.committed.wait_for(|seq| *seq > position).await.map_err(|_| HandleError::Stopped)?;
+        let (store, filter) = (Arc::clone(&self.store), self.filter.clone());
+        let (rows, behind) = blocking(move || log_page(&*store, position, until, &filter)).await?;
+        let early = std::mem::take(&mut self.early);
+        let page = rows.into_iter().filter(|(_, row)| !early.contains(&row.seq));
+        let page = page.map(|(key, row)| Item::Changed(key, row)).collect();
+        self.early = early.into_iter().filter(|seq| *seq > behind).collect();
+        self.position = behind;
+        Ok(page)
+    }
+}
+
+impl Item {
+    fn told(self) -> Result<Option<Told>, StoreError> {
+        Ok(match self {
+            Self::Stored(key, row) => {
+                let change = Change { resume: None, ..change(key, &row)? };
+                change.document.is_some().then_some(Told::Change(change))
+            }
+            Self::Complete(resume) => Some(Told::Complete { resume }),
+            Self::Changed(key, row) => Some(Told::Change(change(key, &row)?)),
+        })
+    }
+}
+
+/// A row that cannot be read fails when it is told.
+fn is_live(row: &Row) -> bool {
+    View::parse(&row.bytes).is_ok_and(|view| view.live)
+}
+
+/// Rows that changed after `position`, at most [`LOG_PAGE`] entries or about [`PAGE_BYTES`] and none after `until`, and the
+/// position behind them.
+fn log_page(
+    store: &dyn Store,
+    position: Seq,
+    until: Seq,
+    filter: &Filter,
+) -> Result<(Vec<(Key, Row)>, Seq), StoreError> {
     let entries = store.log(position, until, LOG_PAGE)?;
     let whole = entries.len() < LOG_PAGE;
     let (mut page, mut bytes, mut behind) = (Vec::new(), 0, position);
@@ -136,7 +220,7 @@ fn log_page(store: &dyn Store, position: Seq, until: Seq, filter: &Filter) -> Re
         let row = if filter.holds(&key) { store.read(&key)?.filter(|row| row.seq == seq) } else { None };
         if let Some(row) = row {
             bytes += row.bytes.len();
-            page.push(change(key, &row)?);
+            page.push((key, row));
         }
     }
     Ok((page, if whole { until } else { behind }))

@@ -12,6 +12,7 @@ pub use usage::one_line;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::ffi::OsString;
 use std::fmt;
+use std::path::PathBuf;
 
 /// A text that never prints itself.
 #[derive(Clone, PartialEq, Eq)]
@@ -74,28 +75,91 @@ pub enum Command {
     /// Read and write documents of a running node
     #[command(subcommand)]
     Doc(DocCommand),
-    /// Show where a running node stands
+    /// Print the stored documents as lines of JSON: collection, docId, document
+    Export {
+        /// Only this collection; may be given often
+        #[arg(long, short, value_name = "NAME")]
+        collection: Vec<String>,
+        /// Which node
+        #[command(flatten)]
+        api: ApiArgs,
+    },
+    /// Write the documents of an export; exit code 1 if a line fails, each is told by its number
+    Import {
+        /// Lines of JSON: collection, docId, document; `-` reads standard input
+        #[arg(default_value = "-")]
+        file: String,
+        /// Which node, and how to print
+        #[command(flatten)]
+        api: ApiArgs,
+    },
+    /// Show where a running node stands, and its peers
     Status(ApiArgs),
     /// Show the live peers of a running node
     Peers(ApiArgs),
+    /// Wait until some peer was sent everything that a running node has; exit code 1 if `--timeout` comes first
+    Drain(ApiArgs),
+    /// Change what a running node logs, until it ends
+    LogLevel {
+        /// As `--log-level` of the node
+        level: String,
+        /// Which node, and how to print
+        #[command(flatten)]
+        api: ApiArgs,
+    },
     /// Make the node's key before its first start, and print its endpoint id; fails if there is one
     Keygen(KeyArgs),
     /// Print the node's endpoint id; makes the key if there is none
     Id(KeyArgs),
+    /// Write all documents of a running node, with their histories, to a file; without the node's key
+    Backup {
+        /// The file; replaced when the backup is complete
+        file: PathBuf,
+        /// Which node, and how to print
+        #[command(flatten)]
+        api: ApiArgs,
+    },
+    /// Make a store of a backup, in an empty data folder, before a node starts on it
+    Restore(RestoreArgs),
 }
 
 /// Which node a client talks to, and how it prints.
 #[derive(Debug, Clone, Args)]
 pub struct ApiArgs {
-    /// The node's API: `http://HOST:PORT` or `unix:///PATH` [default: http://127.0.0.1:50051]
+    /// The node's API: `http://HOST:PORT`, `https://HOST:PORT` or `unix:///PATH` [default: http://127.0.0.1:50051]
     #[arg(long, value_name = "URL", env = "PEAT_NODE_API", hide_env_values = true)]
     pub api: Option<String>,
+    /// Certificates, PEM, of the authorities that vouch for the node; `https://` needs it
+    #[arg(long, value_name = "FILE", env = "PEAT_NODE_API_CA", hide_env_values = true)]
+    pub api_ca: Option<String>,
+    /// Certificate to show to the node, PEM
+    #[arg(long, value_name = "FILE", env = "PEAT_NODE_API_CERT", hide_env_values = true)]
+    pub api_cert: Option<String>,
+    /// Key of that certificate, PEM
+    #[arg(long, value_name = "FILE", env = "PEAT_NODE_API_KEY", hide_env_values = true)]
+    pub api_key: Option<String>,
+    /// File of tokens, the first of which is shown to the node
+    #[arg(long, value_name = "FILE", env = "PEAT_NODE_API_TOKEN_FILE", hide_env_values = true)]
+    pub api_token_file: Option<String>,
     /// How results are printed
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub output: Format,
     /// Seconds to wait for an answer (a watch only waits for its beginning)
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub timeout: u64,
+}
+
+/// `peat-node restore`.
+#[derive(Debug, Clone, Args)]
+pub struct RestoreArgs {
+    /// What `peat-node backup` wrote
+    pub file: PathBuf,
+    /// Folder of the store: empty, or not there [default: /data/peat-node]
+    #[arg(long, value_name = "DIR", env = "PEAT_NODE_DATA_DIR", hide_env_values = true)]
+    pub data_dir: Option<String>,
+    /// How results are printed
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub output: Format,
 }
 
 /// How results are printed.
@@ -134,6 +198,14 @@ pub enum DocCommand {
     },
     /// Print the ids of a collection, ascending
     List {
+        /// Collection
+        collection: String,
+        /// Which node, and how to print
+        #[command(flatten)]
+        api: ApiArgs,
+    },
+    /// Print how many documents a collection has, and a digest by which two nodes are compared
+    Digest {
         /// Collection
         collection: String,
         /// Which node, and how to print
@@ -184,9 +256,22 @@ pub struct RawArgs {
     /// Permissions of API sockets, octal [default: 0666]
     #[arg(long, value_name = "MODE", help_heading = "API")]
     pub socket_mode: Option<String>,
-    /// `open`: whoever reaches a listener may call; `required`: refuse to start with a TCP listener beyond loopback [default: open]
+    /// Who must prove who he is: `open`: callers from beyond loopback, if one of the files below lets them; `required`: the
+    /// same, and refuse to start where they could not, or not over TLS; `all`: those on loopback and sockets too [default: open]
     #[arg(long, value_name = "RULE", help_heading = "API")]
     pub api_auth: Option<String>,
+    /// Certificate of the API, PEM, with those between it and its authority: guarded TCP listeners speak TLS
+    #[arg(long, value_name = "FILE", help_heading = "API")]
+    pub api_tls_cert: Option<String>,
+    /// Key of the certificate, PEM
+    #[arg(long, value_name = "FILE", help_heading = "API")]
+    pub api_tls_key: Option<String>,
+    /// Certificates, PEM, of the authorities that vouch for callers: a caller with a certificate of theirs is let in
+    #[arg(long, value_name = "FILE", help_heading = "API")]
+    pub api_tls_client_ca: Option<String>,
+    /// File of tokens, one on each line: a caller with `authorization: Bearer TOKEN` is let in
+    #[arg(long, value_name = "FILE", help_heading = "API")]
+    pub api_token_file: Option<String>,
     /// Largest document in bytes, from 1024 to 2097152 [default: 1048576]
     #[arg(long, value_name = "BYTES", help_heading = "API")]
     pub max_document_bytes: Option<String>,

@@ -1,14 +1,17 @@
 //! The node's configuration: every value checked, nothing opened.
 //!
 //! Purpose: turn the text of [`RawArgs`] into types whose existence proves the check, so that whoever uses them cannot
-//! fail on them. Inputs: flags as text, the key file. Outputs: a [`Config`], or the first [`ConfigError`].
-//! What it does not do: open sockets or the store, talk to anyone. Secrets do not print.
+//! fail on them. Inputs: flags as text, the key file, the files that say who may call the API. Outputs: a [`Config`], or
+//! the first [`ConfigError`]. What it does not do: open sockets or the store, talk to anyone. Secrets do not print.
 
+mod access;
 mod describe;
 mod parse;
 
+pub use access::{AccessConfig, AuthRule, TlsFiles};
 pub(crate) use parse::check_address;
 
+use crate::api::access::AccessError;
 use crate::cli::{Parsed, RawArgs};
 use peat_node_core::event::Address;
 use peat_node_core::ids::PeerId;
@@ -170,8 +173,10 @@ pub struct ApiConfig {
     pub listen: Vec<Listen>,
     /// Permission bits of Unix sockets.
     pub socket_mode: u32,
-    /// Whether a TCP listener is reachable from other hosts.
+    /// Whether somebody beyond loopback may call without proving who he is.
     pub exposed: bool,
+    /// Who may call.
+    pub access: AccessConfig,
     /// Largest document in bytes of JSON.
     pub document_limit: usize,
     /// Deadline of a call whose caller sets none.
@@ -199,6 +204,16 @@ pub enum Listen {
     Tcp(SocketAddr),
     /// `unix:///PATH`.
     Unix(PathBuf),
+}
+
+impl Listen {
+    /// Whether nobody beyond this machine (in a pod: beyond the pod) reaches it.
+    pub const fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
 }
 
 impl fmt::Display for Listen {
@@ -238,6 +253,9 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
+    /// A file that says who may call the API.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The operator manages this node, so flags may not.
     #[error("--{flag} cannot be combined with an operator-managed mesh (--{managed} is set): remove one of them")]
     Mixed {

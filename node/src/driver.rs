@@ -7,6 +7,7 @@
 //! What it does not do: decide anything about documents or peers.
 
 mod message;
+mod rows;
 
 pub use message::{Message, Network, Request};
 
@@ -16,11 +17,12 @@ use crate::store::{Seq, Store, StoreError};
 use arc_swap::ArcSwapOption;
 use peat_node_core::event::{Reply, RequestError};
 use peat_node_core::ids::{Key, RequestId};
-use peat_node_core::{Config, Input, MeshNode, Now, Output, Outputs, ReadError, Rows};
+use peat_node_core::{Config, Input, MeshNode, Now, Output, Outputs};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use rows::StoredRows;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info};
 
@@ -119,22 +121,6 @@ struct Driver<N> {
     metrics: Arc<Metrics>,
 }
 
-/// The engine's look at the store.
-struct StoredRows<'a>(&'a dyn Store);
-
-impl Rows for StoredRows<'_> {
-    fn read(&self, key: &Key) -> Result<Option<Vec<u8>>, ReadError> {
-        match self.0.read(key) {
-            Ok(row) => Ok(row.map(|row| row.bytes)),
-            Err(error) => Err(ReadError(Box::new(error))),
-        }
-    }
-
-    fn history(&self, key: &Key, count: u16) -> Result<Option<Vec<u8>>, ReadError> {
-        self.0.history(key, count).map_err(|error| ReadError(Box::new(error)))
-    }
-}
-
 impl<N: Network> Driver<N> {
     fn new(
         config: Config,
@@ -146,7 +132,7 @@ impl<N: Network> Driver<N> {
         let timer = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let mut node = MeshNode::new(config);
         let wall = wall();
-        store.restore(&mut |key, row| node.restore(&key, row, wall).is_ok())?;
+        node.restore(rows::all(&*store)?, wall);
         let (committed, watch) = watch::channel(store.last());
         let began = Instant::now();
         let driver = Self {
@@ -178,7 +164,7 @@ impl<N: Network> Driver<N> {
                 Received::Closed => return,
             }
             if self.turn(&mut batch) {
-                return;
+                return self.store.close();
             }
         }
     }
@@ -235,6 +221,7 @@ impl<N: Network> Driver<N> {
             self.node.handle(self.now(), Input::Tick, &StoredRows(&*self.store), &mut outputs);
             peers_changed = true;
         }
+        self.forget_damaged(&outputs);
         self.node.flush(self.now(), &StoredRows(&*self.store), &mut outputs);
         self.stale = true;
         self.finish(outputs, peers_changed);
@@ -243,6 +230,17 @@ impl<N: Network> Driver<N> {
             let _ = self.published.load_full().map(|view| viewer.send(view));
         }
         last
+    }
+
+    /// Rows that somebody found damaged are set aside now; neighbours have them, and are asked.
+    fn forget_damaged(&mut self, outputs: &Outputs) {
+        match self.store.set_damaged_aside(&outputs.writes) {
+            Ok(keys) => self.node.lost(&keys),
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                error!(error, "damaged rows could not be set aside");
+            }
+        }
     }
 
     /// Persist, then send, then answer. The only place where the engine's outputs take effect.
@@ -330,7 +328,8 @@ impl<N: Network> Driver<N> {
     }
 
     fn publish(&self) {
-        let view = Published { peers: self.node.peers(), stats: self.node.stats(), unsent: self.unsent };
+        let view =
+            Published { peers: self.node.peers(), stats: self.node.stats(), unsent: self.unsent, began: self.began };
         self.published.store(Some(Arc::new(view)));
     }
 
@@ -352,7 +351,7 @@ enum Received {
 /// Whether the list of peers, or what is said of the node's state, may differ after this input.
 fn concerns_peers(input: &Input) -> bool {
     match input {
-        Input::Write { .. } | Input::Frame { .. } | Input::Sent { .. } | Input::Tick => false,
+        Input::Write { .. } | Input::Expire { .. } | Input::Frame { .. } | Input::Sent { .. } | Input::Tick => false,
         Input::Want { .. }
         | Input::Unwant { .. }
         | Input::Connect { .. }

@@ -8,12 +8,18 @@
 //! A handle exists before the store is open (the API opens first); until then every call but [`NodeHandle::status`]
 //! answers [`HandleError::Starting`].
 
-use crate::changes::{self, Change, Filter};
+mod detail;
+
+pub use detail::PeerDetail;
+
+use crate::changes::{self, Filter, Told};
 use crate::driver::{Message, Request};
+use crate::shutdown::{self, DrainError};
+use crate::store::backup::Encoder;
 use crate::store::{Position, Seq, SetAside, Store, StoreError, StoreId};
 use crate::traffic::Traffic;
 use arc_swap::ArcSwapOption;
-use futures::stream::{BoxStream, StreamExt as _};
+use futures::stream::{self, BoxStream, StreamExt as _};
 use peat_node_core::docs::Document;
 use peat_node_core::docs::row::{Version, View};
 use peat_node_core::event::{Address, Condition, Edit, Reply, RequestError};
@@ -21,6 +27,7 @@ use peat_node_core::ids::{Collection, Key, PeerId};
 use peat_node_core::{PeerView, Stats};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// A call that did not go well.
@@ -38,6 +45,9 @@ pub enum HandleError {
     /// The store could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// No peer was sent everything in time.
+    #[error(transparent)]
+    Drain(#[from] DrainError),
 }
 
 /// Where a node is in its life.
@@ -87,6 +97,8 @@ pub struct Published {
     pub stats: Stats,
     /// Whether an application wrote something that no peer was connected to hear, and none has heard since.
     pub unsent: bool,
+    /// What the uptimes in `peers` count from.
+    pub began: Instant,
 }
 
 /// The running half behind a handle.
@@ -95,6 +107,8 @@ pub(crate) struct Engine {
     pub(crate) store: Arc<dyn Store>,
     /// Highest sequence number that is durable.
     pub(crate) committed: watch::Receiver<Seq>,
+    /// Whether the peers of this node are known to it.
+    pub(crate) told: watch::Receiver<bool>,
 }
 
 struct Shared {
@@ -105,6 +119,17 @@ struct Shared {
     stopping: AtomicBool,
     started: watch::Sender<bool>,
     engine: OnceLock<Engine>,
+}
+
+/// A live document, as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its key.
+    pub key: Key,
+    /// For [`Condition::Version`].
+    pub version: Version,
+    /// Canonical JSON.
+    pub json: String,
 }
 
 /// A node, as everything but its engine sees it. Cheap to clone.
@@ -181,6 +206,15 @@ impl NodeHandle {
         self.call(Request::Sync { active }).await
     }
 
+    /// Waits until some peer was sent, or told of, everything that is here, as a node does that leaves; it goes on.
+    ///
+    /// # Errors
+    /// `Starting`; [`HandleError::Drain`] after `limit`, with what is left.
+    pub async fn drain(&self, limit: Duration) -> Result<(), HandleError> {
+        let engine = self.engine()?;
+        Ok(shutdown::drain(&engine.messages, &engine.told, limit).await?)
+    }
+
     /// A document as it is stored now; `None` when there is none or it is deleted.
     ///
     /// Reads inline: one row, nearly always from memory.
@@ -243,19 +277,50 @@ impl NodeHandle {
         Ok(documents.boxed())
     }
 
+    /// Live documents of a collection behind the id of `after`, in the order and with the caveat of [`NodeHandle::list`].
+    ///
+    /// # Errors
+    /// As [`NodeHandle::list`].
+    pub fn listed(&self, collection: &Collection, after: Option<&Key>) -> Result<Items<Listed>, HandleError> {
+        let start = Position::of(collection);
+        let start = after.map_or_else(|| start.clone(), |key| start.behind(key.as_bytes()));
+        let rows = changes::rows(Arc::clone(&self.engine()?.store), start);
+        let documents = rows.filter_map(async |row| match row.and_then(|(key, row)| listed(key, &row.bytes)) {
+            Ok(listed) => listed.map(Ok),
+            Err(error) => Some(Err(error.into())),
+        });
+        Ok(documents.boxed())
+    }
+
     /// What is stored (`after` is `None`) or what changed after `after`, then every change, for as long as it is polled.
     ///
     /// # Guarantees
-    /// Constant memory whatever the reader's pace; no gap; no version twice; a document that changed many times while
-    /// the reader was busy comes once, as it is when it is read. The snapshot has live documents only, by key; after it
-    /// changes come by `seq`, deletes included. `Change::resume` is an `after` for
-    /// the same store, see [`NodeHandle::log`].
+    /// Constant memory whatever the reader's pace; no gap; no version twice, but for some of more than 65,536 documents
+    /// that change while one snapshot is read; a document that changed many times while the reader was busy comes once,
+    /// as it is when it is read. The snapshot has live documents only, by key, and [`Told::Complete`] at its end; after it
+    /// changes come by `seq`, deletes included. `resume` is an `after` for the same store, see [`NodeHandle::log`].
     ///
     /// # Errors
     /// `Starting`; then [`HandleError::Store`] or `Stopped` as the last item.
-    pub fn changes(&self, after: Option<Seq>, filter: Filter) -> Result<Items<Change>, HandleError> {
+    pub fn changes(&self, after: Option<Seq>, filter: Filter) -> Result<Items<Told>, HandleError> {
         let engine = self.engine()?;
         Ok(changes::follow(Arc::clone(&engine.store), engine.committed.clone(), after, filter).boxed())
+    }
+
+    /// The store of this moment as the bytes of a backup, in pieces that are read as they are polled.
+    ///
+    /// # Errors
+    /// `Starting`; then [`HandleError::Store`] as the last item, after which the pieces are of no use.
+    pub fn backup(&self) -> Result<Items<Vec<u8>>, HandleError> {
+        let encoder = Encoder::new(self.engine()?.store.entries()?);
+        let pieces = stream::try_unfold(encoder, async |mut encoder| {
+            let read = changes::blocking(move || Ok((encoder.next()?, encoder))).await?;
+            Ok(match read {
+                (Some(piece), encoder) => Some((piece, encoder)),
+                (None, _) => None,
+            })
+        });
+        Ok(pieces.boxed())
     }
 
     /// Where the node stands.
@@ -345,4 +410,12 @@ impl NodeHandle {
 fn document(key: &Key, row: &[u8]) -> Result<Option<Document>, StoreError> {
     let corrupt = |source| StoreError::Corrupt { key: key.clone(), source: Box::new(source) };
     View::parse(row).map_err(corrupt)?.document().map_err(corrupt)
+}
+
+/// None for a deleted document.
+fn listed(key: Key, row: &[u8]) -> Result<Option<Listed>, StoreError> {
+    match View::parse(row) {
+        Ok(view) => Ok(view.text().map(|json| Listed { key, version: view.version, json: json.to_owned() })),
+        Err(source) => Err(StoreError::Corrupt { key, source: Box::new(source) }),
+    }
 }

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod driver;
+mod expiry;
 pub mod handle;
 pub mod identity;
 pub mod membership;

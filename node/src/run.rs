@@ -8,6 +8,7 @@ use crate::admin::{self, Admin};
 use crate::api::{Api, ApiError};
 use crate::config::{Config, Listen, ManagedMode, MeshKey, Mode, PeerFlag};
 use crate::driver::{self, DriverError, Message};
+use crate::expiry;
 use crate::handle::{Engine, NodeHandle};
 use crate::identity::{Identity, IdentityError, write_private};
 use crate::membership::Membership;
@@ -26,7 +27,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::info;
+use tracing::{info, warn};
 
 /// Memory for hot documents; at 17 KB each, some 1,400 of them.
 const CACHE_BYTES: usize = 24 * 1024 * 1024;
@@ -234,10 +235,12 @@ impl Mesh {
             metrics: Arc::clone(metrics),
         };
         let running = driver::start(setup).await?;
-        node.attach(Engine { messages: messages.clone(), store, committed: running.committed });
+        tokio::spawn(expiry::run(Arc::clone(&store), messages.clone(), stop.child_token()));
+        let (tell, told) = watch::channel(matches!(config.mode, Mode::Flags(_)));
+        let committed = running.committed;
+        node.attach(Engine { messages: messages.clone(), store, committed, told: told.clone() });
         transport.listen();
         info!(udp = ?transport.bound(), "the mesh is open");
-        let (tell, told) = watch::channel(matches!(config.mode, Mode::Flags(_)));
         match (&config.mode, certificates) {
             (Mode::Managed(managed), Some(certificates)) => {
                 let membership = Membership {
@@ -261,7 +264,9 @@ impl Mesh {
 
     /// Lets a peer take what is only here, says goodbye, and ends the driver.
     async fn leave(mut self) {
-        drain(&self.messages, &self.told, DRAIN_LIMIT).await;
+        if let Err(reason) = drain(&self.messages, &self.told, DRAIN_LIMIT).await {
+            warn!(%reason, "leaving nevertheless; the store keeps it");
+        }
         self.transport.close(GOODBYE_LIMIT).await;
         if self.messages.send(Message::Stop).await.is_ok() {
             let _ = tokio::time::timeout(LAST_BATCH_LIMIT, &mut self.driver_ended).await;

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 /// How long an unheard write keeps the process: a pod's default grace period is 30 s, and the limits of calls, goodbye
 /// and last batch need some of it.
@@ -38,10 +38,29 @@ pub fn on_signals() -> io::Result<CancellationToken> {
     Ok(token)
 }
 
+/// A drain that did not end in time. The text says what is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DrainError {
+    /// No peer was sent all of it.
+    #[error("no peer was sent everything: {0}")]
+    Pending(&'static str),
+    /// The store may be slow, or the driver gone.
+    #[error("the driver does not answer")]
+    Silent,
+}
+
 /// Waits until nothing here is unknown to every peer, at most `limit`. Until `told` is true it is not known whom this
 /// node has for peers.
-pub(crate) async fn drain(messages: &mpsc::Sender<Message>, told: &watch::Receiver<bool>, limit: Duration) {
+///
+/// # Errors
+/// [`DrainError`] at the limit.
+pub(crate) async fn drain(
+    messages: &mpsc::Sender<Message>,
+    told: &watch::Receiver<bool>,
+    limit: Duration,
+) -> Result<(), DrainError> {
     let end = Instant::now() + limit;
+    let mut left = None;
     loop {
         let (answer, view) = oneshot::channel();
         let asked = async {
@@ -49,17 +68,14 @@ pub(crate) async fn drain(messages: &mpsc::Sender<Message>, told: &watch::Receiv
             view.await.ok()
         };
         let Ok(Some(view)) = timeout_at(end, asked).await else {
-            warn!("the driver does not answer: leaving without a last look");
-            return;
+            return Err(left.map_or(DrainError::Silent, DrainError::Pending));
         };
-        match pending(&view, *told.borrow()) {
-            None => return,
-            Some(what) if Instant::now() >= end => {
-                warn!(what, "leaving although no peer has everything; the store keeps it");
-                return;
-            }
-            Some(_) => sleep_until(Instant::now() + ASK_EVERY).await,
+        let told = *told.borrow();
+        match pending(&view, told) {
+            None => return Ok(()),
+            Some(what) => left = Some(what),
         }
+        sleep_until(Instant::now() + ASK_EVERY).await;
     }
 }
 
@@ -97,7 +113,7 @@ mod tests {
             cache_bytes: 0,
             digest: 0,
         };
-        Published { peers: Vec::new(), stats, unsent }
+        Published { peers: Vec::new(), stats, unsent, began: std::time::Instant::now() }
     }
 
     #[test]

@@ -1,18 +1,48 @@
-//! Bytes of mesh traffic, as QUIC counts them.
+//! The live connections of the mesh, as QUIC counts and sees them.
 //!
-//! Purpose: cumulative totals over all connections of the process, live ones included, read at any moment without
-//! slowing the transport. Inputs: connections as they begin and end. Outputs: [`SyncStats`]. What it does not do: count
-//! the API, or the UDP and IP headers around QUIC packets.
+//! Purpose: cumulative totals over all connections of the process, live ones included, and the figures of each live one,
+//! read at any moment without slowing the transport. Inputs: connections as they begin and end. Outputs: [`SyncStats`],
+//! [`Link`]s. What it does not do: count the API, or the UDP and IP headers around QUIC packets.
 
 use crate::handle::SyncStats;
+use crate::transport::certificate::Member;
+use iroh::TransportAddr;
 use iroh::endpoint::Connection;
+use peat_node_core::ids::ConnId;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+/// A live connection at this moment.
+#[derive(Debug, Clone)]
+pub struct Link {
+    /// The other side's socket, as packets come from it; it may move. None while no path is open.
+    pub remote: Option<SocketAddr>,
+    /// Smoothed estimate of the path in use.
+    pub round_trip: Option<Duration>,
+    /// When the peer had proved itself.
+    pub since: SystemTime,
+    /// Bytes on this connection.
+    pub bytes: SyncStats,
+    /// Of the mesh protocol, as both sides agreed.
+    pub version: u16,
+    /// What the peer showed; none in a mesh of a shared key.
+    pub certificate: Option<Member>,
+}
+
+#[derive(Debug)]
+struct Live {
+    connection: Connection,
+    since: SystemTime,
+    version: u16,
+    certificate: Option<Member>,
+}
 
 #[derive(Debug, Default)]
 struct Totals {
     ended: SyncStats,
-    live: BTreeMap<u64, Connection>,
+    live: BTreeMap<ConnId, Live>,
 }
 
 /// See the module.
@@ -23,17 +53,39 @@ impl Traffic {
     /// Totals so far.
     pub fn totals(&self) -> SyncStats {
         let totals = self.totals_locked();
-        totals.live.values().fold(totals.ended, add)
+        totals.live.values().fold(totals.ended, |sum, live| add(sum, &live.connection))
     }
 
-    pub(crate) fn watch(&self, number: u64, connection: &Connection) {
-        self.totals_locked().live.insert(number, connection.clone());
+    /// A live connection; none once it has ended.
+    pub fn link(&self, conn: ConnId) -> Option<Link> {
+        let totals = self.totals_locked();
+        let Live { connection, since, version, certificate } = totals.live.get(&conn)?;
+        let paths = connection.paths();
+        let path = paths.iter().find(|path| path.is_selected()).or_else(|| paths.iter().next());
+        let remote = path.as_ref().and_then(|path| match path.remote_addr() {
+            TransportAddr::Ip(remote) => Some(*remote),
+            // No relay and no other transport is configured.
+            _ => None,
+        });
+        Some(Link {
+            remote,
+            round_trip: path.map(|path| path.rtt()),
+            since: *since,
+            bytes: add(SyncStats::default(), connection),
+            version: *version,
+            certificate: certificate.clone(),
+        })
     }
 
-    pub(crate) fn retire(&self, number: u64) {
+    pub(crate) fn watch(&self, conn: ConnId, connection: &Connection, version: u16, certificate: Option<Member>) {
+        let live = Live { connection: connection.clone(), since: SystemTime::now(), version, certificate };
+        self.totals_locked().live.insert(conn, live);
+    }
+
+    pub(crate) fn retire(&self, conn: ConnId) {
         let mut totals = self.totals_locked();
-        if let Some(connection) = totals.live.remove(&number) {
-            totals.ended = add(totals.ended, &connection);
+        if let Some(live) = totals.live.remove(&conn) {
+            totals.ended = add(totals.ended, &live.connection);
         }
     }
 

@@ -142,7 +142,8 @@ pub struct Write {
     pub visible: bool,
 }
 
-/// What the shell is to do; it may collect the outputs of many inputs before it acts (group commit). It persists `writes`, then sends, then answers: in that order, in one place.
+/// What the shell is to do; it may collect the outputs of many inputs before it acts (group commit). It persists
+/// `writes`, then sends, then answers: in that order, in one place.
 #[derive(Debug, Default)]
 pub struct Outputs {
     /// Rows by key, to be durable before anything else here happens; one atomic batch.

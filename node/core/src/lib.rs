@@ -3,7 +3,8 @@
 //! Purpose: documents that converge between peers, whatever the network does. One door, [`MeshNode::handle`]: an
 //! [`Input`] with the time goes in, [`Outputs`] come out; the shell persists, then sends, then answers.
 //! What it does not do: read a clock, draw randomness, hold a key, touch a disk or a socket. Time is an argument, the
-//! seed of the jitter is part of [`Config`], and a connection reaches the core only after the shell has proved the peer.
+//! seed of the jitter is part of [`Config`], and a connection reaches the core only after the shell has proved the
+//! peer.
 #![warn(clippy::wildcard_enum_match_arm, clippy::iter_over_hash_type)]
 
 pub mod docs;

@@ -1,7 +1,7 @@
 //! The one door of the mesh engine.
 //!
-//! Purpose: [`MeshNode::handle`] takes one [`Input`], [`MeshNode::flush`] turns what neighbours lack into frames; the shell
-//! then persists, sends and answers. What it does not do: any of those.
+//! Purpose: [`MeshNode::handle`] takes one [`Input`], [`MeshNode::flush`] turns what neighbours lack into frames; the
+//! shell then persists, sends and answers. What it does not do: any of those.
 
 mod flush;
 mod receive;
@@ -28,8 +28,8 @@ pub use crate::membership::{PeerState, PeerView};
 pub struct Config {
     /// Who we are.
     pub me: PeerId,
-    /// Automerge actor: fresh random bytes for each start of the process, so that a restored or cloned store can never use
-    /// a sequence number twice.
+    /// Automerge actor: fresh random bytes for each start of the process, so that a restored or cloned store can never
+    /// use a sequence number twice.
     pub actor: [u8; 16],
     /// Seed of the jitter.
     pub seed: [u8; 32],
@@ -86,6 +86,8 @@ pub struct MeshNode {
     merges_failed: u64,
     docs_received: u64,
     docs_redundant: u64,
+    /// When it was last told the time.
+    uptime: Duration,
     /// Documents written here while nobody was connected: the first neighbour is told without being asked.
     unheard: BTreeSet<Key>,
     origins: Origins,
@@ -106,6 +108,7 @@ impl MeshNode {
             merges_failed: 0,
             docs_received: 0,
             docs_redundant: 0,
+            uptime: Duration::ZERO,
             unheard: BTreeSet::new(),
             origins: Origins::default(),
         }
@@ -114,6 +117,14 @@ impl MeshNode {
     /// Notes the stored rows; call once, before the first [`MeshNode::handle`]. `wall`: see [`Now`].
     pub fn restore(&mut self, rows: Vec<Stored>, wall: Duration) {
         self.shelf.restore(rows, wall);
+    }
+
+    /// The rows of these documents were damaged and are gone: every neighbour is asked for them.
+    pub fn lost(&mut self, keys: &[Key]) {
+        for key in keys {
+            self.shelf.lose(key);
+            self.neighbours.values_mut().for_each(|neighbour| receive::want(neighbour, key));
+        }
     }
 
     /// Takes in what happened and appends what is to be done.
@@ -187,7 +198,7 @@ impl MeshNode {
 
     /// Every peer, connected or not.
     pub fn peers(&self) -> Vec<PeerView> {
-        let backlog = |peer: &PeerId| self.neighbours.get(peer).map_or(0, Neighbour::backlog);
+        let backlog = |peer: &PeerId| self.neighbours.get(peer).map_or(0, |neighbour| neighbour.backlog(self.uptime));
         self.book.views().map(|view| PeerView { backlog: backlog(&view.peer), ..view }).collect()
     }
 
@@ -201,7 +212,7 @@ impl MeshNode {
         Stats {
             rows: self.shelf.index.count(crate::sync::digest::Place::ROOT),
             connected_peers: self.neighbours.len(),
-            backlog: self.neighbours.values().map(Neighbour::backlog).sum(),
+            backlog: self.neighbours.values().map(|neighbour| neighbour.backlog(self.uptime)).sum(),
             sync_active: self.sync_active,
             frames_malformed: self.frames_malformed,
             merges_failed: self.merges_failed,

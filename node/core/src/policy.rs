@@ -1,14 +1,15 @@
 //! What a collection demands of deletes and of documents that nobody writes any more.
 //!
-//! Purpose: one answer for every node of a mesh. A policy is set by an application and lives in a row like any other, of the
-//! collection [`RESERVED`]: so it is durable, replicated, and the last one that was set wins.
-//! Inputs: such a row's document, or a collection's name; outputs: a [`Policy`]. What it does not do: carry it out.
+//! Purpose: one answer for every node of a mesh. A policy is set by an application and lives in a row like any other,
+//! of the collection [`RESERVED`]: so it is durable, replicated, and the last one that was set wins. Inputs: such a
+//! row's document, or a collection's name; outputs: a [`Policy`]. What it does not do: carry it out.
 
 use crate::docs::Document;
 use serde_json::{Map, Value};
 use std::time::Duration;
 
-/// The collection of policies; the id of a document in it is the collection that it is for. Applications do not write to it.
+/// The collection of policies; the id of a document in it is the collection that it is for. Applications do not write
+/// to it.
 pub const RESERVED: &str = "peat.collections";
 
 /// What a delete does, and whether time deletes.
@@ -46,14 +47,7 @@ impl Policy {
 
     /// The policy of a collection for which none was set.
     pub fn of(collection: &str) -> Self {
-        match collection {
-            "beacons" => Self::new(Deletion::ImplicitTtl, Some(3600), None),
-            "tracks" => Self::new(Deletion::Tombstone, None, Some(3600)),
-            // Two names of one thing, so one policy.
-            "nodes" | "platforms" | "cells" => Self::new(Deletion::Tombstone, None, Some(86_400)),
-            "alerts" => Self::new(Deletion::Tombstone, None, Some(14_400)),
-            _ => Self::default(),
-        }
+        DEFAULTS.iter().find(|(name, _)| *name == collection).map(|(_, policy)| *policy).unwrap_or_default()
     }
 
     /// After which time without a write a document goes; none when it stays.
@@ -82,6 +76,17 @@ impl Policy {
         Some(Self { deletion, soft_delete_ttl: number(SOFT_DELETE_TTL), tombstone_ttl: number(TOMBSTONE_TTL) })
     }
 }
+
+/// The policies of collections for which none was set, by name; every other is [`Policy::default`].
+pub const DEFAULTS: [(&str, Policy); 6] = [
+    ("beacons", Policy::new(Deletion::ImplicitTtl, Some(3600), None)),
+    ("tracks", Policy::new(Deletion::Tombstone, None, Some(3600))),
+    // Two names of one thing, so one policy.
+    ("nodes", Policy::new(Deletion::Tombstone, None, Some(86_400))),
+    ("platforms", Policy::new(Deletion::Tombstone, None, Some(86_400))),
+    ("cells", Policy::new(Deletion::Tombstone, None, Some(86_400))),
+    ("alerts", Policy::new(Deletion::Tombstone, None, Some(14_400))),
+];
 
 const DELETION: &str = "deletion_policy";
 const SOFT_DELETE_TTL: &str = "soft_delete_ttl_secs";

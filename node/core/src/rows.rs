@@ -1,6 +1,7 @@
 //! What the core asks of a store.
 //!
-//! Purpose: the one seam through which the core reads what is durable; writing is an output. What it does not do: cache.
+//! Purpose: the one seam through which the core reads what is durable; writing is an output. What it does not do:
+//! cache.
 
 use crate::ids::Key;
 

@@ -129,6 +129,13 @@ impl Shelf {
         self.today = self.clock.believed(now);
     }
 
+    /// Forgets a document of which the store has nothing any more.
+    pub(crate) fn lose(&mut self, key: &Key) {
+        self.cache.take(key);
+        self.policies.forget(key);
+        self.index.set(key, None);
+    }
+
     /// Takes back to what the store has, after a batch with `key` was not persisted.
     pub(crate) fn forget(&mut self, key: &Key, rows: &dyn Rows) {
         self.cache.take(key);

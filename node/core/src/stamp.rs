@@ -1,8 +1,7 @@
 //! Hybrid logical clock: stamps that respect causality and stay near wall time.
 //!
-//! Purpose: order deletes against edits, and writers of `latest` documents against each other. Inputs: the wall clock of
-//! [`crate::Now`] and the stamps seen; output: a [`Stamp`] above all of them.
-//! What it does not do: read a clock.
+//! Purpose: order deletes against edits, and writers of `latest` documents against each other. Inputs: the wall clock
+//! of [`crate::Now`] and the stamps seen; output: a [`Stamp`] above all of them. What it does not do: read a clock.
 //!
 //! Source: Kulkarni et al., "Logical Physical Clocks", OPODIS 2014.
 
@@ -31,7 +30,8 @@ impl Stamp {
         if next.is_expiry() { Self(next.0.saturating_add(1)) } else { next }
     }
 
-    /// The stamp of a document that time took away after its last write had this one: above that, below every later write.
+    /// The stamp of a document that time took away after its last write had this one: above that, below every later
+    /// write.
     #[must_use]
     pub const fn expired(self) -> Self {
         Self(self.0 | Self::EXPIRY)
@@ -67,8 +67,8 @@ impl Clock {
         floor.map_or(self.last, |floor| self.last.max(floor.next()))
     }
 
-    /// Wall time as far as it can be believed, for what time takes away: a clock that is set forward counts only when time
-    /// has passed here, or when others have written in that time.
+    /// Wall time as far as it can be believed, for what time takes away: a clock that is set forward counts only when
+    /// time has passed here, or when others have written in that time.
     pub fn believed(&mut self, now: Now) -> Duration {
         let began = *self.began.get_or_insert(now);
         let passed = began.wall + now.uptime.saturating_sub(began.uptime) + DRIFT;

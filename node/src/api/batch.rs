@@ -4,7 +4,7 @@
 //! while the node is starting and when it asks for too much at once.
 //! What it does not do: make a batch atomic. What a call that is cut off had begun is made nevertheless.
 
-use super::documents::key;
+use super::documents::{key, key_to_write};
 use super::service::Sidecar;
 use super::status::IntoStatus as _;
 use crate::changes::blocking;
@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 const MOST: usize = 1_000;
 
 /// The JSON of an answer to `Read` may be so many times a document's limit, as that of a request to `Write`.
-const ROOM: usize = 2;
+pub(super) const ROOM: usize = 2;
 
 /// An edit or its result, with its place in the call.
 type Placed<T> = (usize, T);
@@ -56,7 +56,7 @@ impl Sidecar {
     }
 
     async fn write_one(&self, request: proto::Edit) -> Result<Option<Version>, ConnectError> {
-        let key = key(&request.collection, &request.doc_id)?;
+        let key = key_to_write(&request.collection, &request.doc_id)?;
         let edit = match request.edit {
             Some(edit::Edit::PutJson(json)) => Edit::Put(self.parse("put_json", &json)?),
             Some(edit::Edit::MergeJson(json)) => Edit::Merge(self.parse("merge_json", &json)?),

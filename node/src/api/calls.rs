@@ -2,8 +2,10 @@
 //!
 //! Purpose: how many calls of each method ended how, and how long they took; recorded on drop, so that a call whose
 //! caller went away counts too, as `canceled`. Inputs: the guard around each call. Outputs: metrics in the node's
-//! registry. Label values are method names of the compiled services and codes. What it does not do: count streams' items.
+//! registry, and beside them those of [`super::access`]. Label values are method names of the compiled services and
+//! codes. What it does not do: count streams' items.
 
+use super::access::AccessMetrics;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -29,6 +31,7 @@ pub struct CallMetrics {
     seconds: Histogram,
     streams: Gauge,
     exposed: Gauge,
+    access: AccessMetrics,
 }
 
 impl Default for CallMetrics {
@@ -39,6 +42,7 @@ impl Default for CallMetrics {
             seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 16)),
             streams: Gauge::default(),
             exposed: Gauge::default(),
+            access: AccessMetrics::default(),
         }
     }
 }
@@ -52,6 +56,12 @@ impl CallMetrics {
         registry.register("api_streams", "Streams that are open", self.streams.clone());
         let help = "1 while the API listens beyond loopback without authentication";
         registry.register("api_exposed", help, self.exposed.clone());
+        self.access.register(registry);
+    }
+
+    /// Counters of who was not let in.
+    pub(super) const fn access(&self) -> &AccessMetrics {
+        &self.access
     }
 
     pub(super) fn set_exposed(&self, exposed: bool) {

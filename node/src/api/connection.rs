@@ -2,8 +2,11 @@
 //!
 //! Purpose: HTTP/1.1 and HTTP/2 with prior knowledge on any stream, bounded in every direction: a header must come in
 //! time ([`super::patience`]), a connection without a running call is retired, pings find dead peers, a stop lets running
-//! calls end. Inputs: a byte stream and the service. Outputs: bytes. What it does not do: accept, or know what a call means.
+//! calls end. Each call is let in or refused before its body is read, and a connection whose certificate is no longer good
+//! is retired. Inputs: a byte stream, who calls, the service. Outputs: bytes. What it does not do: accept, or know what a
+//! call means.
 
+use super::access::{Admitted, Visitor};
 use super::body::{Received, Sent, Wrong};
 use super::patience::Patient;
 use super::text::Form;
@@ -23,24 +26,36 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
-/// A retired connection without a running call gets this long to close itself.
+/// A retired connection gets this long to close itself; none has a running call then, but one that is no longer let in.
 const RETIRE_GRACE: Duration = Duration::from_secs(5);
 
+/// What all connections of a listener have in common. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Serving {
+    pub(super) service: ConnectRpcService,
+    pub(super) config: Arc<ApiConfig>,
+    /// Cancelled when the API stops.
+    pub(super) stopping: CancellationToken,
+}
+
 /// Serves one connection until it ends.
-pub(super) async fn serve<S>(stream: S, service: ConnectRpcService, config: &ApiConfig, stopping: CancellationToken)
+pub(super) async fn serve<S>(stream: S, visitor: Visitor, serving: Serving)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let Serving { service, config, stopping } = serving;
     let activity = Arc::new(Activity::default());
     let calls = Arc::clone(&activity);
+    let caller = visitor.clone();
     let service = hyper::service::service_fn(move |request| {
         let (running, receiving) = (Running::begin(&calls), Receiving::begin(&calls));
-        let answered = answer(service.clone(), request, receiving);
+        let answered = answer(service.clone(), caller.clone(), request, receiving);
         async { Ok::<_, Infallible>(answered.await.map(|(body, text)| Sent::new(body, text, running))) }
     });
     let io = TokioIo::new(Patient::new(stream, config.header_read_timeout, Arc::clone(&activity)));
-    let builder = builder(config);
+    let builder = builder(&config);
     let mut connection = pin!(builder.serve_connection(io, service));
+    let mut withdrawn = pin!(visitor.withdrawn());
     let mut retire = pin!(tokio::time::sleep(config.max_idle));
     let mut seen = activity.ended();
     let mut retired = false;
@@ -57,6 +72,11 @@ where
                 retired = true;
                 // The caller of the listener's stop decides how long running calls may take.
                 retire.as_mut().reset(far_future());
+            }
+            () = withdrawn.as_mut(), if !retired => {
+                connection.as_mut().graceful_shutdown();
+                retired = true;
+                retire.as_mut().reset(Instant::now() + RETIRE_GRACE);
             }
             () = retire.as_mut() => {
                 if retired {
@@ -79,10 +99,21 @@ where
 /// Calls the service in the form that the caller speaks; the body of the answer, and whether it is to be sent as text.
 async fn answer(
     mut service: ConnectRpcService,
+    caller: Visitor,
     mut request: Request<Incoming>,
     receiving: Receiving,
 ) -> Response<(ConnectRpcBody, bool)> {
     let form = Form::of(request.headers_mut());
+    match caller.admit(request.headers_mut()) {
+        Ok(None) => {}
+        Ok(Some(admission)) => drop(request.extensions_mut().insert(Admitted(admission))),
+        Err(refusal) => {
+            let mut response = refusal.into_status().into_http_response(request.headers());
+            let text = form.answer(response.headers_mut());
+            drop(Received::new(request.into_body(), None, receiving));
+            return response.map(|body| (body, text));
+        }
+    }
     let wrong = form.request.then(Wrong::default);
     let headers = form.request.then(|| request.headers().clone());
     let request = request.map(|body| Received::new(body, wrong.clone(), receiving));

@@ -3,6 +3,7 @@
 //! Inputs: fields of requests, as they came. Outputs: plain values, or the error the caller sees.
 //! What it does not do: know which protocol the call came by.
 
+use super::collections::refuse_reserved;
 use super::service::Sidecar;
 use super::status::IntoStatus as _;
 use super::typed::{self, Record};
@@ -22,7 +23,7 @@ pub(super) const PLATFORMS: &str = "platforms";
 
 impl Sidecar {
     pub(super) async fn put(&self, collection: &str, doc_id: &str, json: &str) -> Result<(), ConnectError> {
-        let key = key(collection, doc_id)?;
+        let key = key_to_write(collection, doc_id)?;
         let document = self.parse("json_data", json)?;
         self.handle.put(key, document).await.map_err(|error| error.into_status())
     }
@@ -42,7 +43,7 @@ impl Sidecar {
     }
 
     pub(super) async fn delete(&self, collection: &str, doc_id: &str) -> Result<(), ConnectError> {
-        let key = key(collection, doc_id)?;
+        let key = key_to_write(collection, doc_id)?;
         self.handle.delete(key).await.map_err(|error| error.into_status())
     }
 
@@ -90,25 +91,37 @@ impl Sidecar {
 }
 
 /// Takes every item up to the first failure; a corrupt row is one document less, not a collection less.
-async fn each_readable<T>(
+pub(super) async fn each_readable<T>(
     items: impl Stream<Item = Result<T, HandleError>>,
     mut take: impl FnMut(T),
 ) -> Result<(), ConnectError> {
     let mut items = pin!(items);
     while let Some(item) = items.next().await {
-        match item {
-            Ok(item) => take(item),
-            Err(HandleError::Store(StoreError::Corrupt { key, source })) => {
-                tracing::warn!(?key, %source, "left out a corrupt document");
-            }
-            Err(error) => return Err(error.into_status()),
-        }
+        readable(item)?.into_iter().for_each(&mut take);
     }
     Ok(())
 }
 
+/// None for a corrupt row, which is told in the log.
+pub(super) fn readable<T>(item: Result<T, HandleError>) -> Result<Option<T>, ConnectError> {
+    match item {
+        Ok(item) => Ok(Some(item)),
+        Err(HandleError::Store(StoreError::Corrupt { key, source })) => {
+            tracing::warn!(?key, %source, "left out a corrupt document");
+            Ok(None)
+        }
+        Err(error) => Err(error.into_status()),
+    }
+}
+
 pub(super) fn parse_collection(name: &str) -> Result<Collection, ConnectError> {
     Collection::parse(name).map_err(|error| error.into_status())
+}
+
+/// As [`key`], of a document that applications may change.
+pub(super) fn key_to_write(collection: &str, doc_id: &str) -> Result<Key, ConnectError> {
+    refuse_reserved(collection)?;
+    key(collection, doc_id)
 }
 
 pub(super) fn key(collection: &str, doc_id: &str) -> Result<Key, ConnectError> {

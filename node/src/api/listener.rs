@@ -1,14 +1,14 @@
 //! Listeners of the API: bind, accept within a cap, stop.
 //!
 //! Purpose: one accept loop for every kind of stream. Inputs: addresses. Outputs: connections, each in a task of its own.
-//! What it does not do: speak HTTP; [`super::connection`] does.
+//! What it does not do: speak TLS or HTTP; [`super::access`] and [`super::connection`] do.
 //!
 //! A Unix socket is made with its parent folders; only a socket that nobody serves is removed to make room, never a file;
 //! and our own is unlinked at the end.
 
-use super::connection;
+use super::access::{Door, Entry};
+use super::connection::{self, Serving};
 use crate::config::{ApiConfig, Listen};
-use connectrpc::ConnectRpcService;
 use std::fs;
 use std::future::Future;
 use std::io;
@@ -17,11 +17,9 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _}
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 /// Connections that the kernel holds while none is accepted; it refuses more.
 const BACKLOG: u32 = 1024;
@@ -85,12 +83,12 @@ impl Bound {
         }
     }
 
-    /// Serves until `stopping`, then until the running calls have ended.
-    pub(super) async fn serve(self, service: ConnectRpcService, config: Arc<ApiConfig>, stopping: CancellationToken) {
+    /// Serves until the API stops, then until the running calls have ended.
+    pub(super) async fn serve(self, door: Door, serving: Serving) {
         match self {
-            Self::Tcp(listener) => accept(listener, service, config, stopping).await,
+            Self::Tcp(listener) => accept(listener, door, serving).await,
             Self::Unix(listener, file) => {
-                accept(listener, service, config, stopping).await;
+                accept(listener, door, serving).await;
                 drop(file);
             }
         }
@@ -149,8 +147,12 @@ fn device_and_inode(path: &Path) -> io::Result<(u64, u64)> {
 
 /// A source of streams.
 trait Accept: Send + 'static {
-    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    type Stream: Send + 'static;
+
     fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// Lets one stream in and serves it until it ends.
+    fn attend(stream: Self::Stream, entry: Entry, serving: Serving) -> impl Future<Output = ()> + Send;
 }
 
 impl Accept for TcpListener {
@@ -161,6 +163,17 @@ impl Accept for TcpListener {
         stream.set_nodelay(true)?;
         Ok(stream)
     }
+
+    async fn attend(stream: TcpStream, entry: Entry, serving: Serving) {
+        match entry {
+            Entry::Plain(visitor) => connection::serve(stream, visitor, serving).await,
+            Entry::Tls(turn) => {
+                if let Some((stream, visitor)) = turn.enter(stream).await {
+                    connection::serve(stream, visitor, serving).await;
+                }
+            }
+        }
+    }
 }
 
 impl Accept for UnixListener {
@@ -169,15 +182,17 @@ impl Accept for UnixListener {
     async fn accept(&self) -> io::Result<UnixStream> {
         Self::accept(self).await.map(|(stream, _)| stream)
     }
+
+    async fn attend(stream: UnixStream, entry: Entry, serving: Serving) {
+        // A socket has no other.
+        if let Entry::Plain(visitor) = entry {
+            connection::serve(stream, visitor, serving).await;
+        }
+    }
 }
 
-async fn accept<L: Accept>(
-    listener: L,
-    service: ConnectRpcService,
-    config: Arc<ApiConfig>,
-    stopping: CancellationToken,
-) {
-    let room = Arc::new(Semaphore::new(config.max_connections));
+async fn accept<L: Accept>(listener: L, door: Door, serving: Serving) {
+    let room = Arc::new(Semaphore::new(serving.config.max_connections));
     let mut connections = JoinSet::new();
     loop {
         let accepted = async {
@@ -186,15 +201,15 @@ async fn accept<L: Accept>(
         };
         let accepted = tokio::select! {
             biased;
-            () = stopping.cancelled() => break,
+            () = serving.stopping.cancelled() => break,
             Some(_) = connections.join_next() => continue,
             accepted = accepted => accepted,
         };
         match accepted {
             Ok((stream, permit)) => {
-                let (service, config, stopping) = (service.clone(), Arc::clone(&config), stopping.clone());
+                let attended = L::attend(stream, door.open(), serving.clone());
                 connections.spawn(async move {
-                    connection::serve(stream, service, &config, stopping).await;
+                    attended.await;
                     drop(permit);
                 });
             }

@@ -1,18 +1,23 @@
 //! The application API: `peat.sidecar.v1`, `peat.node.v1`, health and reflection over gRPC, gRPC-Web and Connect.
 //!
-//! Purpose: serve a [`NodeHandle`] on TCP and Unix sockets. [`listener`] accepts, [`connection`] speaks HTTP ([`patience`]
-//! bounds headers, [`body`] carries bytes, [`text`] is base64),
+//! Purpose: serve a [`NodeHandle`] on TCP and Unix sockets. [`listener`] accepts, [`access`] lets in (and speaks TLS),
+//! [`connection`] speaks HTTP ([`patience`] bounds headers, [`body`] carries bytes, [`text`] is base64),
 //! [`service`] and [`node`] have the methods, [`guard`] stands around each call, [`status`] decides on codes.
 //! Inputs: calls. Outputs: answers. Generated types and connectrpc stay inside this folder and the client's.
 //! What it does not do: hold state; a call that was answered leaves nothing here.
 
+pub(crate) mod access;
+mod backup;
 mod batch;
 mod body;
 mod calls;
+mod collections;
 mod connection;
+mod detail;
 mod documents;
 mod guard;
 mod health;
+mod list;
 pub mod listener;
 mod node;
 mod patience;
@@ -25,10 +30,13 @@ mod text;
 mod typed;
 mod watch;
 
+pub use access::AccessError;
 pub use calls::CallMetrics;
 
 use crate::config::{ApiConfig, Listen};
 use crate::handle::NodeHandle;
+use access::{Access, Door};
+use connection::Serving;
 use connectrpc::{ConnectRpcService, DeadlinePolicy, Limits, Router};
 use connectrpc_health::{HealthExt as _, HealthService};
 use connectrpc_reflection::{ReflectionError, Reflector};
@@ -51,6 +59,9 @@ pub enum ApiError {
     /// A listener.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The files that say who may call changed since the flags were read.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The address of a bound listener.
     #[error("read the address of a listener")]
     Address(#[source] std::io::Error),
@@ -82,6 +93,7 @@ impl Api {
     ) -> Result<Self, ApiError> {
         let stopping = CancellationToken::new();
         calls.set_exposed(config.exposed);
+        let access = Access::load(&config.access, calls.access().clone())?;
         let health = Arc::new(HealthService::new(health::PhaseChecker::new(handle.clone(), stopping.clone())));
         let document_limit = config.document_limit;
         let sidecar = Arc::new(Sidecar { handle, node_id, document_limit, stopping: stopping.clone() });
@@ -93,10 +105,14 @@ impl Api {
         let service = bounded(router, config).with_interceptor(guard::Guard(calls));
         let bound = config.listen.iter().map(|listen| Bound::bind(listen, config)).collect::<Result<Vec<_>, _>>()?;
         let addresses = bound.iter().map(Bound::address).collect::<Result<_, _>>().map_err(ApiError::Address)?;
-        let config = Arc::new(config.clone());
+        let serving = Serving { service, config: Arc::new(config.clone()), stopping: stopping.clone() };
         let mut listeners = JoinSet::new();
-        for bound in bound {
-            listeners.spawn(bound.serve(service.clone(), Arc::clone(&config), stopping.clone()));
+        for (bound, listen) in bound.into_iter().zip(&addresses) {
+            let door = Door::of(listen, config, access.as_ref().map(|(access, _)| access));
+            listeners.spawn(bound.serve(door, serving.clone()));
+        }
+        if let Some((access, followed)) = access {
+            listeners.spawn(access.follow(followed, stopping.clone()));
         }
         Ok(Self { addresses, stopping, listeners })
     }

@@ -1,10 +1,14 @@
 //! `peat.node.v1.Node`: what applications may ask over and above `peat.sidecar.v1`.
 //!
 //! Inputs: requests in their generated types. Outputs: responses in theirs; nothing behind this folder sees either.
-//! What it does not do: decide anything; see [`super::batch`] and [`super::resume`].
+//! What it does not do: decide anything; see [`super::batch`], [`super::resume`] and [`super::list`].
 
+use super::backup::Pieces;
 use super::resume::Events;
 use super::service::Sidecar;
+use super::status::IntoStatus as _;
+use crate::shutdown::DRAIN_LIMIT;
+use crate::telemetry;
 use connectrpc::{RequestContext, Response, ServiceRequest, ServiceResult, ServiceStream};
 use peat_proto::sidecar::peat::node::v1::{self as proto, Node};
 
@@ -37,5 +41,58 @@ impl Node for Sidecar {
     ) -> ServiceResult<ServiceStream<proto::WatchEvent>> {
         let events: Events = self.events_after(&request.to_owned_message())?;
         Ok(Response::stream(events))
+    }
+
+    async fn list(
+        &self,
+        _: RequestContext,
+        request: Request<'_, proto::ListRequest>,
+    ) -> ServiceResult<proto::ListResponse> {
+        Response::ok(self.page(&request.to_owned_message()).await?)
+    }
+
+    async fn digest(
+        &self,
+        _: RequestContext,
+        request: Request<'_, proto::DigestRequest>,
+    ) -> ServiceResult<proto::DigestResponse> {
+        Response::ok(self.digest_of(request.collection).await?)
+    }
+
+    async fn peers(
+        &self,
+        _: RequestContext,
+        _: Request<'_, proto::PeersRequest>,
+    ) -> ServiceResult<proto::PeersResponse> {
+        Response::ok(proto::PeersResponse { peers: self.peer_details(), ..Default::default() })
+    }
+
+    async fn drain(
+        &self,
+        call: RequestContext,
+        _: Request<'_, proto::DrainRequest>,
+    ) -> ServiceResult<proto::DrainResponse> {
+        // A little less than the caller's own patience, so that it hears what is left.
+        let limit = call.time_remaining().unwrap_or(DRAIN_LIMIT);
+        self.handle.drain(limit * 9 / 10).await.map_err(|error| error.into_status())?;
+        Response::ok(proto::DrainResponse::default())
+    }
+
+    async fn set_log_level(
+        &self,
+        _: RequestContext,
+        request: Request<'_, proto::SetLogLevelRequest>,
+    ) -> ServiceResult<proto::SetLogLevelResponse> {
+        let previous = telemetry::set_filter(request.level).map_err(|error| error.into_status())?;
+        Response::ok(proto::SetLogLevelResponse { previous, ..Default::default() })
+    }
+
+    async fn backup(
+        &self,
+        _: RequestContext,
+        _: Request<'_, proto::BackupRequest>,
+    ) -> ServiceResult<ServiceStream<proto::BackupPiece>> {
+        let pieces: Pieces = self.pieces()?;
+        Ok(Response::stream(pieces))
     }
 }

@@ -56,10 +56,10 @@ impl Sidecar {
 
     /// Live peers only: clients count the list.
     pub(super) fn live_peers(&self) -> Vec<proto::PeerInfo> {
-        let live = self.handle.peers().into_iter().filter(|peer| peer.connected.is_some());
+        let live = self.handle.peer_details().into_iter().filter(|peer| peer.view.connected.is_some());
         live.map(|peer| proto::PeerInfo {
-            endpoint_id: peer.peer.to_string(),
-            addresses: peer.addresses,
+            endpoint_id: peer.view.peer.to_string(),
+            addresses: peer.addresses(),
             connected: true,
             ..Default::default()
         })

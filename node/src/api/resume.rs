@@ -1,13 +1,14 @@
 //! `Watch`: the events of a subscription with versions, and tokens to take it up again.
 //!
-//! Inputs: collections, a query, a token. Outputs: a stream as that of `Subscribe`; after a token, only what changed since.
+//! Inputs: collections, a query, a token. Outputs: a stream as that of `Subscribe`, with a mark behind what is stored; after
+//! a token, only what changed since.
 //! A token names the log and a place in it: 16 bytes id of the store, 8 bytes number of the change, big endian.
 //! What it does not do: remember watchers; the store's log keeps one entry for each document for as long as it lives.
 
 use super::service::Sidecar;
 use super::status::IntoStatus as _;
 use super::watch::told;
-use crate::changes::Change;
+use crate::changes::{Change, Told};
 use crate::store::{Seq, StoreId};
 use connectrpc::ConnectError;
 use futures::stream::{BoxStream, StreamExt as _};
@@ -21,8 +22,14 @@ impl Sidecar {
     pub(super) fn events_after(&self, request: &proto::WatchRequest) -> Result<Events, ConnectError> {
         let (store, last) = self.handle.log().map_err(|error| error.into_status())?;
         let after = if request.after.is_empty() { None } else { Some(place(&request.after, store, last)?) };
-        let changes = self.watched(&request.collections, request.query.as_option(), after)?;
-        Ok(changes.map(move |change| change.map(|change| event(change, store))).boxed())
+        let feed = self.watched(&request.collections, request.query.as_option(), after)?;
+        let events = feed.map(move |told| {
+            told.map(|told| match told {
+                Told::Change(change) => event(change, store),
+                Told::Complete { resume } => complete(token(store, resume)),
+            })
+        });
+        Ok(events.boxed())
     }
 }
 
@@ -37,6 +44,11 @@ fn event(change: Change, store: StoreId) -> proto::WatchEvent {
         token: change.resume.map(|seq| token(store, seq)).unwrap_or_default(),
         ..Default::default()
     }
+}
+
+/// The end of what was stored.
+fn complete(token: Vec<u8>) -> proto::WatchEvent {
+    proto::WatchEvent { snapshot_complete: true, token, ..Default::default() }
 }
 
 fn token(store: StoreId, seq: Seq) -> Vec<u8> {

@@ -33,10 +33,6 @@ macro_rules! typed_collection {
     }};
 }
 
-fn collection_configs<T>() -> ServiceResult<T> {
-    Err(ConnectError::unimplemented("collection configurations are not available in this version of the node"))
-}
-
 fn attachments<T>() -> ServiceResult<T> {
     Err(ConnectError::unimplemented("attachments are not available in this version of the node"))
 }
@@ -239,17 +235,19 @@ impl PeatSidecar for Sidecar {
     async fn set_collection_config(
         &self,
         _: RequestContext,
-        _: Request<'_, proto::SetCollectionConfigRequest>,
+        request: Request<'_, proto::SetCollectionConfigRequest>,
     ) -> ServiceResult<proto::SetCollectionConfigResponse> {
-        collection_configs()
+        self.set_policy(request.to_owned_message().config.into_option()).await?;
+        Response::ok(proto::SetCollectionConfigResponse::default())
     }
 
     async fn get_collection_config(
         &self,
         _: RequestContext,
-        _: Request<'_, proto::GetCollectionConfigRequest>,
+        request: Request<'_, proto::GetCollectionConfigRequest>,
     ) -> ServiceResult<proto::GetCollectionConfigResponse> {
-        collection_configs()
+        let config = self.policy(request.collection)?.into();
+        Response::ok(proto::GetCollectionConfigResponse { config, ..Default::default() })
     }
 
     async fn list_collection_configs(
@@ -257,7 +255,8 @@ impl PeatSidecar for Sidecar {
         _: RequestContext,
         _: Request<'_, proto::ListCollectionConfigsRequest>,
     ) -> ServiceResult<proto::ListCollectionConfigsResponse> {
-        collection_configs()
+        let configs = self.policies().await?;
+        Response::ok(proto::ListCollectionConfigsResponse { configs, ..Default::default() })
     }
 
     async fn send_attachments(

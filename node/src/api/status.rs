@@ -7,6 +7,7 @@
 use super::query::QueryError;
 use crate::handle::HandleError;
 use crate::store::StoreError;
+use crate::telemetry::FilterError;
 use connectrpc::ConnectError;
 use peat_node_core::docs::json::JsonError;
 use peat_node_core::event::{RequestError, StorageFault};
@@ -37,6 +38,17 @@ impl IntoStatus for QueryError {
     }
 }
 
+impl IntoStatus for FilterError {
+    fn into_status(self) -> ConnectError {
+        let text = chain(&self);
+        match self {
+            Self::Parse { .. } | Self::Length => ConnectError::invalid_argument(text),
+            Self::NotInstalled => ConnectError::failed_precondition(text),
+            Self::Reload(_) => internal(&text),
+        }
+    }
+}
+
 impl IntoStatus for StoreError {
     fn into_status(self) -> ConnectError {
         let text = chain(&self);
@@ -54,6 +66,7 @@ impl IntoStatus for RequestError {
             Self::Storage { fault, .. } => storage(fault, text),
             Self::Revoked(_) | Self::Refused { .. } => ConnectError::permission_denied(text),
             Self::Conflict { .. } => ConnectError::aborted(text),
+            Self::Immutable(_) => ConnectError::failed_precondition(text),
             Self::TooLarge { .. } => ConnectError::resource_exhausted(text),
         }
     }
@@ -65,6 +78,7 @@ impl IntoStatus for HandleError {
             Self::Starting | Self::Stopped => ConnectError::unavailable(self.to_string()),
             Self::Request(error) => error.into_status(),
             Self::Store(error) => error.into_status(),
+            Self::Drain(error) => ConnectError::deadline_exceeded(error.to_string()),
         }
     }
 }
@@ -108,6 +122,7 @@ mod tests {
         let code = |error: RequestError| HandleError::Request(error).into_status().code;
         assert_eq!(code(RequestError::NoAddress(id)), ErrorCode::InvalidArgument);
         assert_eq!(code(RequestError::Own), ErrorCode::InvalidArgument);
+        assert_eq!(code(RequestError::Immutable("logs".into())), ErrorCode::FailedPrecondition);
         assert_eq!(code(RequestError::Shape("a path is too long".into())), ErrorCode::InvalidArgument);
         assert_eq!(code(RequestError::Revoked(id)), ErrorCode::PermissionDenied);
         assert_eq!(code(RequestError::Unreachable { peer: id, reason: "timeout".into() }), ErrorCode::Unavailable);

@@ -7,13 +7,13 @@ use super::documents::parse_collection;
 use super::query::Query;
 use super::service::Sidecar;
 use super::status::IntoStatus as _;
-use crate::changes::{Change, Filter};
+use crate::changes::{Change, Filter, Told};
 use crate::store::Seq;
 use connectrpc::ConnectError;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use peat_proto::sidecar::peat::sidecar::v1 as proto;
 
-type Changes = BoxStream<'static, Result<Change, ConnectError>>;
+type Feed = BoxStream<'static, Result<Told, ConnectError>>;
 
 /// What a subscriber gets.
 pub(super) type Events = BoxStream<'static, Result<proto::DocumentChange, ConnectError>>;
@@ -21,8 +21,14 @@ pub(super) type Events = BoxStream<'static, Result<proto::DocumentChange, Connec
 impl Sidecar {
     /// Every error in the request comes before the first event.
     pub(super) fn events(&self, request: &proto::SubscribeRequest) -> Result<Events, ConnectError> {
-        let changes = self.watched(&request.collections, request.query.as_option(), None)?;
-        Ok(changes.map(|change| change.map(event)).boxed())
+        let feed = self.watched(&request.collections, request.query.as_option(), None)?;
+        let events = feed.filter_map(async |told| match told {
+            Ok(Told::Change(change)) => Some(Ok(event(change))),
+            // These messages have no place for it.
+            Ok(Told::Complete { .. }) => None,
+            Err(error) => Some(Err(error)),
+        });
+        Ok(events.boxed())
     }
 
     /// What is stored, or what changed after `after`, then every change: of these collections, or of all when none is
@@ -32,23 +38,24 @@ impl Sidecar {
         collections: &[String],
         query: Option<&proto::SubscriptionQuery>,
         after: Option<Seq>,
-    ) -> Result<Changes, ConnectError> {
+    ) -> Result<Feed, ConnectError> {
         let collections = collections.iter().map(|name| parse_collection(name)).collect::<Result<Vec<_>, _>>()?;
         let query = match query {
             Some(query) => Query::parse(query).map_err(|error| error.into_status())?,
             None => Query::All,
         };
-        let changes = self.handle.changes(after, Filter::of(collections)).map_err(|error| error.into_status())?;
-        let changes = changes.filter_map(move |change| {
+        let feed = self.handle.changes(after, Filter::of(collections)).map_err(|error| error.into_status())?;
+        let feed = feed.filter_map(move |told| {
             let holds = |change: &Change| change.document.as_ref().is_none_or(|stored| query.holds(stored.as_map()));
-            let change = match change {
-                Ok(change) => holds(&change).then_some(Ok(change)),
+            let told = match told {
+                Ok(Told::Change(change)) if !holds(&change) => None,
+                Ok(told) => Some(Ok(told)),
                 Err(error) => Some(Err(error.into_status())),
             };
-            std::future::ready(change)
+            std::future::ready(told)
         });
         let farewell = stream::once(std::future::ready(Err(ConnectError::unavailable("the node is shutting down"))));
-        Ok(changes.take_until(self.stopping.clone().cancelled_owned()).chain(farewell).boxed())
+        Ok(feed.take_until(self.stopping.clone().cancelled_owned()).chain(farewell).boxed())
     }
 }
 

@@ -1,10 +1,14 @@
+//! Feeds at their own pace: nothing missed, nothing twice, and where a snapshot ends.
+
 use super::*;
-use crate::store::MemoryStore;
+use crate::store::{MemoryStore, PAGE_ROWS};
 use futures::stream::BoxStream;
 use peat_node_core::event::{Condition, Edit};
 use peat_node_core::ids::{PeerId, RequestId};
 use peat_node_core::{Config, Input, MeshNode, Now, Outputs, ReadError, Rows};
 use std::time::Duration;
+
+const COMPLETE: &str = "complete";
 
 /// A store that real writes of the engine fill, without a driver.
 struct Bench {
@@ -53,7 +57,7 @@ impl Bench {
         self.write(key(collection, id), Edit::Delete);
     }
 
-    fn follow(&self, after: Option<Seq>, filter: Filter) -> BoxStream<'static, Result<Change, HandleError>> {
+    fn follow(&self, after: Option<Seq>, filter: Filter) -> BoxStream<'static, Result<Told, HandleError>> {
         let store: Arc<dyn Store> = Arc::clone(&self.store) as Arc<dyn Store>;
         follow(store, self.committed.subscribe(), after, filter).boxed()
     }
@@ -63,21 +67,21 @@ fn key(collection: &str, id: &str) -> Key {
     Key::new(&Collection::parse(collection).unwrap(), id).unwrap()
 }
 
-/// The next `count` changes as text: `collection/id=value`, or `-collection/id`.
-async fn next(changes: &mut BoxStream<'static, Result<Change, HandleError>>, count: usize) -> Vec<String> {
+/// The next `count` changes as text: `collection/id=value`, or `-collection/id`; `complete` behind the snapshot.
+async fn next(changes: &mut BoxStream<'static, Result<Told, HandleError>>, count: usize) -> Vec<String> {
     let mut texts = Vec::new();
     while texts.len() < count {
         let next = tokio::time::timeout(Duration::from_secs(10), changes.next()).await;
-        let Change { key, document, .. } = next.expect("a change in time").unwrap().unwrap();
-        texts.push(match document {
-            Some(document) => format!("{key:?}={}", document.as_map()["v"]),
-            None => format!("-{key:?}"),
+        texts.push(match next.expect("a change in time").unwrap().unwrap() {
+            Told::Change(Change { key, document: Some(document), .. }) => format!("{key:?}={}", document.as_map()["v"]),
+            Told::Change(Change { key, document: None, .. }) => format!("-{key:?}"),
+            Told::Complete { .. } => COMPLETE.to_owned(),
         });
     }
     texts
 }
 
-async fn silent(changes: &mut BoxStream<'static, Result<Change, HandleError>>) -> bool {
+async fn silent(changes: &mut BoxStream<'static, Result<Told, HandleError>>) -> bool {
     futures::poll!(changes.next()).is_pending() && {
         tokio::task::yield_now().await;
         tokio::time::timeout(Duration::from_millis(50), changes.next()).await.is_err()
@@ -92,7 +96,7 @@ async fn a_snapshot_has_live_documents_once_and_then_changes_follow() {
     bench.put("ferries", "gone", 1);
     bench.delete("ferries", "gone");
     let mut changes = bench.follow(None, Filter::All);
-    assert_eq!(next(&mut changes, 2).await, ["ferries/a=1", "ferries/b=1"]);
+    assert_eq!(next(&mut changes, 3).await, ["ferries/a=1", "ferries/b=1", COMPLETE]);
     bench.put("ferries", "c", 2);
     bench.delete("ferries", "a");
     assert_eq!(next(&mut changes, 2).await, ["ferries/c=2", "-ferries/a"]);
@@ -102,21 +106,57 @@ async fn a_snapshot_has_live_documents_once_and_then_changes_follow() {
 #[tokio::test]
 async fn a_write_during_the_snapshot_is_neither_lost_nor_doubled() {
     let mut bench = Bench::new();
-    for id in ["a", "b", "c"] {
+    for id in ["a", "b", "c", "gone"] {
         bench.put("ferries", id, 1);
     }
     let mut changes = bench.follow(None, Filter::All);
     bench.put("ferries", "b", 2);
     bench.put("ferries", "d", 2);
-    assert_eq!(next(&mut changes, 4).await, ["ferries/a=1", "ferries/c=1", "ferries/b=2", "ferries/d=2"]);
+    bench.delete("ferries", "gone");
+    let told = ["ferries/a=1", "ferries/b=2", "ferries/c=1", "ferries/d=2", COMPLETE, "-ferries/gone"];
+    assert_eq!(next(&mut changes, 6).await, told);
+    bench.put("ferries", "b", 3);
+    assert_eq!(next(&mut changes, 1).await, ["ferries/b=3"]);
     assert!(silent(&mut changes).await);
+}
+
+#[tokio::test]
+async fn a_document_that_is_written_all_the_time_is_there_when_the_snapshot_is_complete() {
+    let mut bench = Bench::new();
+    let ids: Vec<String> = (0..2 * PAGE_ROWS).map(|id| format!("{id:06}")).collect();
+    ids.iter().for_each(|id| bench.put("ferries", id, 1));
+    let mut changes = bench.follow(None, Filter::All);
+    let mut told = Vec::new();
+    while told.last().is_none_or(|last| last != COMPLETE) {
+        bench.put("ferries", "001000", told.len() as u32);
+        told.extend(next(&mut changes, 1).await);
+    }
+    assert_eq!(told.len(), ids.len() + 1);
+    assert!(told[1000].starts_with("ferries/001000="), "{}", told[1000]);
+    let last = format!("ferries/001000={}", ids.len());
+    assert_eq!(next(&mut changes, 1).await, [last], "and then as it became");
+    assert!(silent(&mut changes).await);
+}
+
+#[tokio::test]
+async fn a_feed_that_is_taken_up_where_the_snapshot_was_complete_misses_nothing() {
+    let mut bench = Bench::new();
+    bench.put("ferries", "a", 1);
+    let mut changes = bench.follow(None, Filter::All);
+    bench.put("ferries", "b", 2);
+    assert_eq!(next(&mut changes, 2).await, ["ferries/a=1", "ferries/b=2"]);
+    let Some(Ok(Told::Complete { resume })) = changes.next().await else { unreachable!("the end of the snapshot") };
+    bench.put("ferries", "c", 3);
+    let mut again = bench.follow(Some(resume), Filter::All);
+    assert_eq!(next(&mut again, 2).await, ["ferries/b=2", "ferries/c=3"], "without another mark");
+    assert!(silent(&mut again).await);
 }
 
 #[tokio::test]
 async fn a_slow_reader_gets_the_last_of_many_versions_and_every_document() {
     let mut bench = Bench::new();
     let mut changes = bench.follow(None, Filter::All);
-    assert!(silent(&mut changes).await);
+    assert_eq!(next(&mut changes, 1).await, [COMPLETE]);
     for value in 0..50 {
         for id in 0..20 {
             bench.put("ferries", &format!("{id:02}"), value);
@@ -131,6 +171,7 @@ async fn a_slow_reader_gets_the_last_of_many_versions_and_every_document() {
 async fn more_than_a_page_of_changes_comes_whole_and_in_order() {
     let mut bench = Bench::new();
     let mut changes = bench.follow(None, Filter::All);
+    assert_eq!(next(&mut changes, 1).await, [COMPLETE]);
     let ids: Vec<String> = (0..3 * LOG_PAGE + 1).map(|id| format!("{id:06}")).collect();
     ids.iter().for_each(|id| bench.put("ferries", id, 1));
     let expected: Vec<String> = ids.iter().map(|id| format!("ferries/{id}=1")).collect();
@@ -148,7 +189,7 @@ async fn only_the_wanted_collections_come() {
     }
     let filter = Filter::of(["ferries", "zoo"].map(|name| Collection::parse(name).unwrap()));
     let mut changes = bench.follow(None, filter);
-    assert_eq!(next(&mut changes, 2).await, ["ferries/one=1", "zoo/one=1"]);
+    assert_eq!(next(&mut changes, 3).await, ["ferries/one=1", "zoo/one=1", COMPLETE]);
     bench.put("cars", "two", 1);
     bench.put("zoo", "two", 1);
     assert_eq!(next(&mut changes, 1).await, ["zoo/two=1"]);
@@ -159,6 +200,7 @@ async fn only_the_wanted_collections_come() {
 async fn a_delete_that_changes_nothing_is_not_told() {
     let mut bench = Bench::new();
     let mut changes = bench.follow(None, Filter::All);
+    assert_eq!(next(&mut changes, 1).await, [COMPLETE]);
     bench.put("ferries", "one", 1);
     bench.delete("ferries", "one");
     bench.delete("ferries", "one");
@@ -171,6 +213,7 @@ async fn a_delete_that_changes_nothing_is_not_told() {
 async fn the_stream_ends_when_the_driver_does() {
     let bench = Bench::new();
     let mut changes = bench.follow(None, Filter::All);
+    assert_eq!(next(&mut changes, 1).await, [COMPLETE]);
     drop(bench.committed);
     assert!(matches!(changes.next().await, Some(Err(HandleError::Stopped))));
     assert!(changes.next().await.is_none());

@@ -8,14 +8,19 @@ use super::api::Client;
 use super::output::Printer;
 use crate::cli::{ApiArgs, DocCommand};
 use connectrpc::ConnectError;
+use peat_proto::sidecar::peat::node::v1 as node;
 use peat_proto::sidecar::peat::sidecar::v1 as proto;
 use serde_json::{Value, json};
+
+/// Ids asked for at once: the node's largest page.
+const LIST_PAGE: u32 = 1_000;
 
 pub(super) async fn run(command: DocCommand) -> Result<(), ClientError> {
     match command {
         DocCommand::Put { collection, id, json, api } => put(&api, collection, id, &json).await,
         DocCommand::Get { collection, id, api } => get(&api, collection, id).await,
         DocCommand::List { collection, api } => list(&api, collection).await,
+        DocCommand::Digest { collection, api } => digest(&api, collection).await,
         DocCommand::Delete { collection, id, api } => delete(&api, collection, id).await,
         DocCommand::Watch { collection, query_eq, api } => watch(&api, collection, &query_eq).await,
     }
@@ -48,14 +53,34 @@ async fn get(api: &ApiArgs, collection: String, id: String) -> Result<(), Client
     Ok(())
 }
 
+/// Page by page, so that the memory of both sides does not grow with the collection.
 async fn list(api: &ApiArgs, collection: String) -> Result<(), ClientError> {
     let client = Client::new(api)?;
-    let request = proto::ListDocumentsRequest { collection, ..Default::default() };
-    let response = client.list_documents_with_options(request, client.deadline()).await?.into_owned();
     let mut printer = Printer::new(api.output);
-    for id in response.doc_ids {
-        printer.line(&id, || json!(id))?;
+    let mut page_token = Vec::new();
+    loop {
+        let collection = collection.clone();
+        let request = node::ListRequest { collection, page_size: LIST_PAGE, page_token, ..Default::default() };
+        let page = client.node.list_with_options(request, client.deadline()).await?.into_owned();
+        for listed in page.documents {
+            printer.line(&listed.doc_id, || json!(listed.doc_id))?;
+        }
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(());
+        }
     }
+}
+
+async fn digest(api: &ApiArgs, collection: String) -> Result<(), ClientError> {
+    let client = Client::new(api)?;
+    let request = node::DigestRequest { collection, ..Default::default() };
+    let told = client.node.digest_with_options(request, client.deadline()).await?.into_owned();
+    Printer::new(api.output).fields(&[
+        ("documents", json!(told.document_count)),
+        ("jsonBytes", json!(told.json_bytes)),
+        ("digest", json!(hex::encode(&told.digest))),
+    ])?;
     Ok(())
 }
 

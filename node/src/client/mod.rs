@@ -1,19 +1,22 @@
-//! `peat-node doc`, `status`, `peers`, `keygen` and `id`: a node for people and scripts.
+//! The subcommands of `peat-node`: a node for people and scripts.
 //!
 //! Purpose: call a running node, print plainly, and say by exit code what came of it. Inputs: a [`Command`].
 //! Outputs: lines on standard output, or a [`ClientError`]. What it does not do: retry or reconnect; scripts decide.
 
 mod api;
+mod backup;
 mod doc;
 mod output;
+mod secure;
+mod status;
+mod transfer;
 
-use crate::cli::{ApiArgs, Command, KeyArgs};
+use crate::cli::{Command, DocCommand, KeyArgs};
 use crate::config::DEFAULT_DATA_DIR;
 use crate::identity::{Identity, IdentityError};
-use api::Client;
+use crate::store::backup::{BackupError, RestoreError};
 use connectrpc::{ConnectError, ErrorCode};
 use output::Printer;
-use peat_proto::sidecar::peat::sidecar::v1 as proto;
 use serde_json::json;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -49,6 +52,34 @@ pub enum ClientError {
     /// The node was not reached, or refused.
     #[error("{}: {}", .0.code.as_str(), .0.message.as_deref().unwrap_or("no text"))]
     Call(ConnectError),
+    /// A file cannot be written.
+    #[error("write {}", path.display())]
+    Output {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// What was written is not a whole backup.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// A backup was not restored.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// Lines of an import were not taken; each was told.
+    #[error("{0} lines were not imported")]
+    Lines(u64),
+    /// An import that could not go on.
+    #[error("stopped at line {line}, those before it are done: {}: {}", .error.code.as_str(), .error.message.as_deref().unwrap_or("no text"))]
+    Import {
+        /// The first line whose fate is not known.
+        line: u64,
+        /// What came instead of an answer.
+        error: ConnectError,
+    },
+    /// A signal ended a command before its work was done.
+    #[error("interrupted")]
+    Interrupted,
     /// The node ended a watch, which has no end of its own.
     #[error("the node ended the stream")]
     Ended,
@@ -65,7 +96,9 @@ impl ClientError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(_) => EXIT_USAGE.into(),
-            Self::Call(error) if error.code == ErrorCode::Unavailable => EXIT_UNAVAILABLE.into(),
+            Self::Call(error) | Self::Import { error, .. } if error.code == ErrorCode::Unavailable => {
+                EXIT_UNAVAILABLE.into()
+            }
             // The reader of a pipe had enough: no failure of ours.
             Self::Print(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
             _ => ExitCode::FAILURE,
@@ -98,7 +131,9 @@ pub fn main(command: Command) -> ExitCode {
 /// not handle, and a watch has no end of its own.
 async fn until_signalled(command: Command) -> Result<(), ClientError> {
     let stop = crate::shutdown::on_signals()?;
-    stop.run_until_cancelled(run(command)).await.unwrap_or(Ok(()))
+    let endless = matches!(command, Command::Doc(DocCommand::Watch { .. }));
+    let interrupted = if endless { Ok(()) } else { Err(ClientError::Interrupted) };
+    stop.run_until_cancelled(run(command)).await.unwrap_or(interrupted)
 }
 
 /// An error with its causes, once each.
@@ -114,47 +149,17 @@ fn chain(error: &dyn std::error::Error) -> String {
 pub async fn run(command: Command) -> Result<(), ClientError> {
     match command {
         Command::Doc(command) => doc::run(command).await,
-        Command::Status(args) => status(&args).await,
-        Command::Peers(args) => peers(&args).await,
+        Command::Export { collection, api } => transfer::export(&api, collection).await,
+        Command::Import { file, api } => transfer::import(&api, file).await,
+        Command::Drain(args) => status::drain(&args).await,
+        Command::LogLevel { level, api } => status::set_log_level(&api, level).await,
+        Command::Status(args) => status::status(&args).await,
+        Command::Peers(args) => status::peers(&args).await,
+        Command::Backup { file, api } => backup::backup(&file, &api).await,
+        Command::Restore(args) => backup::restore(&args),
         Command::Keygen(args) => print_id(&Identity::generate(&key_dir(args))?),
         Command::Id(args) => print_id(&Identity::load_or_generate(&key_dir(args))?),
     }
-}
-
-async fn status(args: &ApiArgs) -> Result<(), ClientError> {
-    let client = Client::new(args)?;
-    let status =
-        client.get_status_with_options(proto::GetStatusRequest::default(), client.deadline()).await?.into_owned();
-    let traffic = client.get_sync_stats_with_options(proto::GetSyncStatsRequest::default(), client.deadline()).await?;
-    let traffic = traffic.into_owned();
-    let phase = status.phase.as_known().map_or_else(|| status.phase.to_i32().to_string(), phase_name);
-    Printer::new(args.output).fields(&[
-        ("node", json!(status.node_id)),
-        ("endpoint", json!(status.endpoint_addr)),
-        ("phase", json!(phase)),
-        ("sync", json!(status.sync_active)),
-        ("peers", json!(status.connected_peers)),
-        ("bytesSent", json!(traffic.bytes_sent)),
-        ("bytesReceived", json!(traffic.bytes_received)),
-    ])?;
-    Ok(())
-}
-
-fn phase_name(phase: proto::NodePhase) -> String {
-    let name = buffa::Enumeration::proto_name(&phase);
-    name.strip_prefix("NODE_PHASE_").unwrap_or(name).to_lowercase()
-}
-
-async fn peers(args: &ApiArgs) -> Result<(), ClientError> {
-    let client = Client::new(args)?;
-    let response =
-        client.list_peers_with_options(proto::ListPeersRequest::default(), client.deadline()).await?.into_owned();
-    let mut printer = Printer::new(args.output);
-    for peer in response.peers {
-        let text = format!("{} {}", peer.endpoint_id, peer.addresses.join(","));
-        printer.line(text.trim_end(), || json!({"endpoint": peer.endpoint_id, "addresses": peer.addresses}))?;
-    }
-    Ok(())
 }
 
 fn print_id(identity: &Identity) -> Result<(), ClientError> {

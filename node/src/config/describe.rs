@@ -2,7 +2,7 @@
 //!
 //! Inputs: a [`Config`]. Outputs: one `flag = value` line each, secrets redacted. What it does not do: promise a format.
 
-use super::{Config, Listen, MeshKey, Mode};
+use super::{AccessConfig, AuthRule, Config, Listen, MeshKey, Mode};
 use std::fmt;
 
 impl fmt::Display for Config {
@@ -15,6 +15,7 @@ impl fmt::Display for Config {
         line("key-dir", &key_dir.display())?;
         line("listen", &listeners(&api.listen))?;
         line("socket-mode", &format_args!("{:04o}", api.socket_mode))?;
+        write_access(&mut line, &api.access)?;
         line("admin-listen", &admin_listen.map_or_else(|| "(off)".to_owned(), |address| address.to_string()))?;
         line("max-document-bytes", document_limit)?;
         line("rpc-default-timeout-secs", &api.default_timeout.as_secs())?;
@@ -33,6 +34,21 @@ impl fmt::Display for Config {
         write_mode(f, mode)?;
         warnings.iter().try_for_each(|warning| writeln!(f, "# {warning}"))
     }
+}
+
+fn write_access(line: &mut impl FnMut(&str, &dyn fmt::Display) -> fmt::Result, access: &AccessConfig) -> fmt::Result {
+    let AccessConfig { rule, tls, token_file } = access;
+    let rule = match rule {
+        AuthRule::Open => "open",
+        AuthRule::Required => "required",
+        AuthRule::All => "all",
+    };
+    line("api-auth", &rule)?;
+    let files = tls.as_ref().map(|tls| [Some(&tls.certificate), Some(&tls.key), tls.client_ca.as_ref()]);
+    let [certificate, key, client_ca] = files.unwrap_or_default();
+    let flags = ["api-tls-cert", "api-tls-key", "api-tls-client-ca", "api-token-file"];
+    let files = [certificate, key, client_ca, token_file.as_ref()];
+    flags.into_iter().zip(files).try_for_each(|(flag, file)| file.map_or(Ok(()), |file| line(flag, &file.display())))
 }
 
 fn write_mode(f: &mut fmt::Formatter<'_>, mode: &Mode) -> fmt::Result {

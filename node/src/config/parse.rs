@@ -1,11 +1,14 @@
 //! From the text of flags to checked values, in the order of [`Config`].
 //!
-//! Inputs: [`RawArgs`]. Outputs: [`Config`] or the first error. What it does not do: read anything but the key file.
+//! Inputs: [`RawArgs`]. Outputs: [`Config`] or the first error. What it does not do: read anything but the key file
+//! and, to check them, the files that say who may call the API.
 
+use super::access::{exposed, read_access};
 use super::{
     ApiConfig, Config, ConfigError, DEFAULT_DATA_DIR, FlagsMode, Listen, LogConfig, ManagedMode, MeshConfig, MeshKey,
     Mode, PeerFlag, SharedKey,
 };
+use crate::api::access::check;
 use crate::cli::{RawArgs, Secret};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -26,10 +29,8 @@ const LONGEST_NAME: usize = 253;
 
 pub(super) fn config(raw: RawArgs) -> Result<Config, ConfigError> {
     let mut warnings = refuse_unbuilt(&raw)?;
-    let api = api(&raw)?;
-    if api.exposed {
-        warnings.push("the API listens beyond loopback without TLS or authentication: whoever reaches it may read and write every document".to_owned());
-    }
+    let (api, mut told) = api(&raw)?;
+    warnings.append(&mut told);
     let mode = mode(&raw)?;
     if let Mode::Flags(FlagsMode { key: MeshKey::Absent, .. }) = &mode {
         warnings.push("no --shared-key: this node peers with nobody (--allow-empty-key peers with anyone)".to_owned());
@@ -78,7 +79,8 @@ fn refuse_unbuilt(raw: &RawArgs) -> Result<Vec<String>, ConfigError> {
         .collect())
 }
 
-fn api(raw: &RawArgs) -> Result<ApiConfig, ConfigError> {
+/// The API, and what deserves a line in the log.
+fn api(raw: &RawArgs) -> Result<(ApiConfig, Vec<String>), ConfigError> {
     let mut listen = Vec::new();
     for text in raw.listen.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
         let address = listener(text)?;
@@ -89,20 +91,11 @@ fn api(raw: &RawArgs) -> Result<ApiConfig, ConfigError> {
     if listen.is_empty() {
         listen.push(Listen::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port::API))));
     }
-    let exposed = listen.iter().any(|listen| matches!(listen, Listen::Tcp(address) if !address.ip().is_loopback()));
-    match given(raw.api_auth.as_ref()).unwrap_or("open") {
-        "open" => {}
-        "required" if !exposed => {}
-        "required" => {
-            let reason = "`required` needs TLS for a TCP listener beyond loopback, which this version does not have: \
-                          listen on loopback or a Unix socket";
-            return Err(value("api-auth", reason));
-        }
-        other => return Err(value("api-auth", format!("`{other}` is neither `open` nor `required`"))),
-    }
+    let (access, warnings) = read_access(raw, &listen)?;
+    check(&access)?;
     const SECONDS: &str = "seconds";
     let seconds = |flag, text: &Option<String>, range, default| {
-        Ok(Duration::from_secs(number(flag, text.as_ref(), range, default, SECONDS)?))
+        number(flag, text.as_ref(), range, default, SECONDS).map(Duration::from_secs)
     };
     let default_timeout = seconds("rpc-default-timeout-secs", &raw.rpc_default_timeout_secs, 1..=86_400, 120)?;
     let max_timeout = seconds("rpc-max-timeout-secs", &raw.rpc_max_timeout_secs, 1..=86_400, 300)?;
@@ -114,10 +107,11 @@ fn api(raw: &RawArgs) -> Result<ApiConfig, ConfigError> {
     let count = |flag, text: &Option<String>, default| number(flag, text.as_ref(), 1..=65_535, default, "a count");
     let document_limit =
         number("max-document-bytes", raw.max_document_bytes.as_ref(), DOCUMENT_BYTES, DEFAULT_DOCUMENT_BYTES, "bytes")?;
-    Ok(ApiConfig {
-        listen,
+    let api = ApiConfig {
         socket_mode: socket_mode(raw.socket_mode.as_ref())?,
-        exposed,
+        exposed: exposed(&access, &listen),
+        listen,
+        access,
         document_limit: document_limit as usize,
         default_timeout,
         max_timeout,
@@ -132,7 +126,8 @@ fn api(raw: &RawArgs) -> Result<ApiConfig, ConfigError> {
         keepalive_interval: seconds("http2-keepalive-interval-secs", &raw.http2_keepalive_interval_secs, 1..=3600, 30)?,
         keepalive_timeout: seconds("http2-keepalive-timeout-secs", &raw.http2_keepalive_timeout_secs, 1..=3600, 20)?,
         max_streams: count("http2-max-concurrent-streams", &raw.http2_max_concurrent_streams, 128)? as u32,
-    })
+    };
+    Ok((api, warnings))
 }
 
 fn listener(text: &str) -> Result<Listen, ConfigError> {
@@ -310,7 +305,7 @@ fn short_name(flag: &'static str, text: &str) -> Result<String, ConfigError> {
 }
 
 /// Empty is unset: compose files and Helm charts pass empty strings.
-fn given(text: Option<&String>) -> Option<&str> {
+pub(super) fn given(text: Option<&String>) -> Option<&str> {
     text.map(|text| text.trim()).filter(|text| !text.is_empty())
 }
 
@@ -318,7 +313,7 @@ fn secret(text: Option<&Secret>) -> Option<&str> {
     text.map(|text| text.expose().trim()).filter(|text| !text.is_empty())
 }
 
-fn value(flag: &'static str, reason: impl Into<String>) -> ConfigError {
+pub(super) fn value(flag: &'static str, reason: impl Into<String>) -> ConfigError {
     ConfigError::Value { flag, reason: reason.into() }
 }
 

@@ -1,3 +1,5 @@
+//! The order of things: persist, then send, then answer; and what a failed disk changes.
+
 use super::*;
 use crate::store::MemoryStore;
 use peat_node_core::docs::Document;

@@ -5,22 +5,33 @@
 //! What it does not do: delete anything it cannot read. A row that is not sound moves to the keyspace `set-aside`; a
 //! store that cannot be opened, or has an unreadable block, is renamed and its readable rows are copied to a new one.
 //!
-//! fjall refuses every commit after a failed one (its journal may be torn), until it is opened again: that is done here,
-//! at once and, if that fails, at the next commit, so that a disk that was full for a while needs no restart of the process.
+//! fjall refuses every commit after a failed one (its journal may be torn), until it is opened again: that is done
+//! here, at once and, if that fails, at the next commit, so that a disk that was full for a while needs no restart of
+//! the process. Opening again begins with the journal itself, which may have a hole that nobody sees: see `journal`.
 
+use super::backup::Entries;
+use super::copies::Copies;
+use super::damaged::Damaged;
 use super::engine::{Damage, Engine};
-use super::salvage::{move_aside, rebuild};
-use super::stored;
-use super::{Page, Position, Row, Seq, SetAside, Source, Store, StoreError, StoreId};
+use super::salvage::{move_aside, move_rows, rebuild};
+use super::{Page, Position, Row, Seq, SetAside, Source, Store, StoreError, StoreId, Visit};
+use super::{history, journal, restore, stored};
 use peat_node_core::event::Write;
 use peat_node_core::ids::Key;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
 use tracing::{error, warn};
 
-const FOLDER: &str = "store";
+pub(super) const FOLDER: &str = "store";
+
+/// A journal of this many bytes is replayed in some ten milliseconds: not worth the writes that would make it shorter.
+const SHORT_JOURNAL: u64 = 1024 * 1024;
+
+/// Closing waits at most so long for the engine to write tables; the journal has everything all the same.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 #[error("the store was opened again after a failed write: try again")]
@@ -34,6 +45,8 @@ pub struct DiskStore {
     last: AtomicU64,
     rows_set_aside: AtomicU64,
     stores_set_aside: AtomicU64,
+    copies: Copies,
+    damaged: Damaged,
 }
 
 impl std::fmt::Debug for DiskStore {
@@ -68,6 +81,8 @@ impl DiskStore {
             rows_set_aside: AtomicU64::new(engine.rows_set_aside().unwrap_or(0) as u64),
             stores_set_aside: AtomicU64::new(stores),
             engine: RwLock::new(Some(engine)),
+            copies: Copies::default(),
+            damaged: Damaged::default(),
             folder,
         };
         Ok(store)
@@ -81,6 +96,8 @@ impl DiskStore {
     /// Closes the engine and opens it again, which drops the torn end of its journal.
     fn reopen(&self) -> Result<(), StoreError> {
         let mut engine = self.engine.write().unwrap_or_else(PoisonError::into_inner);
+        journal::doubt(&self.folder);
+        self.copies.end();
         *engine = None;
         let opened = Engine::open(&self.folder).map_err(|damage| damage.into_error(&self.folder))?;
         let last = opened.last_seq().map_err(read_error)?;
@@ -96,6 +113,7 @@ impl DiskStore {
         let damage: &dyn std::error::Error = damage;
         error!(damage, "a part of the store cannot be read: copying the rest to a new one");
         let mut engine = self.engine.write().unwrap_or_else(PoisonError::into_inner);
+        self.copies.end();
         let damaged = engine.take().ok_or(StoreError::Stopped)?;
         let rebuilt = rebuild(damaged, &self.folder)?;
         let stores = rebuilt.count_stores_set_aside(self.stores_set_aside.load(Ordering::Acquire) + 1);
@@ -123,13 +141,16 @@ impl Store for DiskStore {
     fn read(&self, key: &Key) -> Result<Option<Row>, StoreError> {
         self.with(|engine| {
             let value = engine.rows.get(key.as_bytes()).map_err(read_error)?;
-            let corrupt = |source| StoreError::Corrupt { key: key.clone(), source: Box::new(source) };
+            let corrupt = |source| {
+                self.damaged.note(key.as_bytes());
+                StoreError::Corrupt { key: key.clone(), source: Box::new(source) }
+            };
             value.map(|value| stored::decode(key.as_bytes(), &value).map_err(corrupt)).transpose()
         })
     }
 
     fn history(&self, key: &Key, count: u16) -> Result<Option<Vec<u8>>, StoreError> {
-        self.with(|engine| engine.history(key, count).map_err(read_error))
+        self.with(|engine| history::read(engine, key, count, &self.damaged).map_err(read_error))
     }
 
     fn commit(&self, writes: &BTreeMap<Key, Write>) -> Result<Seq, StoreError> {
@@ -143,7 +164,8 @@ impl Store for DiskStore {
             return Err(failed(Box::new(OpenedAgain)));
         }
         let last = self.last();
-        let written = self.with(|engine| engine.write(last, writes).map_err(|source| failed(Box::new(source))));
+        let written =
+            self.with(|engine| engine.write(last, writes, &self.damaged).map_err(|source| failed(Box::new(source))));
         if written.is_err() && self.needs_reopening() {
             // Now, so that whoever looks next sees what the disk really has. If it fails, the next commit tries again.
             if let Err(error) = self.reopen() {
@@ -152,12 +174,13 @@ impl Store for DiskStore {
             }
         }
         let next = written?;
+        self.damaged.mended(writes);
         self.last.store(next, Ordering::Release);
         Ok(next)
     }
 
     fn page(&self, position: &Position) -> Result<Page, StoreError> {
-        self.with(|engine| engine.page(position).map_err(read_error))
+        self.with(|engine| engine.page(position, &self.damaged).map_err(read_error))
     }
 
     fn log(&self, after: Seq, until: Seq, limit: usize) -> Result<Vec<(Seq, Key)>, StoreError> {
@@ -167,23 +190,73 @@ impl Store for DiskStore {
         self.with(|engine| engine.log(after, until, limit).map_err(read_error))
     }
 
-    fn restore(&self, visit: &mut dyn FnMut(Key, &[u8]) -> bool) -> Result<(), StoreError> {
-        let unsound = match self.with(|engine| Ok(engine.unsound(visit)))? {
+    fn restore(&self, visit: &Visit<'_>) -> Result<(), StoreError> {
+        let unsound = match self.with(|engine| Ok(restore::unsound(engine, visit)))? {
             Ok(unsound) => unsound,
             Err(source) => {
                 self.rebuild(&source)?;
                 // Rows that were visited before are visited again.
-                self.with(|engine| engine.unsound(visit).map_err(read_error))?
+                self.with(|engine| restore::unsound(engine, visit).map_err(read_error))?
             }
         };
         let rows = unsound.len();
         if rows > 0 {
             error!(rows, "rows are corrupt and are set aside; peers will send these documents again");
             let failed = |source| StoreError::Commit { rows, source: Box::new(source) };
-            self.with(|engine| engine.move_rows(unsound).map_err(failed))?;
+            self.with(|engine| move_rows(engine, unsound).map_err(failed))?;
             self.rows_set_aside.fetch_add(rows as u64, Ordering::AcqRel);
         }
         Ok(())
+    }
+
+    fn set_damaged_aside(&self, pending: &BTreeMap<Key, Write>) -> Result<Vec<Key>, StoreError> {
+        let noted = self.damaged.take();
+        if noted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let is_pending = |raw: &[u8]| Key::decode(raw).is_ok_and(|key| pending.contains_key(&key));
+        let still = |engine: &Engine, raw: Vec<u8>| match engine.rows.get(&raw) {
+            Ok(value) => {
+                value.filter(|value| stored::checked(&raw, value).is_err()).map(|value| Ok((raw.into(), value)))
+            }
+            Err(error) => Some(Err(read_error(error))),
+        };
+        self.with(|engine| {
+            let noted = noted.into_iter().filter(|raw| !is_pending(raw));
+            let unsound = noted.filter_map(|raw| still(engine, raw)).collect::<Result<Vec<fjall::KvPair>, _>>()?;
+            let keys: Vec<Key> = unsound.iter().filter_map(|(raw, _)| Key::decode(raw).ok()).collect();
+            let rows = unsound.len();
+            if rows > 0 {
+                error!(rows, "rows are corrupt and are set aside; peers are asked for these documents");
+                let failed = |source| StoreError::Commit { rows, source: Box::new(source) };
+                move_rows(engine, unsound).map_err(failed)?;
+                self.rows_set_aside.fetch_add(rows as u64, Ordering::AcqRel);
+            }
+            Ok(keys)
+        })
+    }
+
+    fn entries(&self) -> Result<Entries, StoreError> {
+        self.with(|engine| Ok(self.copies.begin(engine.entries())))
+    }
+
+    fn close(&self) {
+        let mut engine = self.engine.write().unwrap_or_else(PoisonError::into_inner);
+        self.copies.end();
+        let Some(closing) = engine.take() else { return };
+        if closing.is_poisoned() {
+            journal::doubt(&self.folder);
+            return;
+        }
+        let is_long = journal::content(&self.folder).is_ok_and(|bytes| bytes > SHORT_JOURNAL);
+        let written_out = is_long && closing.write_out(CLOSE_LIMIT).unwrap_or(false);
+        drop(closing);
+        if written_out && let Err(error) = journal::renew(&self.folder) {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "the journal could not be renewed: the next start replays it"
+            );
+        }
     }
 
     fn set_aside(&self) -> SetAside {
@@ -194,7 +267,7 @@ impl Store for DiskStore {
     }
 }
 
-fn read_error(source: fjall::Error) -> StoreError {
+pub(super) fn read_error(source: fjall::Error) -> StoreError {
     StoreError::Read { source: Box::new(source) }
 }
 

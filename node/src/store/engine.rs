@@ -1,21 +1,24 @@
 //! The fjall database behind the disk store: keyspaces, batches, pages.
 //!
 //! Purpose: every call of the engine in one place. Inputs and outputs: raw keys and values, [`fjall::Error`]s.
-//! What it does not do: decide what to do about damage; see `salvage`.
+//! What it does not do: decide what to do about damage; see `salvage`. Read rows at the start; see `restore`.
 
-use super::stored;
+use super::backup::Entry;
+use super::damaged::Damaged;
 use super::{PAGE_BYTES, PAGE_ROWS, Page, Position, Seq, Source, StoreError, StoreId};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable as _};
-use peat_node_core::event::{History, Write};
+use super::{fresh, history, journal, stored};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable as _, Slice};
+use peat_node_core::event::Write;
 use peat_node_core::ids::Key;
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
 use std::path::Path;
+use std::time::{Duration, Instant};
 use tracing::error;
 
 /// Format of what is stored here; a store of another number is left alone.
-const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 2;
 
 /// Bytes of blocks kept in memory, over all keyspaces.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
@@ -81,7 +84,7 @@ impl Damage {
     }
 }
 
-fn is_of_the_disk(error: &fjall::Error) -> bool {
+pub(super) fn is_of_the_disk(error: &fjall::Error) -> bool {
     match error {
         fjall::Error::Io(cause) | fjall::Error::Storage(fjall::LsmError::Io(cause)) => !is_of_the_data(cause),
         _ => false,
@@ -97,20 +100,6 @@ fn is_of_the_data(error: &io::Error) -> bool {
 #[error("the engine gave up on damaged files")]
 struct EnginePanicked;
 
-/// Where history record `number` of `key` is. No document id has a NUL, so no record key is another document's.
-fn record_key(key: &Key, number: u16) -> Vec<u8> {
-    let mut raw = key.as_bytes().to_vec();
-    raw.push(0);
-    raw.extend(number.to_be_bytes());
-    raw
-}
-
-fn insert_record(batch: &mut OwnedWriteBatch, history: &Keyspace, key: &Key, number: u16, chunk: &[u8]) {
-    let raw = record_key(key, number);
-    let value = stored::encode(&raw, 0, chunk);
-    batch.insert(history, raw, value);
-}
-
 impl Engine {
     pub(super) fn open(folder: &Path) -> Result<Self, Damage> {
         // fjall asserts what it expects of its own files: damaged ones must not end the process.
@@ -121,9 +110,17 @@ impl Engine {
     }
 
     fn open_checked(folder: &Path) -> Result<Self, Damage> {
-        let damage = |error| Damage::of(folder, error);
         let fatal = |source| Damage::Fatal(StoreError::Open { path: folder.to_owned(), source: Box::new(source) });
+        if !folder.exists() {
+            fresh::make(folder, |nursery| Self::open_in_place(nursery).is_ok());
+        }
         std::fs::create_dir_all(folder).map_err(fatal)?;
+        journal::settle(folder).map_err(fatal)?;
+        Self::open_in_place(folder)
+    }
+
+    fn open_in_place(folder: &Path) -> Result<Self, Damage> {
+        let damage = |error| Damage::of(folder, error);
         let builder = Database::builder(folder).cache_size(CACHE_BYTES).worker_threads(WORKERS);
         let builder = builder.max_cached_files(Some(OPEN_FILES)).manual_journal_persist(true);
         let database = builder.open().map_err(damage)?;
@@ -145,7 +142,7 @@ impl Engine {
                 let found = found.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte)).to_string();
                 return Err(Damage::Fatal(StoreError::Format { path: folder.to_owned(), found, known: FORMAT }));
             }
-            None => engine.note(META_FORMAT, &FORMAT.to_be_bytes()).map_err(damage)?,
+            None => {}
         }
         engine.id = engine.known_or_new_id().map_err(damage)?;
         Ok(engine)
@@ -156,19 +153,19 @@ impl Engine {
             return Ok(id);
         }
         let id = uuid::Uuid::new_v4().into_bytes();
-        self.note(META_ID, &id)?;
+        self.note([(META_FORMAT, &FORMAT.to_be_bytes()), (META_ID, &id)])?;
         Ok(id)
     }
 
-    fn note(&self, name: &str, value: &[u8]) -> fjall::Result<()> {
+    fn note<const N: usize>(&self, notes: [(&str, &[u8]); N]) -> fjall::Result<()> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
-        batch.insert(&self.meta, name, value);
+        notes.into_iter().for_each(|(name, value)| batch.insert(&self.meta, name, value));
         batch.commit()
     }
 
     #[cfg(test)]
     pub(super) fn set_format(&self, format: u32) {
-        let _ = self.note(META_FORMAT, &format.to_be_bytes());
+        let _ = self.note([(META_FORMAT, &format.to_be_bytes())]);
     }
 
     /// Whether a failed write keeps fjall from accepting more. Persisting nothing is how it can be asked.
@@ -177,7 +174,8 @@ impl Engine {
     }
 
     pub(super) fn rows_set_aside(&self) -> fjall::Result<usize> {
-        self.set_aside.len()
+        let keys = self.set_aside.iter().map(fjall::Guard::key);
+        keys.map(|key| key.map(|key| usize::from(!history::is_record(&key)))).sum()
     }
 
     pub(super) fn last_seq(&self) -> fjall::Result<Seq> {
@@ -189,14 +187,12 @@ impl Engine {
     pub(super) fn count_stores_set_aside(&self, at_least: u64) -> fjall::Result<u64> {
         let before = self.meta.get(META_STORES)?.and_then(|value| stored::seq(&value)).unwrap_or(0);
         if at_least > before {
-            let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
-            batch.insert(&self.meta, META_STORES, at_least.to_be_bytes());
-            batch.commit()?;
+            self.note([(META_STORES, &at_least.to_be_bytes())])?;
         }
         Ok(before.max(at_least))
     }
 
-    pub(super) fn write(&self, last: Seq, writes: &BTreeMap<Key, Write>) -> fjall::Result<Seq> {
+    pub(super) fn write(&self, last: Seq, writes: &BTreeMap<Key, Write>, damaged: &Damaged) -> fjall::Result<Seq> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
         let mut next = last;
         for (key, write) in writes {
@@ -211,50 +207,13 @@ impl Engine {
                 batch.insert(&self.log, seq.to_be_bytes(), key.as_bytes());
             }
             batch.insert(&self.rows, key.as_bytes(), stored::encode(key.as_bytes(), seq, &write.row));
-            match &write.history {
-                None => {}
-                Some(History::Append { number, chunk }) => {
-                    insert_record(&mut batch, &self.history, key, *number, chunk)
-                }
-                Some(History::Replace { base, count }) => {
-                    (1..*count).for_each(|number| batch.remove(&self.history, record_key(key, number)));
-                    if base.is_empty() {
-                        batch.remove(&self.history, record_key(key, 0));
-                    } else {
-                        insert_record(&mut batch, &self.history, key, 0, base);
-                    }
-                }
-            }
+            history::write(self, &mut batch, key, write.history.as_ref(), damaged)?;
         }
         batch.commit()?;
         Ok(next)
     }
 
-    /// The first `count` records of `key` one behind the other; none when one is missing or not sound.
-    pub(super) fn history(&self, key: &Key, count: u16) -> fjall::Result<Option<Vec<u8>>> {
-        let mut history = Vec::new();
-        for number in 0..count {
-            let raw = record_key(key, number);
-            let value = match self.history.get(&raw) {
-                // A disk that does not answer says nothing about the data.
-                Err(error) if is_of_the_disk(&error) => return Err(error),
-                Err(error) => {
-                    error!(error = &error as &dyn std::error::Error, ?key, number, "a history record cannot be read");
-                    return Ok(None);
-                }
-                Ok(value) => value,
-            };
-            let record = value.as_ref().map(|value| stored::checked(&raw, value));
-            let Some(Ok((_, chunk))) = record else {
-                error!(?key, number, missing = value.is_none(), "a history record is damaged");
-                return Ok(None);
-            };
-            history.extend_from_slice(chunk);
-        }
-        Ok(Some(history))
-    }
-
-    pub(super) fn page(&self, position: &Position) -> fjall::Result<Page> {
+    pub(super) fn page(&self, position: &Position, damaged: &Damaged) -> fjall::Result<Page> {
         let snapshot = self.database.snapshot();
         let rows = match &position.after {
             None => snapshot.prefix(&self.rows, &position.prefix),
@@ -269,7 +228,8 @@ impl Engine {
                 break;
             }
             let (Ok(key), Ok(row)) = (Key::decode(&raw), stored::decode(&raw, &value)) else {
-                error!("a row is corrupt: left out of a scan, and set aside at the next start");
+                error!("a row is corrupt: left out of a scan");
+                damaged.note(&raw);
                 continue;
             };
             bytes += row.bytes.len();
@@ -294,31 +254,56 @@ impl Engine {
         Ok(entries)
     }
 
-    /// Raw keys and values of the rows that are not sound or that `visit` refuses.
-    pub(super) fn unsound(&self, visit: &mut dyn FnMut(Key, &[u8]) -> bool) -> fjall::Result<Vec<fjall::KvPair>> {
-        let mut unsound = Vec::new();
-        for guard in self.rows.iter() {
-            let (raw, value) = guard.into_inner()?;
-            let sound = match (Key::decode(&raw), stored::checked(&raw, &value)) {
-                (Ok(key), Ok((_, row))) => visit(key, row),
-                (Err(_), _) | (_, Err(_)) => false,
-            };
-            if !sound {
-                unsound.push((raw, value));
-            }
-        }
-        // The others are read too, so that their damage is found now and not by a reader.
-        self.log.iter().chain(self.history.iter()).try_for_each(|guard| guard.into_inner().map(drop))?;
-        Ok(unsound)
+    /// Everything that a copy needs, of this moment.
+    pub(super) fn entries(&self) -> impl Iterator<Item = fjall::Result<Entry>> + Send + use<> {
+        let snapshot = self.database.snapshot();
+        let parts = |guard: fjall::Guard| guard.into_inner().map(|(key, value)| (key.to_vec(), value.to_vec()));
+        let rows = snapshot.iter(&self.rows).map(move |guard| parts(guard).map(|(key, value)| Entry::Row(key, value)));
+        let history = snapshot.iter(&self.history);
+        let history = history.map(move |guard| parts(guard).map(|(key, value)| Entry::History(key, value)));
+        rows.chain(history)
     }
 
-    pub(super) fn move_rows(&self, rows: Vec<fjall::KvPair>) -> fjall::Result<()> {
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
-        for (key, value) in rows {
-            batch.remove(&self.rows, key.clone());
-            batch.insert(&self.set_aside, key, value);
+    /// Takes in entries of a copy; durable after [`Engine::sync`].
+    pub(super) fn import(&self, entries: Vec<Entry>) -> fjall::Result<()> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::Buffer));
+        for entry in entries {
+            match entry {
+                Entry::Row(key, value) => self.insert_row(&mut batch, key, value),
+                Entry::History(key, value) => batch.insert(&self.history, key, value),
+            }
         }
         batch.commit()
+    }
+
+    /// A row with the log entry that its number asks for.
+    pub(super) fn insert_row(&self, batch: &mut OwnedWriteBatch, key: impl Into<Slice>, value: impl Into<Slice>) {
+        let (key, value): (Slice, Slice) = (key.into(), value.into());
+        if let Some(seq) = stored::seq(&value).filter(|seq| *seq != 0) {
+            batch.insert(&self.log, seq.to_be_bytes(), key.clone());
+        }
+        batch.insert(&self.rows, key, value);
+    }
+
+    pub(super) fn sync(&self) -> fjall::Result<()> {
+        self.database.persist(PersistMode::SyncAll)
+    }
+
+    /// Brings everything that is only in memory and in the journal into tables; gives whether all of it is there now.
+    pub(super) fn write_out(&self, limit: Duration) -> fjall::Result<bool> {
+        let keyspaces = [&self.rows, &self.history, &self.log, &self.meta, &self.set_aside];
+        for keyspace in keyspaces {
+            keyspace.rotate_memtable()?;
+        }
+        let began = Instant::now();
+        while keyspaces.iter().any(|keyspace| keyspace.sealed_memtable_count() > 0) {
+            if self.is_poisoned() || began.elapsed() > limit {
+                return Ok(false);
+            }
+            // The engine's own threads write; there is nothing to be woken by.
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(true)
     }
 
     /// What can be read of `keyspace`: from the front up to damage, then from the back down to it.

@@ -3,7 +3,10 @@
 //! Purpose: the contract of [`Store`] without files, with a switch that makes commits fail.
 //! What it does not do: survive the process.
 
-use super::{PAGE_BYTES, PAGE_ROWS, Page, Position, Row, Seq, SetAside, Store, StoreError, StoreId};
+use super::backup::{Entries, Entry};
+use super::{
+    PAGE_BYTES, PAGE_ROWS, Page, Position, Row, Seq, SetAside, Store, StoreError, StoreId, Visit, history, stored,
+};
 use peat_node_core::event::{History, Write};
 use peat_node_core::ids::Key;
 use std::collections::BTreeMap;
@@ -130,7 +133,7 @@ impl Store for MemoryStore {
         Ok(entries.take(limit).map(|(seq, key)| (*seq, key.clone())).collect())
     }
 
-    fn restore(&self, visit: &mut dyn FnMut(Key, &[u8]) -> bool) -> Result<(), StoreError> {
+    fn restore(&self, visit: &Visit<'_>) -> Result<(), StoreError> {
         let mut guard = self.tables();
         let tables = &mut *guard;
         let refused: Vec<Key> = tables
@@ -147,6 +150,29 @@ impl Store for MemoryStore {
         }
         Ok(())
     }
+
+    fn entries(&self) -> Result<Entries, StoreError> {
+        let tables = self.tables();
+        let rows = tables.rows.iter().map(|(key, row)| {
+            let raw = key.as_bytes().to_vec();
+            let value = stored::encode(&raw, row.seq, &row.bytes);
+            Entry::Row(raw, value)
+        });
+        let history = tables.history.iter().map(|((key, number), chunk)| {
+            let raw = history::record_key(key, *number);
+            let value = stored::encode(&raw, 0, chunk);
+            Entry::History(raw, value)
+        });
+        let entries: Vec<_> = rows.chain(history).map(Ok).collect();
+        Ok(Box::new(entries.into_iter()))
+    }
+
+    fn set_damaged_aside(&self, _: &BTreeMap<Key, Write>) -> Result<Vec<Key>, StoreError> {
+        // Memory is not damaged.
+        Ok(Vec::new())
+    }
+
+    fn close(&self) {}
 
     fn set_aside(&self) -> SetAside {
         SetAside { rows: self.tables().set_aside.len() as u64, stores: 0 }

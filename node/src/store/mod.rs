@@ -1,15 +1,23 @@
 //! Where rows are kept: a fallible trait with a disk and a memory implementation.
 //!
-//! Purpose: rows by key, the history records of field-merged documents, and a log with exactly one entry (`seq` to key) for each document. Every write gets the next
-//! `seq`; a rewrite replaces the document's entry, so the log is compacted by construction and its length is the number
-//! of documents. Inputs: encoded rows of the core. Outputs: the same rows with their `seq`; every failure is a value.
-//! What it does not do: look into a row.
+//! Purpose: rows by key, the history records of field-merged documents, and a log with exactly one entry (`seq` to key)
+//! for each document. Every write gets the next `seq`; a rewrite replaces the document's entry, so the log is compacted
+//! by construction and its length is the number of documents. Inputs: encoded rows of the core. Outputs: the same rows
+//! with their `seq`; every failure is a value. What it does not do: look into a row.
 
+pub mod backup;
+mod copies;
+mod damaged;
 mod disk;
 mod engine;
+mod fresh;
+mod history;
+mod journal;
 mod memory;
+mod restore;
 mod salvage;
 mod stored;
+pub(crate) mod sync;
 
 pub use disk::DiskStore;
 pub use memory::MemoryStore;
@@ -20,7 +28,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
-/// Number of a visible write in this store: 1 for the first, growing by one for each row, never reused. 0: not visible yet.
+/// Number of a visible write in this store: 1 for the first, growing by one for each row, never reused. 0: not visible
+/// yet.
 pub type Seq = u64;
 
 /// Tells one log of changes from every other: random, made with the store, and anew with a copy of what a damaged one
@@ -148,7 +157,8 @@ impl Position {
         Self { prefix: Key::prefix(collection), after: None }
     }
 
-    fn behind(&self, key: &[u8]) -> Self {
+    /// In the same range, behind the row with this key, whether there is one or not.
+    pub fn behind(&self, key: &[u8]) -> Self {
         Self { prefix: self.prefix.clone(), after: Some(key.to_vec()) }
     }
 }
@@ -165,6 +175,9 @@ pub struct SetAside {
     pub stores: u64,
 }
 
+/// Looks at one row of [`Store::restore`]; answers whether it is sound.
+pub type Visit<'a> = dyn Fn(Key, &[u8]) -> bool + Sync + 'a;
+
 /// Rows and their log. Shared by the driver, who alone writes, and any number of readers; all calls block.
 pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Which store this is.
@@ -179,7 +192,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// The row of `key` as it is now.
     ///
     /// # Errors
-    /// [`StoreError::Read`], and [`StoreError::Corrupt`] for a wrong checksum.
+    /// [`StoreError::Read`], and [`StoreError::Corrupt`] for a wrong checksum; see [`Store::set_damaged_aside`].
     fn read(&self, key: &Key) -> Result<Option<Row>, StoreError>;
 
     /// The first `count` history records of `key`, one behind the other; none when one is missing or damaged.
@@ -196,7 +209,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// at the next start, as after any crash between writing and answering.
     fn commit(&self, writes: &BTreeMap<Key, Write>) -> Result<Seq, StoreError>;
 
-    /// The next rows from `position`: at most [`PAGE_ROWS`] or about [`PAGE_BYTES`]. Corrupt rows are left out and counted.
+    /// The next rows from `position`: at most [`PAGE_ROWS`] or about [`PAGE_BYTES`]. Corrupt rows are left out.
     ///
     /// # Errors
     /// [`StoreError::Read`].
@@ -208,12 +221,29 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// [`StoreError::Read`].
     fn log(&self, after: Seq, until: Seq, limit: usize) -> Result<Vec<(Seq, Key)>, StoreError>;
 
-    /// Gives every sound row to `visit`, by key; rows that are not sound, or for which it answers false, are set aside:
-    /// out of every read, kept for a person to look at. Once, at the start.
+    /// Gives every sound row to `visit`, in any order, on any thread and, where damage is found on the way, more than
+    /// once; rows that are not sound, or for which it answers false, are set aside: out of every read, kept for a
+    /// person to look at. Once, at the start.
     ///
     /// # Errors
     /// [`StoreError::Read`] or [`StoreError::Commit`].
-    fn restore(&self, visit: &mut dyn FnMut(Key, &[u8]) -> bool) -> Result<(), StoreError>;
+    fn restore(&self, visit: &Visit<'_>) -> Result<(), StoreError>;
+
+    /// Sets the rows aside that were found corrupt by reads, with their histories, and gives their keys: to be
+    /// forgotten, and asked for elsewhere. Those that `pending` is about to replace are left to it.
+    ///
+    /// # Errors
+    /// [`StoreError::Read`] or [`StoreError::Commit`]; then nothing was moved.
+    fn set_damaged_aside(&self, pending: &BTreeMap<Key, Write>) -> Result<Vec<Key>, StoreError>;
+
+    /// Everything that a copy of the store needs, of this moment, whatever is written while it is read.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopped`]; then [`StoreError::Read`] as an item, also when the store had to be opened again.
+    fn entries(&self) -> Result<backup::Entries, StoreError>;
+
+    /// After the last commit: makes the next start short. Everything answers [`StoreError::Stopped`] from now on.
+    fn close(&self);
 
     /// What was set aside so far.
     fn set_aside(&self) -> SetAside;

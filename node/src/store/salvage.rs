@@ -1,11 +1,12 @@
 //! What to do with a damaged store: keep it, and go on with what can be read of it.
 //!
 //! Purpose: a store with an unreadable block is copied, row by row from both ends, to a new one; the damaged one is
-//! renamed. Inputs: folders and engines. Outputs: an engine. What it does not do: delete anything but its own unfinished copy.
+//! renamed. Inputs: folders and engines. Outputs: an engine. What it does not do: delete anything but its own
+//! unfinished copy.
 
 use super::engine::Engine;
-use super::{Source, StoreError, stored};
-use fjall::PersistMode;
+use super::{Seq, Source, StoreError, history, stored};
+use fjall::{KvPair, PersistMode};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -35,15 +36,33 @@ fn copy_rows(damaged: &Engine, copy: &Engine) -> fjall::Result<()> {
         while rows.peek().is_some() {
             let mut batch = copy.database.batch().durability(Some(PersistMode::Buffer));
             for (key, value) in rows.by_ref().take(COPY_BATCH) {
-                if let Some(seq) = stored::seq(&value).filter(|seq| *seq != 0 && *to == copy.rows) {
-                    batch.insert(&copy.log, seq.to_be_bytes(), key.clone());
+                if *to == copy.rows {
+                    copy.insert_row(&mut batch, key, value);
+                } else {
+                    batch.insert(to, key, value);
                 }
-                batch.insert(to, key, value);
             }
             batch.commit()?;
         }
     }
-    copy.database.persist(PersistMode::SyncAll)
+    copy.sync()
+}
+
+/// Moves rows, and the histories of their documents, out of every read.
+pub(super) fn move_rows(engine: &Engine, rows: Vec<KvPair>) -> fjall::Result<()> {
+    let mut batch = engine.database.batch().durability(Some(PersistMode::SyncData));
+    for (key, value) in rows {
+        // The number of a damaged row may be that of another document.
+        if let Some(seq) = stored::seq(&value).map(Seq::to_be_bytes)
+            && engine.log.get(seq)?.as_ref() == Some(&key)
+        {
+            batch.remove(&engine.log, seq);
+        }
+        history::set_aside(engine, &mut batch, &key);
+        batch.remove(&engine.rows, key.clone());
+        batch.insert(&engine.set_aside, key, value);
+    }
+    batch.commit()
 }
 
 /// Renames `folder` so that a person can look at it, and says to what.

@@ -1,8 +1,8 @@
 //! The bytes around a stored row: its number and a checksum.
 //!
 //! Purpose: `seq` (8 bytes, big endian), XXH3-64 over key, seq and row (8 bytes, big endian), row. The engine has
-//! checksums of its own for blocks and journal; this one goes from the core to the core, so it also finds a row under
-//! a wrong key and a fault of the engine. Source: XXH3, <https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md>.
+//! checksums of its own for blocks and journal; this one goes from the core to the core, so it also finds a row under a
+//! wrong key and a fault of the engine. Source: XXH3, <https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md>.
 //! What it does not do: protect against an attacker with access to the disk.
 
 use super::{Row, Seq};

@@ -13,8 +13,8 @@ use std::time::Duration;
 /// A silent link is pinged this often ...
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
-/// ... and given up after this long, so a dead one is noticed within 10 s.
-const IDLE_LIMIT: Duration = Duration::from_secs(8);
+/// ... and given up when a ping has gone unanswered for so long, so a dead one is noticed within 9 s.
+const IDLE_LIMIT: Duration = Duration::from_secs(7);
 
 /// Bytes in flight to one neighbour, and so the most memory that a neighbour that does not read can hold.
 const WINDOW: u32 = 2 * 1024 * 1024;

@@ -69,6 +69,8 @@ pub struct Member {
     /// `spiffe://<mesh UID>/ns/<namespace>/sa/<service account>/pod/<name>`.
     pub uri: String,
     /// Since the Unix epoch.
+    pub not_before: Duration,
+    /// Since the Unix epoch.
     pub not_after: Duration,
 }
 
@@ -135,7 +137,7 @@ impl TrustBundle {
         let uri = only_uri(&fields)?;
         in_trust_domain(&uri, trust_domain)?;
         self.chain(&certificate, at(now, grace, fields.not_after)?)?;
-        Ok(Member { uri, not_after: fields.not_after })
+        Ok(Member { uri, not_before: fields.not_before, not_after: fields.not_after })
     }
 
     fn chain(&self, certificate: &EndEntityCert<'_>, at: Duration) -> Result<(), CertificateError> {

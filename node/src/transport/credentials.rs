@@ -9,7 +9,7 @@
 //! being moved. The HMAC key is derived (HKDF, RFC 5869) with the protocol's version in it, so the mesh's key itself is
 //! never used twice for different things.
 
-use super::certificate::{CertificateError, TrustBundle};
+use super::certificate::{CertificateError, Member, TrustBundle};
 use super::refusal::Refusal;
 use crate::config::SharedKey;
 use arc_swap::ArcSwapOption;
@@ -113,7 +113,7 @@ impl Certificates {
         self.revoked.write().unwrap_or_else(PoisonError::into_inner).extend(peers);
     }
 
-    fn verify(&self, peer: &PeerId, shown: &[u8], now: Duration) -> Result<(), Refusal> {
+    fn verify(&self, peer: &PeerId, shown: &[u8], now: Duration) -> Result<Member, Refusal> {
         if self.revoked.read().unwrap_or_else(PoisonError::into_inner).contains(peer) {
             return Err(Refusal::Revoked);
         }
@@ -126,7 +126,6 @@ impl Certificates {
             }
             decided => decided,
         }
-        .map(|_| ())
         .map_err(Refusal::Certificate)
     }
 }
@@ -156,17 +155,19 @@ impl Credentials {
         }
     }
 
-    /// `now` is wall-clock time since the Unix epoch.
-    pub(super) fn verify(&self, channel: &Channel, proof: &[u8], now: Duration) -> Result<(), Refusal> {
+    /// The owner of the certificate that was shown; none where the proof is another. `now` is wall-clock time since the
+    /// Unix epoch.
+    pub(super) fn verify(&self, channel: &Channel, proof: &[u8], now: Duration) -> Result<Option<Member>, Refusal> {
         match self {
             Self::Nobody => Err(Refusal::NoKey),
             Self::SharedKey { app_id, key } => {
                 // The peer is the other end, so it spoke in the other role.
                 let dialer = channel.role == Role::Acceptor;
                 hmac::verify(&proof_key(key.as_ref(), app_id), &statement(channel, dialer, app_id), proof)
+                    .map(|()| None)
                     .map_err(|_| Refusal::Proof)
             }
-            Self::Certificates(certificates) => certificates.verify(&channel.peer, proof, now),
+            Self::Certificates(certificates) => certificates.verify(&channel.peer, proof, now).map(Some),
         }
     }
 }
@@ -212,7 +213,7 @@ mod tests {
         let ours = shared("harbour", 1);
         for (from, to) in [(&dialer, &acceptor), (&acceptor, &dialer)] {
             let proof = ours.prove(from).unwrap();
-            assert_eq!(ours.verify(to, &proof, Duration::ZERO), Ok(()));
+            assert_eq!(ours.verify(to, &proof, Duration::ZERO), Ok(None));
         }
     }
 
@@ -237,7 +238,7 @@ mod tests {
         let (dialer, acceptor) = ends(9);
         let empty = Credentials::SharedKey { app_id: "harbour".to_owned(), key: None };
         let proof = empty.prove(&dialer).unwrap();
-        assert_eq!(empty.verify(&acceptor, &proof, Duration::ZERO), Ok(()));
+        assert_eq!(empty.verify(&acceptor, &proof, Duration::ZERO), Ok(None));
         assert_eq!(shared("harbour", 0).verify(&acceptor, &proof, Duration::ZERO), Err(Refusal::Proof));
     }
 

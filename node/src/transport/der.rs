@@ -17,7 +17,7 @@ const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
 
 /// Tag of a URI among alternative names.
-pub(super) const NAME_URI: u8 = 0x86;
+pub(crate) const NAME_URI: u8 = 0x86;
 
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
 const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
@@ -27,19 +27,19 @@ const CLIENT_AUTH: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x02];
 
 /// What a certificate says about itself. Times since the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Fields {
-    pub(super) not_before: Duration,
-    pub(super) not_after: Duration,
-    pub(super) ca: bool,
-    pub(super) signs_certificates: bool,
-    pub(super) signs_data: bool,
-    pub(super) client_auth: bool,
+pub(crate) struct Fields {
+    pub(crate) not_before: Duration,
+    pub(crate) not_after: Duration,
+    pub(crate) ca: bool,
+    pub(crate) signs_certificates: bool,
+    pub(crate) signs_data: bool,
+    pub(crate) client_auth: bool,
     /// Tag and content of each alternative name.
-    pub(super) names: Vec<(u8, Vec<u8>)>,
+    pub(crate) names: Vec<(u8, Vec<u8>)>,
 }
 
 /// Reads a certificate.
-pub(super) fn fields(certificate: &[u8]) -> Option<Fields> {
+pub(crate) fn fields(certificate: &[u8]) -> Option<Fields> {
     let mut body = Reader(Reader(Reader(certificate).expect(SEQUENCE)?).expect(SEQUENCE)?);
     body.optional(VERSION);
     let [_serial, _algorithm, _issuer] = [body.next()?, body.next()?, body.next()?];

@@ -1,7 +1,7 @@
 //! The first words on a connection: versions, then mutual proof.
 //!
 //! Purpose: after this, both sides have agreed on a protocol version and know each other as members. Inputs: the first
-//! bidirectional stream, credentials, the facts of the channel. Outputs: the version, or a [`HandshakeError`].
+//! bidirectional stream, credentials, the facts of the channel. Outputs: [`Agreed`], or a [`HandshakeError`].
 //! What it does not do: time limits and closing; the caller has both.
 //!
 //! ```text
@@ -16,7 +16,7 @@
 //! learns nothing before it has proved itself. Each message is a 32-bit big-endian length and that many bytes, the first
 //! of them a tag; bytes after the known fields of a Hello are skipped, so that later versions can add some.
 
-use super::certificate::LONGEST;
+use super::certificate::{LONGEST, Member};
 use super::credentials::{Channel, Credentials, Mode, Role};
 use super::refusal::Refusal;
 use std::io;
@@ -44,6 +44,15 @@ pub(super) enum HandshakeError {
     Interrupted(#[from] io::Error),
 }
 
+/// What came of a handshake.
+#[derive(Debug)]
+pub(super) struct Agreed {
+    /// Of the mesh protocol.
+    pub(super) version: u16,
+    /// The owner of the certificate that the peer showed; none where the proof is another.
+    pub(super) member: Option<Member>,
+}
+
 /// Runs one side. `now` is wall-clock time since the Unix epoch.
 pub(super) async fn handshake(
     send: &mut (impl AsyncWrite + Unpin),
@@ -51,22 +60,22 @@ pub(super) async fn handshake(
     credentials: &Credentials,
     channel: &Channel,
     now: Duration,
-) -> Result<u16, HandshakeError> {
+) -> Result<Agreed, HandshakeError> {
     let mode = credentials.mode()?;
     match channel.role {
         Role::Dialer => {
             introduce(send, mode, &credentials.prove(channel)?).await?;
             let version = agree(&read(recv, HELLO).await?, mode)?;
-            credentials.verify(channel, &read(recv, PROOF).await?, now)?;
+            let member = credentials.verify(channel, &read(recv, PROOF).await?, now)?;
             write(send, ACCEPT, &[]).await?;
-            Ok(version)
+            Ok(Agreed { version, member })
         }
         Role::Acceptor => {
             let version = agree(&read(recv, HELLO).await?, mode)?;
-            credentials.verify(channel, &read(recv, PROOF).await?, now)?;
+            let member = credentials.verify(channel, &read(recv, PROOF).await?, now)?;
             introduce(send, mode, &credentials.prove(channel)?).await?;
             read(recv, ACCEPT).await?;
-            Ok(version)
+            Ok(Agreed { version, member })
         }
     }
 }
@@ -139,7 +148,7 @@ mod tests {
     async fn meet(
         dials: &Credentials,
         accepts: &Credentials,
-    ) -> (Result<u16, HandshakeError>, Result<u16, HandshakeError>) {
+    ) -> (Result<Agreed, HandshakeError>, Result<Agreed, HandshakeError>) {
         let (near, far) = duplex(64 * 1024);
         let (dialer, acceptor) = ends();
         let dial = async {
@@ -153,7 +162,7 @@ mod tests {
         tokio::join!(dial, accept)
     }
 
-    async fn answer_to(bytes: &[u8]) -> Result<u16, HandshakeError> {
+    async fn answer_to(bytes: &[u8]) -> Result<Agreed, HandshakeError> {
         let (mut near, far) = duplex(64 * 1024);
         near.write_all(bytes).await.unwrap();
         near.shutdown().await.unwrap();
@@ -164,7 +173,7 @@ mod tests {
     #[tokio::test]
     async fn members_agree_on_the_version() {
         let (dialed, accepted) = meet(&shared(1), &shared(1)).await;
-        assert_eq!((dialed.unwrap(), accepted.unwrap()), (1, 1));
+        assert_eq!((dialed.unwrap().version, accepted.unwrap().version), (1, 1));
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@
 mod bind;
 pub mod certificate;
 mod credentials;
-mod der;
+pub(crate) mod der;
 mod dial;
 mod handshake;
 mod link;
@@ -27,7 +27,7 @@ use crate::traffic::Traffic;
 use bind::bind;
 use bytes::Bytes;
 use credentials::{Channel, Role};
-use handshake::{HandshakeError, handshake};
+use handshake::{Agreed, HandshakeError, handshake};
 use iroh::Endpoint;
 use iroh::endpoint::{Connection, ConnectionError, Incoming, RecvStream, SendStream, VarInt};
 use link::{Link, LinkError};
@@ -228,6 +228,7 @@ impl Network for Transport {
 struct Met {
     peer: PeerId,
     connection: Connection,
+    agreed: Agreed,
     send: SendStream,
     recv: RecvStream,
 }
@@ -282,18 +283,18 @@ impl Shared {
         let peer = PeerId(*connection.remote_id().as_bytes());
         let channel = Channel { role, me: self.me, peer, exporter };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        handshake(&mut send, &mut recv, &self.credentials, &channel, now).await?;
+        let agreed = handshake(&mut send, &mut recv, &self.credentials, &channel, now).await?;
         self.metrics.handshake(Handshake::Accepted);
-        Ok(Met { peer, connection: connection.clone(), send, recv })
+        Ok(Met { peer, connection: connection.clone(), agreed, send, recv })
     }
 
     /// Reports the connection, carries its frames, and reports its end.
     async fn serve(&self, met: Met, direction: Direction) {
-        let Met { peer, connection, send, recv } = met;
+        let Met { peer, connection, agreed, send, recv } = met;
         let conn = ConnId(self.next.fetch_add(1, Ordering::Relaxed));
         let (queue, queued) = mpsc::channel(link::QUEUE);
         self.live().insert(conn, Live { queue, connection: connection.clone() });
-        self.traffic.watch(conn.0, &connection);
+        self.traffic.watch(conn, &connection, agreed.version, agreed.member);
         let link = Link { conn, peer, messages: self.messages.clone() };
         info!(peer = %peer.short(), ?direction, "a peer is connected");
         if self.messages.send(Message::Event(Input::Connected { conn, peer, direction })).await.is_ok() {
@@ -315,7 +316,7 @@ impl Shared {
         }
         self.live().remove(&conn);
         connection.close(BROKEN.0, BROKEN.1);
-        self.traffic.retire(conn.0);
+        self.traffic.retire(conn);
         info!(peer = %peer.short(), reason = closed_because(&connection), "a connection ended");
         // Fails only when the driver has ended, and then nobody wants to know.
         let _ = self.messages.send(Message::Event(Input::Disconnected { conn, peer })).await;

@@ -164,6 +164,11 @@ async fn frames_of_every_size_cross_in_order_and_are_reported_as_sent() {
         let Input::Sent { bytes, .. } = a.next().await else { panic!("no report") };
         sent += bytes;
     }
+    for (end, conn, other) in [(&a, conn, &b), (&b, theirs, &a)] {
+        let link = end.transport.0.traffic.link(conn).unwrap();
+        assert_eq!((link.remote, link.version), (Some(other.transport.bound()[0]), 1));
+        assert!(link.round_trip.is_some() && link.certificate.is_none());
+    }
     let (ours, other) = (a.transport.0.traffic.totals(), b.transport.0.traffic.totals());
     assert!(ours.bytes_sent > LONGEST as u64 && other.bytes_received > LONGEST as u64, "{ours:?} {other:?}");
 }
@@ -227,8 +232,12 @@ async fn members_of_one_authority_meet_and_others_do_not() {
     let ((mut a, _), (mut b, _), (mut stranger, _)) =
         (ours.member(3600, false).await, ours.member(3600, false).await, other.member(3600, false).await);
     a.dial(&b);
-    a.connected().await;
-    b.connected().await;
+    for (end, conn) in [(&a.transport, a.inputs.recv()), (&b.transport, b.inputs.recv())] {
+        let Some(Message::Event(Input::Connected { conn, .. })) = conn.await else { panic!("not connected") };
+        let certificate = end.0.traffic.link(conn).unwrap().certificate.unwrap();
+        assert_eq!(certificate.uri, format!("spiffe://{MESH}/ns/pier/sa/ferry/pod/ferry-0"));
+        assert!(certificate.not_before < certificate.not_after, "{certificate:?}");
+    }
     stranger.dial(&b);
     let reason = stranger.failure().await;
     assert!(reason.starts_with("refused by the peer: certificate is not signed by an authority"), "{reason}");

@@ -116,6 +116,11 @@ where
         return Ok(dispatch!(clients.node, node, method, request, [
             "Write" write WriteRequest,
             "Read" read ReadRequest,
+            "List" list ListRequest,
+            "Digest" digest DigestRequest,
+            "Peers" peers PeersRequest,
+            "Drain" drain DrainRequest,
+            "SetLogLevel" set_log_level SetLogLevelRequest,
         ]));
     }
     Ok(dispatch!(clients.sidecar, proto, method, request, [

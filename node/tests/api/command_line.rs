@@ -1,7 +1,8 @@
 //! `peat-node` as a client: what people and scripts see.
 
 use super::Api;
-use super::process::wait_for;
+use super::process::{KEY, wait_for};
+use super::raw::Raw;
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Output, Stdio};
@@ -50,6 +51,24 @@ async fn documents_are_put_read_listed_and_deleted_over_tcp_and_unix() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_collection_of_several_pages_is_listed_whole_and_counted() {
+    let server = Api::start(&[]).await;
+    let api = format!("http://{}", server.tcp);
+    let mut raw = Raw::tcp(&server).await;
+    for chunk in 0..3 {
+        let ids = (chunk * 700)..(chunk * 700 + 700);
+        let edits: Vec<Value> =
+            ids.map(|id| json!({"collection": "f", "docId": format!("{id:04}"), "putJson": "{}"})).collect();
+        assert_eq!(raw.call("Write", &json!({"edits": edits})).await.0, 200);
+    }
+    let expected: String = (0..2100).map(|id| format!("{id:04}\n")).collect();
+    assert_eq!(ok(&api, &["doc", "list", "f"]), expected);
+    let digest: Value = serde_json::from_str(&ok(&api, &["doc", "digest", "f", "-o", "json"])).unwrap();
+    assert_eq!((&digest["documents"], &digest["jsonBytes"]), (&json!(2100), &json!(4200)));
+    assert_eq!(digest["digest"].as_str().unwrap().len(), 64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn status_and_peers_are_told_to_people_and_scripts() {
     let server = Api::start(&[]).await;
     let api = format!("http://{}", server.tcp);
@@ -58,6 +77,29 @@ async fn status_and_peers_are_told_to_people_and_scripts() {
     let status: Value = serde_json::from_str(&ok(&api, &["status", "--output", "json"])).unwrap();
     assert_eq!((&status["endpoint"], &status["peers"]), (&json!(server.node.id), &json!(0)));
     assert_eq!(ok(&api, &["peers"]), "");
+    assert!(!text.contains("ADDRESS"), "no table without peers: {text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_has_a_row_for_each_peer_with_its_address_or_its_failure() {
+    let live = Api::start(&["--shared-key", KEY]).await;
+    let dead = format!("{}@127.0.0.1:1", "ab".repeat(32));
+    let peers = ["--shared-key", KEY, "--peer", &live.node.address(), "--peer", &dead];
+    let server = Api::start(&peers).await;
+    let api = format!("unix://{}", server.socket().display());
+    let text = wait_for("both peers", || async {
+        let text = ok(&api, &["status"]);
+        (text.contains("connected out") && text.contains("next dial")).then_some(text)
+    })
+    .await;
+    let row = |id: &str| text.lines().find(|line| line.starts_with(&id[..10])).unwrap().to_owned();
+    let live_row = row(&live.node.id);
+    assert!(live_row.contains(&format!("127.0.0.1:{}", live.node.port)) && live_row.contains(" ms "), "{text}");
+    assert!(row(&"ab".repeat(32)).contains("waiting"), "{text}");
+    let status: Value = serde_json::from_str(&ok(&api, &["status", "--output", "json"])).unwrap();
+    assert_eq!((&status["peers"], status["peerDetails"].as_array().unwrap().len()), (&json!(1), 2));
+    let listed: Value = serde_json::from_str(&ok(&api, &["peers", "--output", "json"])).unwrap();
+    assert_eq!(listed["addresses"], json!([format!("127.0.0.1:{}", live.node.port)]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

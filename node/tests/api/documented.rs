@@ -26,7 +26,7 @@ fn in_quotes(text: &str) -> Vec<String> {
 async fn the_documented_calls_are_those_that_the_node_serves() {
     let api = Api::start(&[]).await;
     documented_and_served(&api, "Calls", 29, "peat.sidecar.v1.PeatSidecar").await;
-    documented_and_served(&api, "Versions, batches and resuming", 3, "peat.node.v1.Node").await;
+    documented_and_served(&api, "The service peat.node.v1.Node", 9, "peat.node.v1.Node").await;
 }
 
 async fn documented_and_served(api: &Api, heading: &str, count: usize, service: &str) {

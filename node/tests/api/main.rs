@@ -1,18 +1,24 @@
 //! The application API of a real node process, through every protocol, encoding and socket that clients use.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test suite")]
 
+mod access;
 mod bounds;
 mod caller;
+mod collections;
 mod command_line;
 mod contract;
 mod documented;
 mod life;
+mod list;
 mod node;
 mod peers;
+mod pki;
 #[path = "../process/mod.rs"]
 mod process;
 mod raw;
+mod running;
 mod text;
+mod transfer;
 mod watch;
 mod wrong;
 

@@ -167,6 +167,64 @@ async fn next(frames: &mut Frames) -> (String, Value) {
     (format!("{}{}", if deleted { "-" } else { "" }, event["docId"].as_str().unwrap()), event["token"].clone())
 }
 
+/// The mark behind what is stored; its token.
+async fn complete(frames: &mut Frames) -> Value {
+    let (flags, event) = tokio::time::timeout(PATIENCE, frames.next()).await.unwrap().unwrap();
+    let members: Vec<&str> = event.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!((flags, members), (0, vec!["snapshotComplete", "token"]), "{event}");
+    event["token"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_says_when_everything_stored_was_told_and_goes_on_from_there() {
+    let mut api = Api::start(&[]).await;
+    let ids: Vec<String> = (0..600).map(|id| format!("{id:04}")).collect();
+    let edits: Vec<Value> = ids.iter().map(|id| edit(id, json!({"putJson": format!("{{\"n\":{id:?}}}")}))).collect();
+    let mut raw = Raw::tcp(&api).await;
+    assert_eq!(raw.call("Write", &json!({"edits": edits})).await.0, 200);
+    api.node.put("other", "no", "{}").await;
+    // No document holds, or some, or all; and a collection that has none.
+    let query = |op: &str| json!({op: {"field": "n", "value": "\"0597\""}});
+    let mut token = Value::Null;
+    for (request, told) in [
+        (json!({"collections": ["papers"], "query": query("gt")}), 2),
+        (json!({"collections": ["none"]}), 0),
+        (json!({"collections": ["papers"]}), 600),
+    ] {
+        let mut raw = Raw::unix(&api).await;
+        let mut frames = watch(&mut raw, &request).await;
+        for id in &ids[600 - told..] {
+            assert_eq!(next(&mut frames).await, (id.clone(), Value::Null));
+        }
+        token = complete(&mut frames).await;
+    }
+    api.node.delete("papers", "0001").await;
+    api.node.kill();
+    api.node.start(&[]).await;
+    api.node.put("papers", "later", "{}").await;
+    let mut raw = Raw::unix(&api).await;
+    let mut frames = watch(&mut raw, &json!({"collections": ["papers"], "after": token})).await;
+    assert_eq!([next(&mut frames).await.0, next(&mut frames).await.0], ["-0001", "later"], "and no second mark");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_protocol_brings_the_mark() {
+    let api = Api::start(&[]).await;
+    api.node.put("papers", "one", "{}").await;
+    let uri: http::Uri = format!("http://{}", api.tcp).parse().unwrap();
+    for protocol in [Protocol::Grpc, Protocol::GrpcWeb, Protocol::Connect] {
+        let config = ClientConfig::new(uri.clone()).with_protocol(protocol);
+        let client = NodeClient::new(Http2Connection::lazy_plaintext(uri.clone()).shared(4), config);
+        let mut stream = client.watch(WatchRequest::default()).await.unwrap();
+        let mut marks = Vec::new();
+        for _ in 0..2 {
+            let event = stream.message().await.unwrap().unwrap().to_owned_message();
+            marks.push((event.snapshot_complete, event.token.len()));
+        }
+        assert_eq!(marks, [(false, 0), (true, 24)], "{protocol:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_goes_on_after_a_restart_of_the_node_without_a_gap_and_without_a_repeat() {
     let mut api = Api::start(&[]).await;
@@ -174,6 +232,7 @@ async fn a_watch_goes_on_after_a_restart_of_the_node_without_a_gap_and_without_a
     let mut raw = Raw::unix(&api).await;
     let mut frames = watch(&mut raw, &json!({"collections": ["papers"]})).await;
     assert_eq!(next(&mut frames).await, ("stored".to_owned(), Value::Null), "the snapshot has no token");
+    complete(&mut frames).await;
     api.node.put("papers", "one", "{}").await;
     let (seen, token) = next(&mut frames).await;
     assert_eq!(seen, "one");
@@ -204,6 +263,7 @@ async fn a_token_of_another_store_is_refused_with_the_way_out() {
     let (api, other) = (Api::start(&[]).await, Api::start(&[]).await);
     let mut raw = Raw::tcp(&other).await;
     let mut frames = watch(&mut raw, &json!({})).await;
+    complete(&mut frames).await;
     other.node.put("papers", "theirs", "{}").await;
     let (_, token) = next(&mut frames).await;
     api.node.put("papers", "ours", "{}").await;

@@ -66,13 +66,75 @@ async fn connecting_on_one_side_is_enough_for_documents_and_counters_on_both() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_live_peer_is_listed_with_the_address_that_was_given_for_it() {
+async fn a_live_peer_is_listed_on_both_sides_with_the_socket_of_the_connection() {
+    let (a, b) = pair().await;
+    let named = json!({"endpointId": b.node.id, "addresses": [format!("localhost:{}", b.node.port)]});
+    assert_eq!(Raw::tcp(&a).await.call("ConnectPeer", &named).await.0, 200);
+    wait_for("the other side", || async { listed(&b).await["peers"].is_array().then_some(()) }).await;
+    let given = format!("localhost:{}", b.node.port);
+    for (side, other, told) in [(&a, &b, vec![given]), (&b, &a, vec![])] {
+        let peers = listed(side).await;
+        assert_eq!(peers["peers"].as_array().unwrap().len(), 1, "{peers}");
+        let peer = &peers["peers"][0];
+        assert_eq!((&peer["endpointId"], &peer["connected"]), (&json!(other.node.id), &json!(true)));
+        let addresses: Vec<&str> = peer["addresses"].as_array().unwrap().iter().map(|a| a.as_str().unwrap()).collect();
+        let (live, rest) = addresses.split_first().unwrap();
+        let live: std::net::SocketAddr = live.parse().unwrap();
+        assert!(live.ip().is_loopback() && live.port() == other.node.port, "{peers}");
+        assert_eq!(rest, told, "behind it what was given");
+    }
+}
+
+/// What `api` tells of its only peer.
+async fn detail(api: &Api) -> Value {
+    Raw::tcp(api).await.call("Peers", &json!({})).await.1["peers"][0].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_told_in_detail_on_both_sides_over_every_transport() {
     let (a, b) = pair().await;
     connect(&a, &b).await;
-    let peer = json!({"endpointId": b.node.id, "addresses": [format!("127.0.0.1:{}", b.node.port)], "connected": true});
-    assert_eq!(listed(&a).await, json!({"peers": [peer]}));
-    wait_for("the other side", || async { (listed(&b).await["peers"][0]["endpointId"] == a.node.id).then_some(()) })
-        .await;
+    a.node.put("c", "d", "{}").await;
+    has(&b.node, "c", &["d"]).await;
+    let (both, sources) = (json!("PEER_STATE_CONNECTED"), json!(["PEER_SOURCE_API"]));
+    for (side, other, direction, sources) in [(&a, &b, "DIRECTION_OUT", sources), (&b, &a, "DIRECTION_IN", Value::Null)]
+    {
+        for (way, mut caller) in Caller::all(side).await {
+            let peers = caller.ok("Peers", json!({})).await;
+            assert_eq!(peers["peers"].as_array().unwrap().len(), 1, "{way}: {peers}");
+            let peer = &peers["peers"][0];
+            assert_eq!((&peer["endpointId"], &peer["state"]), (&json!(other.node.id), &both), "{way}");
+            assert_eq!((&peer["sources"], peer.get("lastFailure")), (&sources, None), "{way}: {peer}");
+            let connection = &peer["connection"];
+            assert_eq!(connection["remoteAddress"], format!("127.0.0.1:{}", other.node.port), "{way}");
+            assert_eq!((&connection["direction"], &connection["protocolVersion"]), (&json!(direction), &json!(1)));
+            assert_eq!(connection.get("certificate"), None, "{way}: a mesh of a shared key has none");
+            let bytes = |name: &str| connection[name].as_str().unwrap().parse::<u64>().unwrap();
+            assert!(bytes("bytesSent") > 0 && bytes("bytesReceived") > 0, "{way}: {peer}");
+            let round_trip: f64 = connection["roundTrip"].as_str().unwrap().trim_end_matches('s').parse().unwrap();
+            assert!(round_trip > 0.0 && round_trip < 10.0, "{way}: {peer}");
+            assert!(connection["connectedSince"].as_str().unwrap().ends_with('Z'), "{way}: {peer}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_is_down_is_told_with_the_reason_and_the_next_dial_and_one_that_is_kept_away_as_such() {
+    let a = Api::start(&[&SHARED[..], &["--peer"], &[&format!("{}@127.0.0.1:1", "ab".repeat(32))]].concat()).await;
+    let down = wait_for("a dial that failed", || async {
+        let peer = detail(&a).await;
+        (peer["state"] == "PEER_STATE_WAITING" && peer["lastFailure"].is_string()).then_some(peer)
+    })
+    .await;
+    assert_eq!(down["endpointId"], "ab".repeat(32));
+    assert_eq!((&down["sources"], &down["addresses"]), (&json!(["PEER_SOURCE_FLAG"]), &json!(["127.0.0.1:1"])));
+    assert!(down["failures"].as_u64().unwrap() >= 1 && down["nextDial"].as_str().unwrap().ends_with('Z'), "{down}");
+    assert_eq!(down.get("connection"), None);
+    assert_eq!(listed(&a).await, json!({}), "only live peers are listed there");
+    let id = json!({"endpointId": "ab".repeat(32)});
+    assert_eq!(Raw::tcp(&a).await.call("DisconnectPeer", &id).await.0, 200);
+    let banned = detail(&a).await;
+    assert_eq!((&banned["state"], banned.get("nextDial")), (&json!("PEER_STATE_BANNED"), None), "{banned}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

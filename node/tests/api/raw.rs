@@ -65,7 +65,7 @@ impl Raw {
 /// The service that has this method.
 pub(crate) fn service_of(method: &str) -> &'static str {
     match method {
-        "Write" | "Read" | "Watch" => "peat.node.v1.Node",
+        "Write" | "Read" | "Watch" | "List" | "Digest" | "Peers" | "Drain" | "SetLogLevel" => "peat.node.v1.Node",
         _ => "peat.sidecar.v1.PeatSidecar",
     }
 }
@@ -78,7 +78,7 @@ pub(crate) async fn frames_of(raw: &mut Raw, path: &str, request: &Value) -> Fra
     frame.extend(json.as_bytes());
     let response = raw.post(path, &[("content-type", "application/connect+json")], &frame).await;
     assert_eq!(response.status(), 200);
-    Frames { body: response.into_body(), buffer: Vec::new() }
+    Frames::of(response)
 }
 
 /// The frames of a Connect stream.
@@ -88,6 +88,10 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
+    pub(crate) fn of(response: Response<Incoming>) -> Self {
+        Self { body: response.into_body(), buffer: Vec::new() }
+    }
+
     /// The next frame: its flags and its JSON. None at the end of the body.
     pub(crate) async fn next(&mut self) -> Option<(u8, Value)> {
         loop {

@@ -13,6 +13,7 @@
 
 use connectrpc::Protocol;
 use connectrpc::client::{ClientConfig, Http2Connection, SharedHttp2Connection};
+use peat_proto::sidecar::peat::node::v1::NodeClient;
 use peat_proto::sidecar::peat::sidecar::v1::{
     ConnectPeerRequest, DeleteDocumentRequest, GetDocumentRequest, GetStatusRequest, ListDocumentsRequest,
     ListPeersRequest, PeatSidecarClient, PutDocumentRequest,
@@ -95,6 +96,11 @@ impl Node {
         self.dir.path()
     }
 
+    /// Where the node keeps its key and its store.
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
     /// Starts the process and returns when its API answers.
     pub async fn start(&mut self, more: &[&str]) {
         assert!(self.child.is_none(), "already running");
@@ -132,6 +138,21 @@ impl Node {
         }
     }
 
+    /// Sends `TERM`, `STOP`, `CONT` or another signal, as `kill` names them.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().unwrap();
+        assert!(sent.success(), "kill -s {name}: {sent}");
+    }
+
+    /// SIGTERM: the node leaves in its own time.
+    pub async fn leave(&mut self) {
+        self.signal("TERM");
+        let child = std::sync::Mutex::new(self.child.take().unwrap());
+        let gone = || async { child.lock().unwrap().try_wait().unwrap() };
+        let status = wait_for("the node to leave", gone).await;
+        assert!(status.success(), "{status}");
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.as_ref().unwrap().id()
     }
@@ -149,10 +170,20 @@ impl Node {
     }
 
     pub fn client(&self) -> Client {
+        let (connection, config) = self.connection();
+        PeatSidecarClient::new(connection, config)
+    }
+
+    /// A client of the service for versions and batches.
+    pub fn batches(&self) -> NodeClient<SharedHttp2Connection> {
+        let (connection, config) = self.connection();
+        NodeClient::new(connection, config)
+    }
+
+    fn connection(&self) -> (SharedHttp2Connection, ClientConfig) {
         let authority = http::Uri::from_static("http://localhost");
         let connection = Http2Connection::lazy_unix(self.socket(), authority.clone());
-        let config = ClientConfig::new(authority).with_protocol(Protocol::Grpc);
-        PeatSidecarClient::new(connection.shared(1024), config)
+        (connection.shared(1024), ClientConfig::new(authority).with_protocol(Protocol::Grpc))
     }
 
     pub async fn put(&self, collection: &str, doc_id: &str, json: &str) {
@@ -213,12 +244,17 @@ pub async fn put(client: &Client, collection: &str, doc_id: &str, json: &str) ->
 
 /// Asks again and again until there is an answer, for at most [`PATIENCE`].
 pub async fn wait_for<T, F: Future<Output = Option<T>>>(what: &str, ask: impl Fn() -> F) -> T {
+    wait_every(Duration::from_millis(20), what, ask).await
+}
+
+/// As [`wait_for`], with this pause between two questions: for those that cost the nodes something.
+pub async fn wait_every<T, F: Future<Output = Option<T>>>(pause: Duration, what: &str, ask: impl Fn() -> F) -> T {
     let end = Instant::now() + PATIENCE;
     loop {
         if let Some(answer) = ask().await {
             return answer;
         }
         assert!(Instant::now() < end, "waited {PATIENCE:?} for {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(pause).await;
     }
 }

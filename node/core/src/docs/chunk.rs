@@ -1,9 +1,9 @@
 //! The chunks that Automerge's binary format consists of, found without decoding them.
 //!
-//! Purpose: stored changes can go to a peer as they are. A chunk is four magic bytes, four of checksum, one for its type, its
-//! length as unsigned LEB128, and its content. Source: Automerge binary document format, "Chunk Container Format".
-//! Inputs: bytes that Automerge wrote; outputs: where each change is. What it does not do: verify checksums; whoever reads a
-//! change does.
+//! Purpose: stored changes can go to a peer as they are. A chunk is four magic bytes, four of checksum, one for its
+//! type, its length as unsigned LEB128, and its content. Source: Automerge binary document format, "Chunk Container
+//! Format". Inputs: bytes that Automerge wrote; outputs: where each change is. What it does not do: verify checksums;
+//! whoever reads a change does.
 
 use std::ops::Range;
 

@@ -1,9 +1,9 @@
 //! The first change of a document, written and read without a document in Automerge.
 //!
-//! Purpose: most documents are new to a node, written or received, and of a new one everything is in one change. Making an
-//! Automerge document only to have that change or its text costs ten times as much as the change itself.
-//! Inputs: a [`Document`], or the bytes of a change; outputs: the other. What it does not do: read a change that is more
-//! than a document written at once; Automerge reads those.
+//! Purpose: most documents are new to a node, written or received, and of a new one everything is in one change. Making
+//! an Automerge document only to have that change or its text costs ten times as much as the change itself. Inputs: a
+//! [`Document`], or the bytes of a change; outputs: the other. What it does not do: read a change that is more than a
+//! document written at once; Automerge reads those.
 
 use super::Document;
 use super::full::{contained, object_type, scalar, to_json_scalar};

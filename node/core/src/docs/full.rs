@@ -1,7 +1,8 @@
 //! A field-merged document: leaves under path keys in the root map of one Automerge document.
 //!
 //! Purpose: a put becomes the smallest set of changes, so that edits of different fields on two nodes both survive.
-//! Inputs: [`Document`]s and encoded changes; outputs: the same. What it does not do: know stamps or deletes; the row does.
+//! Inputs: [`Document`]s and encoded changes; outputs: the same. What it does not do: know stamps or deletes; the row
+//! does.
 
 use super::Document;
 use super::chunk::{self, ChunkKind};
@@ -106,8 +107,8 @@ impl FullDoc {
         self.doc.get_changes(heads).into_iter().map(|mut change| change.bytes().into_owned()).collect()
     }
 
-    /// As many of [`FullDoc::changes_since`] as fit `room` bytes, at least one; and, where that is not all, the heads to
-    /// go on from.
+    /// As many of [`FullDoc::changes_since`] as fit `room` bytes, at least one; and, where that is not all, the heads
+    /// to go on from.
     pub fn some_changes_since(&self, heads: &[ChangeHash], room: usize) -> (Vec<Vec<u8>>, Option<Vec<ChangeHash>>) {
         if let Some(last) = &self.last
             && last.from == heads
@@ -198,8 +199,8 @@ impl fmt::Debug for FullDoc {
     }
 }
 
-/// Does `work` with bytes of others. Where a change contradicts itself behind a right checksum, Automerge panics; one bad
-/// peer must not end the node. What `work` had in hand is not to be used after an error.
+/// Does `work` with bytes of others. Where a change contradicts itself behind a right checksum, Automerge panics; one
+/// bad peer must not end the node. What `work` had in hand is not to be used after an error.
 pub(super) fn contained<T>(work: impl FnOnce() -> Result<T, FullError>) -> Result<T, FullError> {
     let result = catch_unwind(AssertUnwindSafe(work));
     result.unwrap_or_else(|_| Err(FullError::Decode("it contradicts itself".to_owned())))

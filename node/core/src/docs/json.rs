@@ -1,8 +1,8 @@
 //! A document as JSON: parsing with limits, canonical printing.
 //!
 //! Inputs: text of an application; outputs: a [`Document`], or a [`JsonError`] with the position.
-//! Canonical: no blanks, object keys in ascending byte order, 64-bit integers exact, other numbers as the shortest double
-//! that reads back equal; of duplicate keys the last one counts. What it does not do: keep the original text.
+//! Canonical: no blanks, object keys in ascending byte order, 64-bit integers exact, other numbers as the shortest
+//! double that reads back equal; of duplicate keys the last one counts. What it does not do: keep the original text.
 
 use serde_json::{Map, Value};
 

@@ -1,6 +1,7 @@
 //! The kind of a document: how concurrent writes of it merge.
 //!
-//! Input: a collection's name; output: its kind. What it does not do: change the kind of a stored row, which carries its own.
+//! Input: a collection's name; output: its kind. What it does not do: change the kind of a stored row, which carries
+//! its own.
 
 use crate::policy::RESERVED;
 

@@ -1,8 +1,9 @@
 //! Leaves of an object under path keys, and back.
 //!
 //! Purpose: nested objects made on two nodes at once would hide one whole subtree in Automerge; leaves in one flat map
-//! merge one by one. A path key is a JSON Pointer (RFC 6901), `/a/b` for `{"a":{"b":…}}`, with `~0` and `~1` for `~` and `/`.
-//! Inputs: an object, or (path, value) pairs; outputs: the other. What it does not do: look inside lists, which are leaves.
+//! merge one by one. A path key is a JSON Pointer (RFC 6901), `/a/b` for `{"a":{"b":…}}`, with `~0` and `~1` for `~`
+//! and `/`. Inputs: an object, or (path, value) pairs; outputs: the other. What it does not do: look inside lists,
+//! which are leaves.
 //!
 //! Rule for a path that is a leaf on one node and an object on another: the object shows, the leaf is hidden.
 

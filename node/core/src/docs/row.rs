@@ -5,8 +5,8 @@
 //! history of a full document is not in its row, which only says how many chunks of it there are: see [`Chunks`].
 //!
 //! Layout, big endian: format `2`, kind (`1` full, `2` latest), live (`0`, `1`), version (16), stamp (8), tombstone (8,
-//! 0 = none); then for full: chunks (2), bytes of the base (4), bytes behind it (4), count of heads (2), heads (32 each);
-//! for latest: writer (32); at the end of both the JSON text, absent when deleted.
+//! 0 = none); then for full: chunks (2), bytes of the base (4), bytes behind it (4), count of heads (2), heads (32
+//! each); for latest: writer (32); at the end of both the JSON text, absent when deleted.
 
 use super::{Document, Kind};
 use crate::ids::PeerId;

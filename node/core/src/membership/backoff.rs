@@ -1,7 +1,7 @@
 //! When to try a peer again.
 //!
-//! Input: failures, and randomness as an argument; output: a delay. Full jitter over a window that doubles, as in "Exponential
-//! Backoff And Jitter" (AWS Architecture Blog, 2015). What it does not do: sleep.
+//! Input: failures, and randomness as an argument; output: a delay. Full jitter over a window that doubles, as in
+//! "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015). What it does not do: sleep.
 
 use rand::Rng;
 use std::time::Duration;

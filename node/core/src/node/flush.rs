@@ -1,7 +1,7 @@
 //! From what is owed to frames.
 //!
-//! Order of importance: what finds differences first (small), then questions, then content. Frames stop when a neighbour's
-//! window is full and go on when the transport reports room.
+//! Order of importance: what finds differences first (small), then questions, then content. Frames stop when a
+//! neighbour's window is full and go on when the transport reports room.
 
 use super::{MeshNode, NEVER};
 use crate::event::{Now, Output, Outputs};
@@ -25,6 +25,7 @@ impl MeshNode {
     /// Makes frames of what neighbours lack, as far as their windows allow. Call once per batch, after the last
     /// [`MeshNode::handle`].
     pub fn flush(&mut self, now: Now, rows: &dyn Rows, outputs: &mut Outputs) {
+        self.uptime = now.uptime;
         for key in self.shelf.mend_found(rows, outputs) {
             self.owe_all(&key, Some(Since::Start), None, now.uptime);
         }
@@ -88,7 +89,7 @@ impl MeshNode {
     }
 
     fn announce_frame(&mut self, peer: &PeerId) -> Option<Frame> {
-        let keys = pop(&mut self.neighbours.get_mut(peer)?.spread.announce, ANNOUNCED);
+        let keys = self.neighbours.get_mut(peer)?.spread.take_announced(ANNOUNCED, self.uptime);
         let index = &self.shelf.index;
         let rows: Vec<_> = keys.into_iter().filter_map(|key| Some((key.clone(), index.version(&key)?))).collect();
         (!rows.is_empty()).then_some(Frame::Announce(rows))

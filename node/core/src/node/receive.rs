@@ -1,7 +1,8 @@
 //! What a neighbour's frames mean.
 //!
-//! Every handler only changes what is owed or stored; the frames themselves are made by the flush, from the state of that
-//! moment. A handler that cannot finish (a store error) does nothing more: the next comparison of roots repeats it.
+//! Every handler only changes what is owed or stored; the frames themselves are made by the flush, from the state of
+//! that moment. A handler that cannot finish (a store error) does nothing more: the next comparison of roots repeats
+//! it.
 
 use super::MeshNode;
 use crate::docs::Kind;

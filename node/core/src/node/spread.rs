@@ -14,6 +14,13 @@ impl MeshNode {
     /// Owes a change to every neighbour but the one that sent it.
     pub(super) fn owe_all(&mut self, key: &Key, changed: Changed, from: Option<PeerId>, uptime: Duration) {
         let Some(since) = changed.filter(|_| self.sync_active) else { return };
+        // What is written here where everybody hears by announcement would be nowhere else for half a second.
+        if from.is_none()
+            && self.neighbours.values().all(|neighbour| !neighbour.spread.is_eager())
+            && let Some(neighbour) = self.neighbours.values_mut().next()
+        {
+            neighbour.owe(key, since.clone());
+        }
         for (_, neighbour) in self.neighbours.iter_mut().filter(|(peer, _)| Some(**peer) != from) {
             if neighbour.spread.is_eager() || neighbour.dirty.contains_key(key) {
                 neighbour.owe(key, since.clone());

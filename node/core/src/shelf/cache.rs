@@ -1,7 +1,8 @@
 //! Hot documents in memory, least recently used out first.
 //!
-//! Inputs: documents that were just used; outputs: the same, if they are still here. Bounded by bytes, as estimated: a loaded
-//! Automerge document costs about 17 KB however small it is. What it does not do: hold anything that is not also in a row.
+//! Inputs: documents that were just used; outputs: the same, if they are still here. Bounded by bytes, as estimated: a
+//! loaded Automerge document costs about 17 KB however small it is. What it does not do: hold anything that is not also
+//! in a row.
 
 use crate::docs::full::FullDoc;
 use crate::ids::Key;

@@ -1,10 +1,10 @@
 //! Documents that time takes away, in collections under [`Deletion::ImplicitTtl`].
 //!
-//! Purpose: every node comes to the same row by itself, from the row and the policy alone: the document's last stamp, with a
-//! counter that no write has. So an expiry needs no message, and one that a peer tells of is believed only when it is due
-//! here as well: a node whose clock is wrong takes nothing from others.
-//! Inputs: keys that may be due, and rows on their way in; outputs: rows. What it does not do: look for documents that are
-//! due; the shell does, page by page.
+//! Purpose: every node comes to the same row by itself, from the row and the policy alone: the document's last stamp,
+//! with a counter that no write has. So an expiry needs no message, and one that a peer tells of is believed only when
+//! it is due here as well: a node whose clock is wrong takes nothing from others. Inputs: keys that may be due, and
+//! rows on their way in; outputs: rows. What it does not do: look for documents that are due; the shell does, page by
+//! page.
 
 use super::read::read;
 use super::{Latest, Shelf, ShelfError};

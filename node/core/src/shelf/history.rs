@@ -88,8 +88,8 @@ impl Shelf {
         Ok(bytes.and_then(|bytes| FullDoc::load(&bytes, self.actor).ok()))
     }
 
-    /// A document whose history is damaged goes on from its text: what readers see stays, and merges as a new writing of
-    /// every leaf. A neighbour's history, where there is one, has seen more and wins leaf by leaf.
+    /// A document whose history is damaged goes on from its text: what readers see stays, and merges as a new writing
+    /// of every leaf. A neighbour's history, where there is one, has seen more and wins leaf by leaf.
     pub(super) fn mend(&mut self, key: &Key, rows: &dyn Rows, outputs: &mut Outputs) -> Result<(), ShelfError> {
         let Some(row) = read(key, rows, outputs)? else { return Ok(()) };
         let view = View::parse(&row)?;
@@ -121,7 +121,8 @@ impl Shelf {
     }
 }
 
-/// All records of the document of `view`, from the store and from what is about to be written; none when one is missing.
+/// All records of the document of `view`, from the store and from what is about to be written; none when one is
+/// missing.
 pub(super) fn history_bytes(
     key: &Key,
     view: &View<'_>,

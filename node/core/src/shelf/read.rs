@@ -92,8 +92,8 @@ impl Shelf {
         Ok(Some(payload))
     }
 
-    /// All changes of a full document as they are stored, where they are stored one by one and fit `room`: nothing has to
-    /// be loaded for a peer that has none of them.
+    /// All changes of a full document as they are stored, where they are stored one by one and fit `room`: nothing has
+    /// to be loaded for a peer that has none of them.
     fn stored(
         &self,
         key: &Key,

@@ -1,7 +1,7 @@
 //! A stored row as a start sees it.
 //!
-//! Inputs: the row. Outputs: what is kept in memory of it. It needs no other row, so that a shell can read many at once.
-//! What it does not do: keep the row.
+//! Inputs: the row. Outputs: what is kept in memory of it. It needs no other row, so that a shell can read many at
+//! once. What it does not do: keep the row.
 
 use crate::docs::row::{RowError, View};
 use crate::ids::Key;

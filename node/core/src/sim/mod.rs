@@ -2,8 +2,9 @@
 //!
 //! Purpose: find an order of events in which the engine loses or diverges, and replay it from one number.
 //! Inputs: a [`Scenario`] with its seed; outputs: a [`Report`], or a [`Failure`] that prints the seed.
-//! Faults: lost, late and reordered frames, partitions, crashes that lose what was not yet durable, clocks that disagree.
-//! Frames are lost one by one, which is harsher than QUIC. What it does not do: run the shell, or measure speed.
+//! Faults: lost, late and reordered frames, partitions, crashes that lose what was not yet durable, clocks that
+//! disagree. Frames are lost one by one, which is harsher than QUIC. What it does not do: run the shell, or measure
+//! speed.
 
 mod check;
 mod world;

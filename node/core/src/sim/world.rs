@@ -1,7 +1,7 @@
 //! The simulated world: nodes with disks, links between them, applications that write, and faults.
 //!
-//! One queue of events, ordered by virtual time and then by birth; every choice comes from one seeded generator, and every
-//! map is ordered, so that a seed is a run. What it does not do: judge; [`super::check`] does.
+//! One queue of events, ordered by virtual time and then by birth; every choice comes from one seeded generator, and
+//! every map is ordered, so that a seed is a run. What it does not do: judge; [`super::check`] does.
 
 mod apps;
 mod faults;

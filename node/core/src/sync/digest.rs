@@ -2,10 +2,10 @@
 //!
 //! Purpose: two nodes with equal rows have equal roots; where they differ, comparing children leads to the keys.
 //! Inputs: keys with the versions of their rows; outputs: digests of tree nodes and the keys below one.
-//! A key's place is the first 16 bits of its hash, so the tree has the same shape on all nodes; a tree node's digest is the
-//! exclusive or of its rows' hashes, so that a change of one row touches five numbers. Peers are authenticated members, and
-//! an entry is 128 bits of SHA-256, so a chance collision is not a concern; a member who wants to do harm has easier ways.
-//! What it does not do: hold documents. Source: Merkle trees, as in Dynamo (SOSP 2007), section 4.7.
+//! A key's place is the first 16 bits of its hash, so the tree has the same shape on all nodes; a tree node's digest is
+//! the exclusive or of its rows' hashes, so that a change of one row touches five numbers. Peers are authenticated
+//! members, and an entry is 128 bits of SHA-256, so a chance collision is not a concern; a member who wants to do harm
+//! has easier ways. What it does not do: hold documents. Source: Merkle trees, as in Dynamo (SOSP 2007), section 4.7.
 
 use crate::docs::row::Version;
 use crate::ids::Key;

@@ -3,7 +3,8 @@
 //! Inputs: bytes of an authenticated peer; outputs: a [`Frame`], or a [`FrameError`] for anything else. What
 //! it does not do: length prefixes and the negotiation of versions, which belong to the connection.
 //!
-//! Integers are big endian. A frame is one tag byte, then the fields in order; lists are a 32-bit count, then the items.
+//! Integers are big endian. A frame is one tag byte, then the fields in order; lists are a 32-bit count, then the
+//! items.
 
 mod wire;
 
@@ -22,12 +23,12 @@ pub const LONGEST: usize = 4 << 20;
 pub enum Frame {
     /// "My digest of everything." The receiver answers with its own [`Frame::Children`] of the root if it differs.
     Root(Digest),
-    /// "My digests of all children of these tree nodes." The receiver answers for the children that differ: with their own
-    /// children's digests, or with [`Frame::Keys`] where few rows are left. Half a digest is enough on the way down,
-    /// because the root is compared whole.
+    /// "My digests of all children of these tree nodes." The receiver answers for the children that differ: with their
+    /// own children's digests, or with [`Frame::Keys`] where few rows are left. Half a digest is enough on the way
+    /// down, because the root is compared whole.
     Children(Vec<(Place, [u64; FAN_OUT])>),
-    /// "These are all my rows below `place`, between two keys of the tree's order." The receiver sends what is missing from the
-    /// list and asks for what differs or is new.
+    /// "These are all my rows below `place`, between two keys of the tree's order." The receiver sends what is missing
+    /// from the list and asks for what differs or is new.
     Keys {
         /// Where in the tree.
         place: Place,
@@ -40,7 +41,8 @@ pub enum Frame {
     },
     /// "Of these documents I have this; send what I lack." The receiver asks back for what it lacks itself.
     Want(Vec<(Key, Option<Have>)>),
-    /// Content, with the version of the sender's row. A receiver of that version has nothing to learn; any other merges.
+    /// Content, with the version of the sender's row. A receiver of that version has nothing to learn; any other
+    /// merges.
     Docs(Vec<(Key, Version, Payload)>),
     /// "These documents changed; this is what I have now." The receiver asks for what does not reach it otherwise.
     Announce(Vec<(Key, Version)>),

@@ -78,9 +78,9 @@ impl Neighbour {
         self.in_flight = self.in_flight.saturating_sub(bytes);
     }
 
-    /// Documents that the peer was neither sent nor told of.
-    pub(crate) fn backlog(&self) -> usize {
-        self.dirty.len() + self.spread.untold()
+    /// Documents that the peer was not sent, and does not have for all that is known.
+    pub(crate) fn backlog(&self, uptime: Duration) -> usize {
+        self.dirty.len() + self.spread.untold(uptime)
     }
 
     /// Takes the next document that is owed: all in turn, so that one that changes all the time does not hold up others.

@@ -54,6 +54,8 @@ pub(crate) struct Spread {
     due: Option<Duration>,
     /// Documents to announce now.
     pub(crate) announce: BTreeSet<Key>,
+    /// Documents announced of late, which the peer may still ask for, and until when.
+    doubtful: (usize, Duration),
     /// What the peer announced, newest and older, and when to look at the older.
     expected: BTreeMap<Key, Expected>,
     overdue: BTreeMap<Key, Expected>,
@@ -69,6 +71,7 @@ impl Spread {
             gathering: BTreeSet::new(),
             due: None,
             announce: BTreeSet::new(),
+            doubtful: (0, Duration::ZERO),
             expected: BTreeMap::new(),
             overdue: BTreeMap::new(),
             look: None,
@@ -129,9 +132,20 @@ impl Spread {
         late
     }
 
-    /// Documents that changed and are not announced yet.
-    pub(crate) fn untold(&self) -> usize {
-        self.gathering.len() + self.announce.len()
+    /// Takes what is to be announced now, at most `most`.
+    pub(crate) fn take_announced(&mut self, most: usize, uptime: Duration) -> Vec<Key> {
+        let keys: Vec<Key> = std::iter::from_fn(|| self.announce.pop_first()).take(most).collect();
+        let (still, until) = self.doubtful;
+        let still = if uptime < until { still } else { 0 };
+        self.doubtful = (still + keys.len(), uptime + PATIENCE * 4);
+        keys
+    }
+
+    /// Documents that changed and that the peer, as far as is known, does not have: not announced yet, or so lately that
+    /// it would not have asked for them.
+    pub(crate) fn untold(&self, uptime: Duration) -> usize {
+        let (announced, until) = self.doubtful;
+        self.gathering.len() + self.announce.len() + if uptime < until { announced } else { 0 }
     }
 
     /// Uptime at which [`Spread::pass`] has something to do.
@@ -188,6 +202,17 @@ mod tests {
         spread.equal(&key("b"));
         spread.pass(T0 + GATHER);
         assert_eq!((spread.announce.len(), spread.deadline()), (1, None));
+    }
+
+    #[test]
+    fn what_was_announced_counts_as_untold_until_the_peer_would_have_asked_for_it() {
+        let mut spread = Spread::new();
+        spread.gather(&key("a"), T0);
+        spread.pass(T0 + GATHER);
+        assert_eq!(spread.untold(T0 + GATHER), 1);
+        assert_eq!(spread.take_announced(9, T0 + GATHER), [key("a")]);
+        assert_eq!(spread.untold(T0 + GATHER + PATIENCE * 2), 1);
+        assert_eq!(spread.untold(T0 + GATHER + PATIENCE * 4), 0);
     }
 
     #[test]

@@ -4,4 +4,6 @@
 
 mod catch_up;
 mod conditions;
+mod leaving;
+mod lost;
 mod place;

@@ -5,6 +5,7 @@ use peat_node_core::docs::row::{Version, View};
 use peat_node_core::event::{Condition, Direction, Edit, Reply, RequestError};
 use peat_node_core::ids::{Collection, ConnId, Key, PeerId, RequestId};
 use peat_node_core::rows::MemoryRows;
+use peat_node_core::sync::frame::Frame;
 use peat_node_core::{Config, Input, MeshNode, Now, Output, Outputs};
 use std::time::Duration;
 
@@ -89,6 +90,33 @@ impl Place {
     pub(crate) fn read(&self, id: &str) -> Option<String> {
         let row = self.disk.rows.get(&key(id))?;
         View::parse(row).unwrap().text().map(str::to_owned)
+    }
+
+    /// The shell found the row damaged and set it aside.
+    pub(crate) fn lose(&mut self, id: &str) {
+        let key = key(id);
+        self.disk.rows.remove(&key);
+        self.disk.history.retain(|(of, _), _| *of != key);
+        self.core.lost(&[key]);
+    }
+
+    /// `frame` arrives from `peer`.
+    pub(crate) fn hear(&mut self, peer: &Self, frame: Frame) {
+        self.turn(vec![Input::Frame { conn: CONN, peer: peer.me, frame: frame.encode() }]);
+    }
+
+    /// Takes the frames that wait.
+    pub(crate) fn frames(&mut self) -> Vec<Frame> {
+        let frame = |output| match output {
+            Output::Send { frame, .. } => Some(Frame::decode(frame).unwrap()),
+            Output::Dial { .. } | Output::Close { .. } => None,
+        };
+        self.out.drain(..).filter_map(frame).collect()
+    }
+
+    /// Documents that some peer lacks.
+    pub(crate) fn backlog(&self) -> usize {
+        self.core.stats().backlog
     }
 
     /// The connection is gone.

@@ -1,9 +1,12 @@
+//! The store on a real disk: what survives a restart, damage and a second process.
+
 use super::*;
 use crate::store::{PAGE_BYTES, PAGE_ROWS};
 use peat_node_core::event::History;
 use peat_node_core::ids::Collection;
 use std::fs;
 use std::io::{Seek as _, SeekFrom, Write as _};
+use std::sync::Mutex;
 
 fn key(id: &str) -> Key {
     Key::new(&Collection::parse("agents").unwrap(), id).unwrap()
@@ -17,16 +20,16 @@ fn writes<'a>(rows: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> BTreeMap<K
     rows.into_iter().map(|(id, row)| (key(id), visible(row.to_vec()))).collect()
 }
 
-/// All rows, as the last visit of each left them.
+/// All rows.
 fn all(store: &DiskStore) -> Vec<(String, Vec<u8>)> {
-    let mut rows = BTreeMap::new();
+    let rows = Mutex::new(BTreeMap::new());
     store
-        .restore(&mut |key, row| {
-            rows.insert(key.doc_id().to_owned(), row.to_vec());
+        .restore(&|key, row| {
+            rows.lock().unwrap().insert(key.doc_id().to_owned(), row.to_vec());
             true
         })
         .unwrap();
-    rows.into_iter().collect()
+    rows.into_inner().unwrap().into_iter().collect()
 }
 
 #[test]
@@ -135,7 +138,7 @@ fn a_corrupt_row_is_set_aside_and_the_others_stay() {
     drop(store);
     let store = DiskStore::open(folder.path()).unwrap();
     assert_eq!(store.set_aside(), SetAside { rows: 2, stores: 0 });
-    store.restore(&mut |key, _| key.doc_id() != "c").unwrap();
+    store.restore(&|key, _| key.doc_id() != "c").unwrap();
     assert_eq!(ids(all(&store)), ["a"]);
     assert_eq!(store.set_aside().rows, 3);
 }
@@ -162,6 +165,100 @@ fn history_records_are_read_in_order_and_replaced_as_one_and_a_damaged_one_is_no
     };
     store.with(broken).unwrap();
     assert_eq!(store.history(&key("a"), 1).unwrap(), None);
+}
+
+fn set_aside(store: &DiskStore) -> Vec<Vec<u8>> {
+    let keys = |engine: &Engine| engine.set_aside.iter().map(|guard| guard.key().unwrap().to_vec()).collect();
+    store.with(|engine| Ok(keys(engine))).unwrap()
+}
+
+#[test]
+fn a_damaged_history_that_is_begun_anew_is_set_aside_and_a_sound_one_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(folder.path()).unwrap();
+    let put = |id: &str, history| {
+        let write = Write { row: b"row".to_vec(), history: Some(history), visible: true };
+        store.commit(&BTreeMap::from([(key(id), write)])).unwrap();
+    };
+    for id in ["bad", "good"] {
+        (0..3).for_each(|number| put(id, History::Append { number, chunk: b"chunk".to_vec() }));
+    }
+    let second = history::record_key(&key("bad"), 1);
+    store.with(|engine| engine.history.remove(&second).map_err(read_error)).unwrap();
+    assert_eq!(store.history(&key("bad"), 3).unwrap(), None);
+    assert!(store.history(&key("good"), 3).unwrap().is_some());
+    for id in ["bad", "good"] {
+        put(id, History::Replace { base: b"base".to_vec(), count: 3 });
+        assert_eq!(store.history(&key(id), 1).unwrap().unwrap(), b"base");
+    }
+    let kept = [0, 2].map(|number| history::record_key(&key("bad"), number));
+    assert_eq!(set_aside(&store), kept);
+    assert_eq!(store.set_aside().rows, 0);
+    put("bad", History::Replace { base: b"next".to_vec(), count: 1 });
+    assert_eq!(set_aside(&store), kept, "the new history is sound");
+    drop(store);
+    assert_eq!(DiskStore::open(folder.path()).unwrap().set_aside().rows, 0, "records are no rows");
+}
+
+#[test]
+fn a_row_that_a_read_found_damaged_is_set_aside_with_its_history_and_its_log_entry() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(folder.path()).unwrap();
+    let history = Some(History::Append { number: 0, chunk: b"chunk".to_vec() });
+    let mut rows = writes([("a", &b"1"[..]), ("b", b"2"), ("c", b"3")]);
+    rows.get_mut(&key("b")).unwrap().history = history;
+    store.commit(&rows).unwrap();
+    let damage = |id: &str, seq| {
+        let value = stored::encode(b"another key", seq, b"row");
+        store.with(|engine| engine.rows.insert(key(id).as_bytes(), value).map_err(read_error)).unwrap();
+    };
+    damage("b", 2);
+    damage("c", 3);
+    let nothing = BTreeMap::new();
+    assert_eq!(store.set_damaged_aside(&nothing).unwrap(), [], "nobody has read it");
+    assert!(store.read(&key("b")).is_err());
+    assert_eq!(store.page(&Position::first()).unwrap().0.len(), 1);
+    // Overwritten before anything was done about it.
+    let again = writes([("c", &b"again"[..])]);
+    assert_eq!(store.set_damaged_aside(&again).unwrap(), [key("b")]);
+    store.commit(&again).unwrap();
+    assert_eq!(store.set_damaged_aside(&nothing).unwrap(), []);
+    assert_eq!(set_aside(&store), [key("b").as_bytes().to_vec(), history::record_key(&key("b"), 0)]);
+    assert_eq!(store.set_aside().rows, 1);
+    assert_eq!(store.read(&key("b")).unwrap(), None);
+    assert_eq!(store.log(0, 9, 9).unwrap(), [(1, key("a")), (4, key("c"))]);
+}
+
+#[test]
+fn a_store_that_is_opened_again_has_everything_and_takes_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(folder.path()).unwrap();
+    store.commit(&writes([("a", &b"1"[..])])).unwrap();
+    let mut copy = store.entries().unwrap();
+    store.reopen().unwrap();
+    assert!(copy.next().unwrap().is_err(), "a copy does not outlive the engine it reads");
+    assert_eq!(store.commit(&writes([("b", &b"2"[..])])).unwrap(), 2);
+    drop(store);
+    assert_eq!(all(&DiskStore::open(folder.path()).unwrap()).len(), 2);
+}
+
+#[test]
+fn a_closed_store_leaves_nothing_to_replay_and_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(folder.path()).unwrap();
+    let rows: BTreeMap<Key, Write> = (0..5000).map(|i| (key(&format!("{i:06}")), visible(vec![7; 500]))).collect();
+    store.commit(&rows).unwrap();
+    let files = folder.path().join(FOLDER);
+    assert!(journal::content(&files).unwrap() > SHORT_JOURNAL);
+    store.close();
+    assert!(matches!(store.read(&key("000001")), Err(StoreError::Stopped)));
+    assert_eq!(journal::content(&files).unwrap(), 0);
+    let store = DiskStore::open(folder.path()).unwrap();
+    assert_eq!((store.last(), all(&store).len()), (5000, 5000));
+    assert_eq!(store.commit(&writes([("000001", &b"new"[..])])).unwrap(), 5001);
+    drop(store);
+    let store = DiskStore::open(folder.path()).unwrap();
+    assert_eq!(store.read(&key("000001")).unwrap(), Some(Row { seq: 5001, bytes: b"new".to_vec() }));
 }
 
 #[test]

@@ -1,3 +1,5 @@
+//! Certificates that are accepted and, one by one, each reason to refuse one.
+
 use super::*;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,

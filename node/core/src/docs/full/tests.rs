@@ -1,3 +1,5 @@
+//! Documents that merge: edits on both sides, in any order, damaged ones included.
+
 use super::*;
 use proptest::prelude::*;
 

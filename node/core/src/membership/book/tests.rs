@@ -1,3 +1,5 @@
+//! Who is dialled, when, and which of two connections stays.
+
 use super::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

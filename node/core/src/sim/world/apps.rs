@@ -22,8 +22,8 @@ impl World {
             return;
         }
         if self.nodes[node].writing {
-            // The application reads, adds a leaf and puts as one step; between two steps the driver could merge a leaf that
-            // the put would then rightly remove.
+            // The application reads, adds a leaf and puts as one step; between two steps the driver could merge a leaf
+            // that the put would then rightly remove.
             self.after(Duration::from_millis(10), Event::Write { node });
             return;
         }

@@ -1,0 +1,70 @@
+//! Policies of collections: set on one node, told by every one, and enforced.
+
+use super::Api;
+use super::caller::Caller;
+use super::process::PATIENCE;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+fn config(collection: &str, policy: &str) -> Value {
+    json!({"config": {"collection": collection, "deletionPolicy": policy, "softDeleteTtlSecs": "60", "tombstoneTtlSecs": "90"}})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_is_told_as_it_was_set_and_nothing_where_none_was() {
+    let api = Api::start(&[]).await;
+    for (way, mut caller) in Caller::all(&api).await {
+        let get = json!({"collection": "ships"});
+        for policy in ["TOMBSTONE", "IMPLICIT_TTL", "IMMUTABLE", "SOFT_DELETE"] {
+            let set = config("ships", &format!("DELETION_POLICY_{policy}"));
+            caller.ok("SetCollectionConfig", set.clone()).await;
+            assert_eq!(caller.ok("GetCollectionConfig", get.clone()).await, set, "{way}");
+            assert_eq!(
+                caller.ok("ListCollectionConfigs", json!({})).await,
+                json!({"configs": [set["config"]]}),
+                "{way}"
+            );
+        }
+        assert_eq!(caller.ok("GetCollectionConfig", json!({"collection": "beacons"})).await, json!({}), "{way}");
+        caller.ok("SetCollectionConfig", json!({"config": {"collection": "ships"}})).await;
+        let unset = json!({"config": {"collection": "ships", "deletionPolicy": "DELETION_POLICY_SOFT_DELETE"}});
+        assert_eq!(caller.ok("GetCollectionConfig", get).await, unset, "{way}: replaced whole, 0 is SOFT_DELETE");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_immutable_collection_refuses_deletes_and_takes_edits() {
+    let api = Api::start(&[]).await;
+    for (way, mut caller) in Caller::all(&api).await {
+        let put = |n: u32| json!({"collection": "logs", "docId": "a", "jsonData": json!({"n": n}).to_string()});
+        let at = json!({"collection": "logs", "docId": "a"});
+        caller.ok("PutDocument", put(1)).await;
+        caller.ok("SetCollectionConfig", config("logs", "DELETION_POLICY_IMMUTABLE")).await;
+        let refused = caller.call("DeleteDocument", at.clone()).await.unwrap_err();
+        assert_eq!(refused.code, "failed_precondition", "{way}");
+        assert!(refused.message.contains("logs is IMMUTABLE"), "{way}: {}", refused.message);
+        caller.ok("PutDocument", put(2)).await;
+        assert_eq!(caller.ok("GetDocument", at.clone()).await["jsonData"], r#"{"n":2}"#, "{way}");
+        caller.ok("SetCollectionConfig", config("logs", "DELETION_POLICY_TOMBSTONE")).await;
+        caller.ok("DeleteDocument", at).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_under_implicit_ttl_goes_by_itself_and_the_others_stay() {
+    let api = Api::start(&[]).await;
+    let (_, mut caller) = Caller::all(&api).await.swap_remove(0);
+    for collection in ["flares", "ships"] {
+        caller.ok("PutDocument", json!({"collection": collection, "docId": "a", "jsonData": "{}"})).await;
+    }
+    let policy =
+        json!({"collection": "flares", "deletionPolicy": "DELETION_POLICY_IMPLICIT_TTL", "softDeleteTtlSecs": "1"});
+    caller.ok("SetCollectionConfig", json!({"config": policy})).await;
+    let gone = async {
+        while caller.ok("ListDocuments", json!({"collection": "flares"})).await != json!({}) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, gone).await.unwrap();
+    assert_eq!(caller.ok("ListDocuments", json!({"collection": "ships"})).await, json!({"docIds": ["a"]}));
+}

@@ -1,0 +1,68 @@
+//! Links that are slow, narrow and lossy.
+
+use super::link::Weather;
+use super::number;
+use super::pair::{Pair, report, traffic, write_all};
+use super::process::put;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+/// 256 kbit/s, as a radio has it.
+const NARROW: u32 = 32_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_five_writes_a_second_cross_a_slow_narrow_and_lossy_link_and_all_arrive() {
+    let pair = Pair::start(45).await;
+    let radio = Weather {
+        delay: Duration::from_millis(100),
+        jitter: Duration::from_millis(20),
+        loss: 5,
+        rate: Some(NARROW),
+        cut: false,
+    };
+    pair.link.set(radio);
+    pair.connected().await;
+    let writes = 25 * number("PEAT_IMPAIRED_SECS", 4) as usize;
+    let (here, there) = (pair.a.client(), pair.b.client());
+    let began = Instant::now();
+    for n in 0..writes {
+        // The rate is the test's input: each write has its time.
+        sleep_until(began + Duration::from_millis(40) * n as u32).await;
+        // Both sides write, and every fifth write is of a document that both write.
+        let client = if n % 2 == 0 { &here } else { &there };
+        let id = if n % 5 == 0 { "shared".to_owned() } else { format!("{n}") };
+        put(client, "reports", &id, &report(n)).await.unwrap();
+    }
+    let written = began.elapsed();
+    let documents = pair.agree("reports").await;
+    let late = began.elapsed() - written;
+    assert_eq!(documents.len(), writes - writes.div_ceil(5) + 1);
+    for (id, (json, _)) in documents.iter().filter(|(id, _)| *id != "shared") {
+        assert_eq!(*json, report(id.parse().unwrap()), "{id}");
+    }
+    assert!(late < Duration::from_secs(10), "the last write took {late:?} to arrive");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_byte_counters_are_what_the_network_sees() {
+    let pair = Pair::start(42).await;
+    pair.link.set(Weather { loss: 3, delay: Duration::from_millis(5), ..Weather::FAIR });
+    pair.connected().await;
+    for (node, collection) in [(&pair.a, "from-a"), (&pair.b, "from-b")] {
+        write_all(node, collection, (0..500).map(|n| (format!("{n}"), Some(report(n))))).await;
+        pair.agree(collection).await;
+    }
+    let (a, b) = (traffic(&pair.a).await, traffic(&pair.b).await);
+    let (there, back) = (&pair.link.there, &pair.link.back);
+    let ways = [
+        ("a sent", a.0, there.taken()),
+        ("b received", b.1, there.passed()),
+        ("b sent", b.0, back.taken()),
+        ("a received", a.1, back.passed()),
+    ];
+    for (way, counted, seen) in ways {
+        assert!(seen > 50_000, "{way}: {seen} bytes on the link");
+        let off = counted.abs_diff(seen) as f64 / seen as f64;
+        assert!(off < 0.05, "{way}: {counted} counted, {seen} on the link");
+    }
+}

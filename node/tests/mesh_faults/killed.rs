@@ -1,0 +1,131 @@
+//! SIGKILL at random moments of a burst.
+
+use super::number;
+use super::pair::{agree, node};
+use super::process::{Client, Node, put};
+use peat_proto::sidecar::peat::sidecar::v1::DeleteDocumentRequest;
+use rand::rngs::StdRng;
+use rand::{Rng as _, RngCore as _, SeedableRng as _};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+const WRITERS: usize = 8;
+
+/// Documents of one writer: so few that they are edited, deleted and made again.
+const DOCUMENTS: usize = 12;
+
+/// What a document may be: what was last acknowledged, or what was asked for since and not answered. `None` is no document.
+#[derive(Debug, Clone, Default)]
+struct Entry {
+    acknowledged: Option<String>,
+    unanswered: Option<Option<String>>,
+}
+
+type Ledger = BTreeMap<String, Entry>;
+
+/// Counts acknowledgements, and wakes who waits for a number of them.
+#[derive(Default)]
+struct Acknowledged {
+    count: AtomicUsize,
+    changed: Notify,
+}
+
+impl Acknowledged {
+    fn one_more(&self) {
+        self.count.fetch_add(1, Ordering::SeqCst);
+        self.changed.notify_one();
+    }
+
+    async fn reach(&self, count: usize) {
+        while self.count.load(Ordering::SeqCst) < count {
+            self.changed.notified().await;
+        }
+    }
+}
+
+async fn delete(client: &Client, id: &str) -> bool {
+    let request = DeleteDocumentRequest { collection: "kill".into(), doc_id: id.into(), ..Default::default() };
+    client.delete_document(request).await.is_ok()
+}
+
+/// Puts and deletes documents of `ledger` one after another until the node is gone.
+async fn write(client: Client, mut ledger: Ledger, mut rng: StdRng, acknowledged: Arc<Acknowledged>) -> Ledger {
+    let ids: Vec<String> = ledger.keys().cloned().collect();
+    loop {
+        let id = &ids[rng.random_range(0..ids.len())];
+        let wanted =
+            rng.random_ratio(3, 4).then(|| format!(r#"{{"a":{},"b":{}}}"#, rng.next_u32(), rng.next_u32() % 3));
+        let done = match &wanted {
+            Some(json) => put(&client, "kill", id, json).await.is_ok(),
+            None => delete(&client, id).await,
+        };
+        let entry = ledger.get_mut(id).unwrap();
+        if !done {
+            entry.unanswered = Some(wanted);
+            return ledger;
+        }
+        entry.acknowledged = wanted;
+        acknowledged.one_more();
+    }
+}
+
+/// Writes from all writers, kills the node after a random number of acknowledgements, and returns what it owes.
+async fn burst(node: &mut Node, ledgers: Vec<Ledger>, rng: &mut StdRng) -> Vec<Ledger> {
+    let acknowledged = Arc::new(Acknowledged::default());
+    let client = node.client();
+    let writers: Vec<_> = ledgers
+        .into_iter()
+        .map(|ledger| {
+            let rng = StdRng::seed_from_u64(rng.next_u64());
+            tokio::spawn(write(client.clone(), ledger, rng, Arc::clone(&acknowledged)))
+        })
+        .collect();
+    acknowledged.reach(rng.random_range(1..300)).await;
+    // Not at the moment of an acknowledgement, but anywhere between two.
+    tokio::time::sleep(Duration::from_micros(rng.random_range(0..5_000))).await;
+    node.kill();
+    let mut ledgers = Vec::new();
+    for writer in writers {
+        ledgers.push(writer.await.unwrap());
+    }
+    ledgers
+}
+
+/// Compares the node with what it owes, and settles what was unanswered.
+async fn settle(node: &Node, ledgers: &mut [Ledger], what: &str) {
+    for (id, entry) in ledgers.iter_mut().flatten() {
+        let found = node.get("kill", id).await;
+        let made = entry.unanswered.as_ref().is_some_and(|wanted| *wanted == found);
+        assert!(found == entry.acknowledged || made, "{what}: {id} is {found:?}, but should be {entry:?}");
+        *entry = Entry { acknowledged: found, unanswered: None };
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_five_kills_in_bursts_of_puts_and_deletes_lose_nothing_that_was_acknowledged() {
+    let seed = number("PEAT_SEED", rand::rng().next_u64());
+    let mut rng = StdRng::seed_from_u64(seed);
+    let (mut a, mut b) = (node("127.0.0.1"), node("127.0.0.1"));
+    b.start(&[]).await;
+    let mut ledgers: Vec<Ledger> = (0..WRITERS)
+        .map(|writer| (0..DOCUMENTS).map(|n| (format!("{writer}-{n}"), Entry::default())).collect())
+        .collect();
+    let kills = number("PEAT_KILLS", 25);
+    for kill in 0..kills {
+        a.start(&["--peer", &b.address()]).await;
+        ledgers = burst(&mut a, ledgers, &mut rng).await;
+        a.start(&[]).await;
+        settle(&a, &mut ledgers, &format!("PEAT_SEED={seed}, kill {kill}")).await;
+        a.kill();
+    }
+    a.start(&["--peer", &b.address()]).await;
+    let documents = agree(&a, &b, "kill").await;
+    let owed = ledgers.iter().flatten().filter(|(_, entry)| entry.acknowledged.is_some()).count();
+    assert_eq!(documents.len(), owed, "PEAT_SEED={seed}");
+    let log = a.log();
+    let errors: Vec<&str> = log.lines().filter(|line| line.contains(" ERROR ")).collect();
+    assert!(errors.is_empty(), "PEAT_SEED={seed}: a start found damage: {errors:?}");
+}
