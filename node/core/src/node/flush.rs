@@ -118,7 +118,7 @@ impl MeshNode {
         let mut docs = Vec::new();
         let mut size = 0;
         while size < FRAME_BYTES {
-            let Some((key, since)) = self.neighbours.get_mut(peer)?.next_dirty() else { break };
+            let Some((key, since)) = self.neighbours.get_mut(peer)?.dirty.next() else { break };
             // A document that cannot be read now is left to the next comparison.
             let Ok(Some((payload, rest))) = self.shelf.payload(&key, &since, FRAME_BYTES, rows, outputs) else {
                 continue;

@@ -22,7 +22,7 @@ impl MeshNode {
             neighbour.owe(key, since.clone());
         }
         for (_, neighbour) in self.neighbours.iter_mut().filter(|(peer, _)| Some(**peer) != from) {
-            if neighbour.spread.is_eager() || neighbour.dirty.contains_key(key) {
+            if neighbour.spread.is_eager() || neighbour.dirty.contains(key) {
                 neighbour.owe(key, since.clone());
             } else {
                 neighbour.spread.gather(key, uptime);

@@ -1,7 +1,7 @@
 //! How two nodes find out what the other lacks, and bring it.
 //!
 //! - **Live**: each neighbour has a set of dirty keys ([`neighbour`]), not a queue of messages. A slow neighbour costs at
-//!   most one entry per document and gets the latest state when there is room again.
+//!   most one entry per document and gets the latest state when there is room again, what matters most first (`owed`).
 //! - **Catch-up**: [`digest`] keeps a hash tree over (key, version); two nodes compare it from the root down and exchange
 //!   key lists only where it differs ([`frame`] has the messages). Every answer is computed from the state of the moment,
 //!   so any lost message is made good by the next comparison of roots, which comes every few seconds.
@@ -12,4 +12,5 @@
 pub mod digest;
 pub mod frame;
 pub(crate) mod neighbour;
+pub(crate) mod owed;
 pub(crate) mod spread;

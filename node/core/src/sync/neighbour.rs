@@ -5,11 +5,11 @@
 //! What it does not do: make the frames; the node does, because it has the rows.
 
 use super::digest::Place;
+use super::owed::Owed;
 use super::spread::Spread;
 use crate::ids::{ConnId, Key};
 use automerge::ChangeHash;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 use std::time::Duration;
 
 /// Bytes that may wait in the transport for one peer. Enough to keep a 1 Gbit/s link with 20 ms round trip from idling
@@ -32,9 +32,7 @@ pub(crate) struct Neighbour {
     pub(crate) conn: ConnId,
     in_flight: usize,
     /// Documents whose state is owed.
-    pub(crate) dirty: BTreeMap<Key, Since>,
-    /// The document that was sent last.
-    turn: Option<Key>,
+    pub(crate) dirty: Owed,
     /// Documents to ask for.
     pub(crate) wanted: BTreeSet<Key>,
     /// Tree places whose own digests are owed.
@@ -50,12 +48,11 @@ pub(crate) struct Neighbour {
 }
 
 impl Neighbour {
-    pub(crate) const fn new(conn: ConnId, next_root: Duration) -> Self {
+    pub(crate) fn new(conn: ConnId, next_root: Duration) -> Self {
         Self {
             conn,
             in_flight: 0,
-            dirty: BTreeMap::new(),
-            turn: None,
+            dirty: Owed::default(),
             wanted: BTreeSet::new(),
             compare: BTreeSet::new(),
             list: BTreeMap::new(),
@@ -83,25 +80,14 @@ impl Neighbour {
         self.dirty.len() + self.spread.untold(uptime)
     }
 
-    /// Takes the next document that is owed: all in turn, so that one that changes all the time does not hold up others.
-    pub(crate) fn next_dirty(&mut self) -> Option<(Key, Since)> {
-        let behind = self.turn.take().and_then(|turn| {
-            let rest = (Bound::Excluded(&turn), Bound::Unbounded);
-            self.dirty.range::<Key, _>(rest).next().map(|(key, _)| key.clone())
-        });
-        let key = behind.or_else(|| self.dirty.first_key_value().map(|(key, _)| key.clone()))?;
-        self.turn = Some(key.clone());
-        self.dirty.remove_entry(&key)
-    }
-
     /// Owes the state of `key` from `since` on. What is owed already reaches further back and stays.
     pub(crate) fn owe(&mut self, key: &Key, since: Since) {
-        self.dirty.entry(key.clone()).or_insert(since);
+        self.dirty.add(key, since);
     }
 
     /// Owes what the peer itself said it lacks, which is more exact than what we assumed.
     pub(crate) fn owe_exactly(&mut self, key: &Key, since: Since) {
-        self.dirty.insert(key.clone(), since);
+        self.dirty.set(key, since);
     }
 
     /// Whether all that was found missing has been handed over, so that a comparison of roots tells something new.
@@ -111,7 +97,7 @@ impl Neighbour {
 
     /// Forgets what is owed, when sync is switched off; the next comparison of roots finds it again.
     pub(crate) fn clear(&mut self) {
-        self.dirty.clear();
+        self.dirty = Owed::default();
         self.wanted.clear();
         self.compare.clear();
         self.list.clear();
@@ -122,23 +108,5 @@ impl Neighbour {
     pub(crate) fn equal(&mut self, key: &Key) {
         self.dirty.remove(key);
         self.spread.equal(key);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ids::Collection;
-
-    #[test]
-    fn a_document_that_changes_all_the_time_does_not_hold_up_the_others() {
-        let key = |id: &str| Key::new(&Collection::parse("c").unwrap(), id).unwrap();
-        let mut neighbour = Neighbour::new(ConnId(1), Duration::ZERO);
-        neighbour.owe(&key("z"), Since::Start);
-        let sent = (0..4).filter_map(|_| {
-            neighbour.owe(&key("a"), Since::Start);
-            neighbour.next_dirty().map(|(key, _)| key.doc_id().to_owned())
-        });
-        assert_eq!(sent.collect::<Vec<_>>(), ["a", "z", "a", "a"]);
     }
 }
