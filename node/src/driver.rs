@@ -18,11 +18,11 @@ use arc_swap::ArcSwapOption;
 use peat_node_core::event::{Reply, RequestError};
 use peat_node_core::ids::{Key, RequestId};
 use peat_node_core::{Config, Input, MeshNode, Now, Output, Outputs};
+use rows::StoredRows;
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use rows::StoredRows;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info};
 

@@ -133,7 +133,8 @@ mod tests {
         let mut context = RequestContext::default();
         context.extensions_mut().insert(Admitted(admission.clone()));
         let inbound: PayloadStream = Box::pin(stream::empty());
-        let response = run_chain_streaming(&chain(), StreamRequest::new(context), inbound, |_, _| async {
+        let chain = chain();
+        let response = run_chain_streaming(&chain, StreamRequest::new(context), inbound, |_, _| async {
             let body: PayloadStream = Box::pin(stream::pending());
             Ok(connectrpc::Response::new(body))
         });
