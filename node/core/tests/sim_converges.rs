@@ -61,7 +61,11 @@ fn fifty_nodes_converge_under_loss_partitions_and_restarts_for_every_rotating_se
                     }
                     match run(&Scenario::rough(seed, nodes)) {
                         Ok(report) => println!("seed {seed}: {report:?}"),
-                        Err(failure) => failures.lock().unwrap().push(failure.to_string()),
+                        Err(failure) => {
+                            // At once: a long run may be watched.
+                            println!("seed {seed} failed: {failure}");
+                            failures.lock().unwrap().push(failure.to_string());
+                        }
                     }
                 }
             });
