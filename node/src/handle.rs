@@ -9,8 +9,10 @@
 //! answers [`HandleError::Starting`].
 
 mod detail;
+mod listed;
 
 pub use detail::PeerDetail;
+pub use listed::Listed;
 
 use crate::changes::{self, Filter, Told};
 use crate::driver::{Message, Request};
@@ -119,17 +121,6 @@ struct Shared {
     stopping: AtomicBool,
     started: watch::Sender<bool>,
     engine: OnceLock<Engine>,
-}
-
-/// A live document, as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    /// Its key.
-    pub key: Key,
-    /// For [`Condition::Version`].
-    pub version: Version,
-    /// Canonical JSON.
-    pub json: String,
 }
 
 /// A node, as everything but its engine sees it. Cheap to clone.
@@ -277,21 +268,6 @@ impl NodeHandle {
         Ok(documents.boxed())
     }
 
-    /// Live documents of a collection behind the id of `after`, in the order and with the caveat of [`NodeHandle::list`].
-    ///
-    /// # Errors
-    /// As [`NodeHandle::list`].
-    pub fn listed(&self, collection: &Collection, after: Option<&Key>) -> Result<Items<Listed>, HandleError> {
-        let start = Position::of(collection);
-        let start = after.map_or_else(|| start.clone(), |key| start.behind(key.as_bytes()));
-        let rows = changes::rows(Arc::clone(&self.engine()?.store), start);
-        let documents = rows.filter_map(async |row| match row.and_then(|(key, row)| listed(key, &row.bytes)) {
-            Ok(listed) => listed.map(Ok),
-            Err(error) => Some(Err(error.into())),
-        });
-        Ok(documents.boxed())
-    }
-
     /// What is stored (`after` is `None`) or what changed after `after`, then every change, for as long as it is polled.
     ///
     /// # Guarantees
@@ -326,7 +302,9 @@ impl NodeHandle {
     /// Where the node stands.
     pub fn status(&self) -> Status {
         let published = self.0.published.load();
-        let stats = published.as_ref().map(|published| &published.stats);
+        // The driver publishes a moment before callers can reach it: whoever is told of a started node may call it.
+        let published = published.as_ref().filter(|_| self.0.engine.get().is_some());
+        let stats = published.map(|published| &published.stats);
         let sync_active = stats.is_some_and(|stats| stats.sync_active);
         let phase = match (self.0.stopping.load(Ordering::Acquire), stats) {
             (true, _) => Phase::ShuttingDown,
@@ -410,12 +388,4 @@ impl NodeHandle {
 fn document(key: &Key, row: &[u8]) -> Result<Option<Document>, StoreError> {
     let corrupt = |source| StoreError::Corrupt { key: key.clone(), source: Box::new(source) };
     View::parse(row).map_err(corrupt)?.document().map_err(corrupt)
-}
-
-/// None for a deleted document.
-fn listed(key: Key, row: &[u8]) -> Result<Option<Listed>, StoreError> {
-    match View::parse(row) {
-        Ok(view) => Ok(view.text().map(|json| Listed { key, version: view.version, json: json.to_owned() })),
-        Err(source) => Err(StoreError::Corrupt { key, source: Box::new(source) }),
-    }
 }
