@@ -33,8 +33,8 @@ const SPEAK_TLS: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 38\r\nconnection: close\r\n\r\n\
     this port speaks TLS: call it by https";
 
-/// A caller without TLS has this long to take that answer.
-const SPEAK_TLS_LIMIT: Duration = Duration::from_secs(1);
+/// Who is refused has this long to take the answer.
+const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
 
 /// How one listener lets callers in.
 #[derive(Debug)]
@@ -93,12 +93,18 @@ impl TlsDoor {
             return Err(None);
         }
         if first != [HANDSHAKE_RECORD] {
-            // Whoever does not wait for the answer has what he wants.
-            let _ = tokio::time::timeout(SPEAK_TLS_LIMIT, speak_tls(stream)).await;
+            farewell(stream, SPEAK_TLS).await;
             return Err(Some(Refusal::PlainText));
         }
         let server = self.access.rules.borrow().server.clone().ok_or(Refusal::Handshake)?;
-        let stream = TlsAcceptor::from(server).accept(stream).await.map_err(|error| Some(reason(&error)))?;
+        let stream = match TlsAcceptor::from(server).accept(stream).into_fallible().await {
+            Ok(stream) => stream,
+            Err((error, stream)) => {
+                // The alert that says why was sent.
+                farewell(stream, b"").await;
+                return Err(Some(reason(&error)));
+            }
+        };
         let chain = stream.get_ref().1.peer_certificates().map(<[_]>::to_vec);
         let visitor = match chain.filter(|chain| !chain.is_empty()) {
             None => self.access.without_certificate(),
@@ -111,14 +117,18 @@ impl TlsDoor {
     }
 }
 
-/// Answers, and reads what the caller still sends: a connection that is closed with unread bytes is reset, and the answer
-/// with it.
-async fn speak_tls(mut stream: TcpStream) -> io::Result<()> {
-    stream.write_all(SPEAK_TLS).await?;
-    stream.shutdown().await?;
-    let mut unread = [0; 1024];
-    while stream.read(&mut unread).await? > 0 {}
-    Ok(())
+/// Sends the last bytes of a connection, and reads what the caller still sends: a connection that is closed with unread
+/// bytes is reset, and the answer with it.
+async fn farewell(mut stream: TcpStream, last: &[u8]) {
+    let taken = async {
+        stream.write_all(last).await?;
+        stream.shutdown().await?;
+        let mut unread = [0; 1024];
+        while stream.read(&mut unread).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // Whoever does not wait for the answer has what he wants.
+    let _ = tokio::time::timeout(FAREWELL_LIMIT, taken).await;
 }
 
 fn reason(error: &io::Error) -> Refusal {
