@@ -290,7 +290,7 @@ impl NodeHandle {
     pub fn backup(&self) -> Result<Items<Vec<u8>>, HandleError> {
         let encoder = Encoder::new(self.engine()?.store.entries()?);
         let pieces = stream::try_unfold(encoder, async |mut encoder| {
-            let read = changes::blocking(move || Ok((encoder.next()?, encoder))).await?;
+            let read = changes::blocking(move || Ok((encoder.piece()?, encoder))).await?;
             Ok(match read {
                 (Some(piece), encoder) => Some((piece, encoder)),
                 (None, _) => None,

@@ -108,7 +108,7 @@ impl std::fmt::Debug for Encoder {
 }
 
 impl Encoder {
-    /// Nothing is read until [`Encoder::next`].
+    /// Nothing is read until [`Encoder::piece`].
     pub fn new(entries: Entries) -> Self {
         Self { entries, waiting: Vec::new(), counts: Counts::default(), sections: 0, stage: Stage::Begin }
     }
@@ -117,7 +117,7 @@ impl Encoder {
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read; the copy is then of no use.
-    pub fn next(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+    pub fn piece(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
         match self.stage {
             Stage::Begin => {
                 self.stage = Stage::Entries;

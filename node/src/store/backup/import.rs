@@ -98,7 +98,7 @@ fn fill<R: io::Read>(decoder: &mut Decoder<R>, folder: &Path) -> Result<(), Rest
     let write = |source: fjall::Error| StoreError::Open { path: folder.to_owned(), source: Box::new(source) };
     let engine = Engine::open(folder).map_err(|damage| damage.into_error(folder))?;
     let mut batch: Vec<Entry> = Vec::with_capacity(BATCH);
-    while let Some(entry) = decoder.next()? {
+    while let Some(entry) = decoder.entry()? {
         batch.push(entry);
         if batch.len() == BATCH {
             engine.import(std::mem::take(&mut batch)).map_err(write)?;

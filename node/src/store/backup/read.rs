@@ -50,7 +50,7 @@ pub enum BackupError {
 /// [`BackupError`] with the first thing that is wrong.
 pub fn verify(file: &Path) -> Result<Counts, BackupError> {
     let mut decoder = Decoder::new(open(file)?)?;
-    while decoder.next()?.is_some() {}
+    while decoder.entry()?.is_some() {}
     Ok(decoder.counts)
 }
 
@@ -88,7 +88,7 @@ impl<R: Read> Decoder<R> {
     }
 
     /// The next entry; none when the backup was whole.
-    pub(super) fn next(&mut self) -> Result<Option<Entry>, BackupError> {
+    pub(super) fn entry(&mut self) -> Result<Option<Entry>, BackupError> {
         if self.used == self.body.len() && self.section()? == END {
             return self.end().map(|()| None);
         }

@@ -28,7 +28,7 @@ fn filled(store: &dyn Store, ids: impl Iterator<Item = u32>) {
 fn write_to(file: &Path, entries: Entries) {
     let mut encoder = Encoder::new(entries);
     let mut bytes = Vec::new();
-    while let Some(piece) = encoder.next().unwrap() {
+    while let Some(piece) = encoder.piece().unwrap() {
         bytes.extend(piece);
     }
     fs::write(file, bytes).unwrap();
@@ -119,9 +119,9 @@ fn damage_anywhere_and_any_shorter_file_is_refused_and_leaves_nothing() {
 
 #[test]
 fn sections_out_of_order_and_impossible_lengths_are_refused() {
+    const HEAD: usize = 14;
     let (_folder, file, _) = small();
     let whole = fs::read(&file).unwrap();
-    const HEAD: usize = 14;
     let mut long = whole.clone();
     long[HEAD + 1..HEAD + 5].copy_from_slice(&u32::MAX.to_be_bytes());
     fs::write(&file, long).unwrap();
