@@ -18,6 +18,7 @@ use crate::store::backup::{BackupError, RestoreError};
 use connectrpc::{ConnectError, ErrorCode};
 use output::Printer;
 use serde_json::json;
+use std::error::Error as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -50,7 +51,7 @@ pub enum ClientError {
         id: String,
     },
     /// The node was not reached, or refused.
-    #[error("{}: {}", .0.code.as_str(), .0.message.as_deref().unwrap_or("no text"))]
+    #[error("{}", told(.0))]
     Call(ConnectError),
     /// A file cannot be written.
     #[error("write {}", path.display())]
@@ -136,9 +137,19 @@ async fn until_signalled(command: Command) -> Result<(), ClientError> {
     stop.run_until_cancelled(run(command)).await.unwrap_or(interrupted)
 }
 
+/// The code of a failed call, its text, and the first cause where the text does not have it, such as an alert of TLS.
+fn told(error: &ConnectError) -> String {
+    let (code, text) = (error.code.as_str(), error.message.as_deref().unwrap_or("no text"));
+    let cause = std::iter::successors(error.source(), |&error| error.source()).last().map(ToString::to_string);
+    match cause.filter(|cause| !text.contains(cause.as_str())) {
+        Some(cause) => format!("{code}: {text}: {cause}"),
+        None => format!("{code}: {text}"),
+    }
+}
+
 /// An error with its causes, once each.
 fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
+    let causes = std::iter::successors(Some(error), |&error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
@@ -171,4 +182,21 @@ fn print_id(identity: &Identity) -> Result<(), ClientError> {
 fn key_dir(args: KeyArgs) -> PathBuf {
     let given = |text: Option<String>| text.filter(|text| !text.is_empty());
     given(args.key_dir).or_else(|| given(args.data_dir)).unwrap_or_else(|| DEFAULT_DATA_DIR.to_owned()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_call_tells_its_first_cause_once() {
+        let failed = |cause: &str| {
+            let source = std::io::Error::other(cause.to_owned());
+            let error = ConnectError::unavailable("send failed: connection error").with_source(source);
+            ClientError::from(error).to_string()
+        };
+        assert_eq!(failed("alert"), "unavailable: send failed: connection error: alert");
+        assert_eq!(failed("connection error"), "unavailable: send failed: connection error");
+        assert_eq!(ClientError::from(ConnectError::internal("no")).to_string(), "internal: no");
+    }
 }

@@ -2,11 +2,15 @@
 
 use super::Api;
 use super::raw::{Raw, service_of};
-use connectrpc::client::{ClientConfig, ClientTransport, Http2Connection, HttpClient, SharedHttp2Connection};
-use connectrpc::{ConnectError, Protocol, http_body};
+use connectrpc::client::{
+    BoxFuture, ClientBody, ClientConfig, ClientTransport, Http2Connection, HttpClient, SharedHttp2Connection,
+};
+use connectrpc::{ConnectError, Protocol};
+use hyper::body::Incoming;
 use peat_proto::sidecar::peat::node::v1::{self as node, NodeClient};
 use peat_proto::sidecar::peat::sidecar::v1::{self as proto, PeatSidecarClient};
 use serde_json::Value;
+use std::pin::Pin;
 
 /// What a caller sees of a failure.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,17 +19,36 @@ pub(crate) struct Failure {
     pub(crate) message: String,
 }
 
-/// The clients of both services over one transport.
-pub(crate) struct Clients<T> {
-    sidecar: PeatSidecarClient<T>,
-    node: NodeClient<T>,
+/// Either transport as one type, so that every method of the clients is compiled once.
+#[derive(Clone)]
+pub(crate) enum Transport {
+    Http2(SharedHttp2Connection),
+    Http1(HttpClient),
 }
 
-impl<T: ClientTransport + Clone> Clients<T>
-where
-    <T::ResponseBody as http_body::Body>::Error: std::fmt::Display,
-{
-    fn new(transport: T, config: ClientConfig) -> Box<Self> {
+impl ClientTransport for Transport {
+    type ResponseBody = Incoming;
+    type Error = ConnectError;
+
+    fn send(
+        &self,
+        request: http::Request<ClientBody>,
+    ) -> BoxFuture<'static, Result<http::Response<Incoming>, ConnectError>> {
+        match self {
+            Self::Http2(transport) => transport.send(request),
+            Self::Http1(transport) => transport.send(request),
+        }
+    }
+}
+
+/// The clients of both services over one transport.
+pub(crate) struct Clients {
+    sidecar: PeatSidecarClient<Transport>,
+    node: NodeClient<Transport>,
+}
+
+impl Clients {
+    fn new(transport: Transport, config: ClientConfig) -> Box<Self> {
         let sidecar = PeatSidecarClient::new(transport.clone(), config.clone());
         Box::new(Self { sidecar, node: NodeClient::new(transport, config) })
     }
@@ -33,8 +56,7 @@ where
 
 /// A client of one protocol.
 pub(crate) enum Caller {
-    Http2(Box<Clients<SharedHttp2Connection>>),
-    Http1(Box<Clients<HttpClient>>),
+    Typed(Box<Clients>),
     Raw(Raw),
 }
 
@@ -51,8 +73,8 @@ impl Caller {
             let config = ClientConfig::new(authority.clone()).with_protocol(protocol);
             (Http2Connection::lazy_unix(api.socket(), authority).shared(64), config)
         };
-        let two = |(transport, config)| Self::Http2(Clients::new(transport, config));
-        let one = |config| Self::Http1(Clients::new(HttpClient::plaintext(), config));
+        let two = |(transport, config)| Self::Typed(Clients::new(Transport::Http2(transport), config));
+        let one = |config| Self::Typed(Clients::new(Transport::Http1(HttpClient::plaintext()), config));
         let (transport, config) = http2(Protocol::Connect);
         vec![
             ("gRPC over TCP", two(http2(Protocol::Grpc))),
@@ -70,8 +92,7 @@ impl Caller {
     /// Calls a method; the answer in proto3 JSON.
     pub(crate) async fn call(&mut self, method: &str, request: Value) -> Result<Value, Failure> {
         match self {
-            Self::Http2(clients) => typed(clients, method, request).await,
-            Self::Http1(clients) => typed(clients, method, request).await,
+            Self::Typed(clients) => typed(clients, method, request).await,
             Self::Raw(raw) => match raw.call(method, &request).await {
                 (200, answer) => Ok(answer),
                 (_, error) => Err(Failure {
@@ -94,26 +115,25 @@ impl From<ConnectError> for Failure {
     }
 }
 
+type Answer<'a> = Pin<Box<dyn Future<Output = Result<Value, Failure>> + Send + 'a>>;
+
 macro_rules! dispatch {
     ($client:expr, $proto:ident, $method:ident, $request:ident,
      [$($name:literal $call:ident $message:ident),* $(,)?]) => {
         match $method {
-            $($name => {
+            // Boxed: one future with all of them inside takes minutes to compile.
+            $($name => Box::pin(async move {
                 let request: $proto::$message = serde_json::from_value($request).unwrap();
-                serde_json::to_value($client.$call(request).await?.into_owned()).unwrap()
-            })*
+                Ok(serde_json::to_value($client.$call(request).await?.into_owned()).unwrap())
+            }),)*
             other => panic!("no method {other}"),
         }
     };
 }
 
-async fn typed<T>(clients: &Clients<T>, method: &str, request: Value) -> Result<Value, Failure>
-where
-    T: ClientTransport,
-    <T::ResponseBody as http_body::Body>::Error: std::fmt::Display,
-{
+fn typed<'a>(clients: &'a Clients, method: &str, request: Value) -> Answer<'a> {
     if service_of(method) == "peat.node.v1.Node" {
-        return Ok(dispatch!(clients.node, node, method, request, [
+        return dispatch!(clients.node, node, method, request, [
             "Write" write WriteRequest,
             "Read" read ReadRequest,
             "List" list ListRequest,
@@ -121,9 +141,9 @@ where
             "Peers" peers PeersRequest,
             "Drain" drain DrainRequest,
             "SetLogLevel" set_log_level SetLogLevelRequest,
-        ]));
+        ]);
     }
-    Ok(dispatch!(clients.sidecar, proto, method, request, [
+    dispatch!(clients.sidecar, proto, method, request, [
         "GetStatus" get_status GetStatusRequest,
         "ConnectPeer" connect_peer ConnectPeerRequest,
         "DisconnectPeer" disconnect_peer DisconnectPeerRequest,
@@ -151,5 +171,5 @@ where
         "SendAttachments" send_attachments SendAttachmentsRequest,
         "GetAttachmentDistribution" get_attachment_distribution GetAttachmentDistributionRequest,
         "CancelAttachmentDistribution" cancel_attachment_distribution CancelAttachmentDistributionRequest,
-    ]))
+    ])
 }
