@@ -91,9 +91,11 @@ pub(super) fn is_of_the_disk(error: &fjall::Error) -> bool {
     }
 }
 
-/// Files that are named and missing, or shorter or other than they must be.
+/// Files that are named and missing, or shorter or other than they must be. `InvalidInput` is how a file answers that is
+/// asked for a place it cannot have: one before its beginning, because it is so short, or one that garbage names.
 fn is_of_the_data(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData)
+    use io::ErrorKind::{InvalidData, InvalidInput, NotFound, UnexpectedEof};
+    matches!(error.kind(), NotFound | UnexpectedEof | InvalidData | InvalidInput)
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! Files of the store that are damaged while the node is down.
 
 use super::number;
-use super::pair::{Pair, agree, documents, report, write_all};
+use super::pair::{agree, documents, node, report, write_all};
 use super::process::Node;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngCore as _, SeedableRng as _};
@@ -40,15 +40,30 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// Where to damage: in odd seeds any file is as likely as another, in even ones any byte of them all.
+fn place(store: &Path, seed: u64, rng: &mut StdRng) -> (PathBuf, u64, u64) {
+    let lengths = files(store).into_iter().map(|path| (path.metadata().unwrap().len(), path));
+    let mut files: Vec<(u64, PathBuf)> = lengths.filter(|(length, _)| *length > 0).collect();
+    if seed % 2 == 1 {
+        let (length, path) = files.swap_remove(rng.random_range(0..files.len()));
+        return (path, rng.random_range(0..length), length);
+    }
+    let mut offset = rng.random_range(0..files.iter().map(|(length, _)| length).sum::<u64>());
+    for (length, path) in files {
+        if offset < length {
+            return (path, offset, length);
+        }
+        offset -= length;
+    }
+    unreachable!("the offset is below the sum of the lengths")
+}
+
 /// Does one damage to one file of the store; says which.
 fn damage(store: &Path, seed: u64) -> String {
     let mut rng = StdRng::seed_from_u64(seed);
-    let files = files(store);
-    let path = &files[rng.random_range(0..files.len())];
-    let file = fs::File::options().read(true).write(true).open(path).unwrap();
-    let length = file.metadata().unwrap().len();
-    let offset = rng.random_range(0..length);
-    let kind = match seed % 3 {
+    let (path, offset, length) = place(store, seed, &mut rng);
+    let file = fs::File::options().read(true).write(true).open(&path).unwrap();
+    let kind = match seed / 2 % 4 {
         0 => {
             let mut byte = [0];
             file.read_exact_at(&mut byte, offset).unwrap();
@@ -61,36 +76,43 @@ fn damage(store: &Path, seed: u64) -> String {
             file.write_all_at(&garbage, offset).unwrap();
             "garbage"
         }
-        _ => {
+        2 => {
             file.set_len(offset).unwrap();
             "an early end"
+        }
+        _ => {
+            file.set_len(0).unwrap();
+            "nothing left"
         }
     };
     format!("seed {seed}: {kind} at {offset} of {length} in {}", path.strip_prefix(store).unwrap().display())
 }
 
+const COLLECTIONS: [&str; 3] = ["wide", "reports", "tracks"];
+
 /// Two nodes that agree on documents of both kinds, in tables, journal and history; `b` has left.
-async fn agreed() -> Pair {
-    let mut pair = Pair::start(0).await;
-    pair.connected().await;
+async fn agreed() -> (Node, Node) {
+    let (mut a, mut b) = (node("127.0.0.1"), node("127.0.0.1"));
+    tokio::join!(a.start(&[]), b.start(&[]));
+    b.connect(&a).await.unwrap();
     let wide = "x".repeat(10_000);
-    write_all(&pair.a, "wide", (0..700).map(|n| (format!("{n:03}"), Some(format!(r#"{{"n":{n},"wide":"{wide}"}}"#)))))
-        .await;
+    let wide = (0..700).map(|n| (format!("{n:03}"), Some(format!(r#"{{"n":{n},"wide":"{wide}"}}"#))));
+    write_all(&a, "wide", wide).await;
     for round in 0..3 {
-        write_all(&pair.a, "reports", (0..100).map(|n| (format!("{n:03}"), Some(report(n + round))))).await;
-        write_all(&pair.b, "tracks", (0..100).map(|n| (format!("{n:03}"), Some(report(n + round))))).await;
+        write_all(&a, "reports", (0..100).map(|n| (format!("{n:03}"), Some(report(n + round))))).await;
+        write_all(&b, "tracks", (0..100).map(|n| (format!("{n:03}"), Some(report(n + round))))).await;
     }
-    for collection in ["wide", "reports", "tracks"] {
-        pair.agree(collection).await;
+    for collection in COLLECTIONS {
+        agree(&a, &b, collection).await;
     }
-    pair.b.leave().await;
-    pair
+    b.leave().await;
+    (a, b)
 }
 
-/// Documents that `b` lacks or has otherwise than `a`.
+/// How many documents `b` lacks or has otherwise than `a`.
 async fn missing(a: &Node, b: &Node) -> usize {
     let mut missing = 0;
-    for collection in ["wide", "reports", "tracks"] {
+    for collection in COLLECTIONS {
         let (here, there) = tokio::join!(documents(a, collection), documents(b, collection));
         for (id, (json, version)) in &there {
             let (expected, last) = &here[id];
@@ -103,26 +125,25 @@ async fn missing(a: &Node, b: &Node) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_with_damaged_files_starts_says_what_it_lost_and_heals_from_its_peer() {
-    let mut pair = agreed().await;
+    let (a, mut b) = agreed().await;
     let whole = tempfile::tempdir().unwrap();
-    copy(&pair.b.data(), whole.path());
-    for seed in 0..number("PEAT_DAMAGES", SEEDS) {
-        fs::remove_dir_all(pair.b.data()).unwrap();
-        copy(whole.path(), &pair.b.data());
-        let what = damage(&pair.b.data().join("store"), seed);
-        let before = pair.b.log().len();
-        pair.b.start(&[]).await;
-        let missing = missing(&pair.a, &pair.b).await;
-        let log = pair.b.log().split_off(before);
+    copy(&b.data(), whole.path());
+    let (first, last) = (number("PEAT_SEED", 0), number("PEAT_DAMAGES", SEEDS));
+    for seed in first..first + last {
+        fs::remove_dir_all(b.data()).unwrap();
+        copy(whole.path(), &b.data());
+        let what = damage(&b.data().join("store"), seed);
+        let before = b.log().len();
+        b.start(&[]).await;
+        let missing = missing(&a, &b).await;
+        let log = b.log().split_off(before);
         let told = log.lines().filter(|line| line.contains(" ERROR ") || line.contains(" WARN ")).count();
-        eprintln!("{what}: {missing} missing, told {told}");
+        eprintln!("{what}: {missing} documents missing, {told} lines about it");
         assert!(missing == 0 || told > 0, "{what}: {missing} documents are gone without a word");
-        let far = format!("{}@{}", pair.a.id, pair.link.far);
-        pair.b.kill();
-        pair.b.start(&["--peer", &far]).await;
-        for collection in ["wide", "reports", "tracks"] {
-            agree(&pair.a, &pair.b, collection).await;
+        b.connect(&a).await.unwrap();
+        for collection in COLLECTIONS {
+            agree(&a, &b, collection).await;
         }
-        pair.b.kill();
+        b.leave().await;
     }
 }

@@ -2,13 +2,14 @@
 
 use super::number;
 use super::pair::{agree, node};
-use super::process::{Client, Node, put};
+use super::process::{Client, Node, PATIENCE, put};
+use connectrpc::ConnectError;
 use peat_proto::sidecar::peat::sidecar::v1::DeleteDocumentRequest;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngCore as _, SeedableRng as _};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -26,11 +27,12 @@ struct Entry {
 
 type Ledger = BTreeMap<String, Entry>;
 
-/// Counts acknowledgements, and wakes who waits for a number of them.
+/// Counts acknowledgements, and wakes who waits for a number of them. Until the kill no call may fail.
 #[derive(Default)]
 struct Acknowledged {
     count: AtomicUsize,
     changed: Notify,
+    killed: AtomicBool,
 }
 
 impl Acknowledged {
@@ -40,15 +42,18 @@ impl Acknowledged {
     }
 
     async fn reach(&self, count: usize) {
-        while self.count.load(Ordering::SeqCst) < count {
-            self.changed.notified().await;
-        }
+        let reached = async {
+            while self.count.load(Ordering::SeqCst) < count {
+                self.changed.notified().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, reached).await.unwrap();
     }
 }
 
-async fn delete(client: &Client, id: &str) -> bool {
+async fn delete(client: &Client, id: &str) -> Result<(), ConnectError> {
     let request = DeleteDocumentRequest { collection: "kill".into(), doc_id: id.into(), ..Default::default() };
-    client.delete_document(request).await.is_ok()
+    client.delete_document(request).await.map(drop)
 }
 
 /// Puts and deletes documents of `ledger` one after another until the node is gone.
@@ -59,11 +64,12 @@ async fn write(client: Client, mut ledger: Ledger, mut rng: StdRng, acknowledged
         let wanted =
             rng.random_ratio(3, 4).then(|| format!(r#"{{"a":{},"b":{}}}"#, rng.next_u32(), rng.next_u32() % 3));
         let done = match &wanted {
-            Some(json) => put(&client, "kill", id, json).await.is_ok(),
+            Some(json) => put(&client, "kill", id, json).await,
             None => delete(&client, id).await,
         };
         let entry = ledger.get_mut(id).unwrap();
-        if !done {
+        if let Err(error) = done {
+            assert!(acknowledged.killed.load(Ordering::SeqCst), "a node that is up refuses: {error}");
             entry.unanswered = Some(wanted);
             return ledger;
         }
@@ -86,6 +92,7 @@ async fn burst(node: &mut Node, ledgers: Vec<Ledger>, rng: &mut StdRng) -> Vec<L
     acknowledged.reach(rng.random_range(1..300)).await;
     // Not at the moment of an acknowledgement, but anywhere between two.
     tokio::time::sleep(Duration::from_micros(rng.random_range(0..5_000))).await;
+    acknowledged.killed.store(true, Ordering::SeqCst);
     node.kill();
     let mut ledgers = Vec::new();
     for writer in writers {

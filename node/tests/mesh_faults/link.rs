@@ -2,7 +2,7 @@
 //!
 //! One node is bound to IPv4 loopback and the other to IPv6 loopback, so neither has a socket that could reach the other:
 //! whatever addresses QUIC tells them, every packet goes through here, which the counters show as well.
-//! Inputs: where the nodes are, [`Weather`]. Outputs: where each finds the other, [`Counts`].
+//! Inputs: where the nodes are, [`Weather`]. Outputs: where the one finds the other, [`Counts`].
 //! What it does not do: look into packets.
 
 use rand::rngs::StdRng;
@@ -61,8 +61,6 @@ pub struct Link {
     weather: watch::Sender<Weather>,
     /// Where the node on IPv4 finds the other one.
     pub near: SocketAddr,
-    /// Where the node on IPv6 finds the other one.
-    pub far: SocketAddr,
     pub there: Arc<Counts>,
     pub back: Arc<Counts>,
     _ways: JoinSet<()>,
@@ -80,8 +78,7 @@ impl Link {
         let mut ways = JoinSet::new();
         ways.spawn(Way::new(four.clone(), six.clone(), &watch, &there, seed).carry());
         ways.spawn(Way::new(six, four, &watch, &back, seed ^ u64::MAX).carry());
-        let (near, far) = (near.local_addr().unwrap(), far.local_addr().unwrap());
-        Self { weather, near, far, there, back, _ways: ways }
+        Self { weather, near: near.local_addr().unwrap(), there, back, _ways: ways }
     }
 
     pub fn set(&self, weather: Weather) {
