@@ -11,10 +11,17 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tracing::debug;
 
 /// A file system in memory that is there in nearly every container.
 const MEMORY: &str = "/dev/shm";
+
+/// Names of folders there begin like this.
+const PREFIX: &str = "peat-store-";
+
+/// No store takes that long to be made.
+const LEFT_BEHIND: Duration = Duration::from_secs(60);
 
 /// Of the journal of an empty store no more than this is used; the rest was only reserved.
 const JOURNAL_BYTES: u64 = 64 * 1024;
@@ -43,9 +50,23 @@ struct Nursery(PathBuf);
 
 impl Nursery {
     fn new() -> io::Result<Self> {
-        let path = Path::new(MEMORY).join(format!("peat-store-{}", uuid::Uuid::new_v4()));
+        sweep();
+        let path = Path::new(MEMORY).join(format!("{PREFIX}{}", uuid::Uuid::new_v4()));
         DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Self(path))
+    }
+}
+
+/// Removes what processes left that were killed while they made a store.
+fn sweep() {
+    let Ok(entries) = fs::read_dir(MEMORY) else { return };
+    for entry in entries.flatten() {
+        let age = entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|at| at.elapsed().ok());
+        let is_left = age.is_some_and(|age| age > LEFT_BEHIND);
+        if is_left && entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            // Another node that starts now may be faster.
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 
