@@ -153,7 +153,7 @@ mod tests {
         };
         let listen = match listen.strip_prefix("unix://") {
             Some(path) => Listen::Unix(path.into()),
-            None => Listen::Tcp(listen.parse().unwrap()),
+            None => Listen::Tcp(listen.parse().map_err(|_| "no address".to_owned())?),
         };
         read_access(&raw, &[listen]).map_err(|error| error.to_string())
     }

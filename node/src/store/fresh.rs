@@ -122,9 +122,10 @@ fn sync_all(paths: &[PathBuf]) -> io::Result<()> {
         |first: usize| paths.iter().skip(first).step_by(SYNCS).try_for_each(|path| File::open(path)?.sync_all());
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..SYNCS).map(|first| scope.spawn(move || share(first))).collect();
-        let results = threads.into_iter().map(|thread| thread.join());
         // A thread that panicked has synced nothing that one could rely on.
-        results.map(|result| result.unwrap_or_else(|_| Err(io::Error::other("a thread ended early")))).collect()
+        let ended =
+            |result: std::thread::Result<_>| result.unwrap_or_else(|_| Err(io::Error::other("a thread ended early")));
+        threads.into_iter().try_for_each(|thread| ended(thread.join()))
     })
 }
 

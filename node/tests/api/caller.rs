@@ -23,7 +23,7 @@ pub(crate) struct Failure {
 #[derive(Clone)]
 pub(crate) enum Transport {
     Http2(SharedHttp2Connection),
-    Http1(HttpClient),
+    Http1(Box<HttpClient>),
 }
 
 impl ClientTransport for Transport {
@@ -74,7 +74,7 @@ impl Caller {
             (Http2Connection::lazy_unix(api.socket(), authority).shared(64), config)
         };
         let two = |(transport, config)| Self::Typed(Clients::new(Transport::Http2(transport), config));
-        let one = |config| Self::Typed(Clients::new(Transport::Http1(HttpClient::plaintext()), config));
+        let one = |config| Self::Typed(Clients::new(Transport::Http1(Box::new(HttpClient::plaintext())), config));
         let (transport, config) = http2(Protocol::Connect);
         vec![
             ("gRPC over TCP", two(http2(Protocol::Grpc))),

@@ -244,9 +244,11 @@ impl PeerBook {
             return Attach::Refused(CloseReason::Requested);
         }
         let replaces = match entry.state {
-            State::Connected { conn: old, direction: was, .. } => {
+            State::Connected { conn: old, direction: was, since } => {
                 let smaller_dialled = (direction == Direction::Out) == smaller_is_me;
-                if direction != was && !smaller_dialled {
+                // Both dialled at once, if the old one is young; else the peer has lost it and we have not noticed yet.
+                let at_once = uptime.saturating_sub(since) < LIVED;
+                if at_once && direction != was && !smaller_dialled {
                     return Attach::Refused(CloseReason::Duplicate);
                 }
                 Some(old)

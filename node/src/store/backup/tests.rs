@@ -20,7 +20,7 @@ fn put(store: &dyn Store, id: &str, row: &[u8], history: History) {
 fn filled(store: &dyn Store, ids: impl Iterator<Item = u32>) {
     let write = |id: u32| {
         let history = Some(History::Append { number: 0, chunk: format!("history {id}").into_bytes() });
-        (key(&format!("{id:05}")), Write { row: vec![id as u8; 500], history, visible: id % 5 != 0 })
+        (key(&format!("{id:05}")), Write { row: vec![id as u8; 500], history, visible: !id.is_multiple_of(5) })
     };
     store.commit(&ids.map(write).collect()).unwrap();
 }

@@ -114,3 +114,11 @@ fn a_new_address_is_tried_at_once() {
     book.want(Source::Flag, LARGER, vec!["b:2".into()], T0);
     assert_eq!(book.due(T0).len(), 1);
 }
+
+#[test]
+fn a_peer_that_lost_an_old_connection_is_let_in_whoever_dialled_that() {
+    let mut book = wanting(LARGER);
+    book.connected(ConnId(1), LARGER, Direction::Out, T0, &mut Vec::new());
+    let back = book.connected(ConnId(2), LARGER, Direction::In, T0 + LIVED, &mut Vec::new());
+    assert_eq!(back, Attach::Kept { replaces: Some(ConnId(1)) });
+}
