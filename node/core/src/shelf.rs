@@ -27,6 +27,7 @@ use bytes::Bytes;
 use cache::Cache;
 use expiry::Policies;
 use held::{Full, Held, Latest};
+use history::next_actor;
 use std::collections::BTreeSet;
 use std::time::Duration;
 pub use stored::Stored;
@@ -133,6 +134,8 @@ impl Shelf {
     pub(crate) fn lose(&mut self, key: &Key) {
         self.cache.take(key);
         self.policies.forget(key);
+        // What was lost may have had changes of this actor, and the mesh has them: their numbers are not used again.
+        self.actor = next_actor(self.actor);
         self.index.set(key, None);
     }
 

@@ -65,7 +65,7 @@ impl Chunks {
 }
 
 /// An actor that nobody has used: as fresh as the one that the process started with.
-fn next_actor(actor: [u8; 16]) -> [u8; 16] {
+pub(super) fn next_actor(actor: [u8; 16]) -> [u8; 16] {
     let mut next = [0; 16];
     next.copy_from_slice(&Sha256::digest(actor)[..16]);
     next
