@@ -4,8 +4,9 @@
 //! it does not do: length prefixes and the negotiation of versions, which belong to the connection.
 //!
 //! Integers are big endian. A frame is one tag byte, then the fields in order; lists are a 32-bit count, then the
-//! items.
+//! items. Documents of some size are packed: see [`packed`].
 
+mod packed;
 mod wire;
 
 use super::digest::{Brief, Digest, FAN_OUT, Place};
@@ -123,10 +124,20 @@ const DOCS: u8 = 4;
 const ANNOUNCE: u8 = 5;
 const PUSH: u8 = 6;
 const ROOT: u8 = 7;
+const PACKED: u8 = 8;
+
+/// Documents of fewer bytes go as they are: a packed frame of one small document is hardly smaller.
+const WORTH_PACKING: usize = 4 << 10;
 
 impl Frame {
     /// Bytes for the wire.
     pub fn encode(&self) -> Bytes {
+        let plain = self.plain();
+        let worth = matches!(self, Self::Docs(_)) && plain.len() >= WORTH_PACKING;
+        worth.then(|| packed::pack(PACKED, &plain)).flatten().unwrap_or(plain)
+    }
+
+    fn plain(&self) -> Bytes {
         let mut out = BytesMut::new();
         match self {
             Self::Root(digest) => {
@@ -179,6 +190,15 @@ impl Frame {
     /// # Errors
     /// [`FrameError`] for anything that [`Frame::encode`] does not give.
     pub fn decode(mut frame: Bytes) -> Result<Self, FrameError> {
+        if frame.first() != Some(&PACKED) {
+            return Self::decode_plain(frame);
+        }
+        take_u8(&mut frame)?;
+        let plain = packed::unpack(&mut frame)?;
+        if frame.is_empty() { Self::decode_plain(plain) } else { Err(FrameError::Trailing(frame.len())) }
+    }
+
+    fn decode_plain(mut frame: Bytes) -> Result<Self, FrameError> {
         let input = &mut frame;
         let decoded = match take_u8(input)? {
             ROOT => Self::Root(take_u128(input)?),

@@ -11,6 +11,7 @@ fn samples() -> Vec<Frame> {
     let latest = Have::Latest { stamp: Stamp(3), writer: PeerId([4; 32]) };
     let changes = vec![Bytes::from_static(b"one"), Bytes::from_static(b"")];
     vec![
+        fleet(),
         Frame::Root(u128::MAX),
         Frame::Children(vec![(Place::ROOT, [7; FAN_OUT]), (Place::new(3, 4095).unwrap(), [u64::MAX; FAN_OUT])]),
         Frame::Keys { place: Place::ROOT, after: None, upto: Some(key.clone()), rows: vec![(key.clone(), 1)] },
@@ -23,6 +24,35 @@ fn samples() -> Vec<Frame> {
             (key, [3; 16], Payload::Latest { stamp: Stamp(3), writer: PeerId([4; 32]), text: Some("{}".into()) }),
         ]),
     ]
+}
+
+/// Documents as an application writes them, many enough to be packed.
+fn fleet() -> Frame {
+    let collection = Collection::parse("ships").unwrap();
+    let docs = (0..40).map(|n: u8| {
+        let text = format!(r#"{{"name":"ship {n}","position":{{"lat":{n}.5,"lon":11}}}}"#);
+        let key = Key::new(&collection, &n.to_string()).unwrap();
+        (key, [n; 16], Payload::Latest { stamp: Stamp(3), writer: PeerId([4; 32]), text: Some(text.into()) })
+    });
+    Frame::Docs(docs.collect())
+}
+
+#[test]
+fn many_documents_take_less_than_half_of_their_bytes() {
+    let frame = fleet();
+    assert!(frame.encode().len() * 2 < frame.plain().len(), "{} of {}", frame.encode().len(), frame.plain().len());
+}
+
+#[test]
+fn a_packed_frame_that_promises_more_than_it_holds_is_refused_before_memory_is_asked_for() {
+    let packed = fleet().encode();
+    for length in [0, 1, u32::MAX, u32::try_from(LONGEST).unwrap()] {
+        let mut wrong = packed.to_vec();
+        wrong[1..5].copy_from_slice(&length.to_be_bytes());
+        assert_eq!(Frame::decode(wrong.into()), Err(FrameError::Field("length")));
+    }
+    let twice = packed::pack(PACKED, &[&packed[..], &[0; 4000]].concat()).unwrap();
+    assert!(Frame::decode(twice).is_err(), "nothing is packed twice");
 }
 
 #[test]
@@ -54,6 +84,7 @@ fn a_count_beyond_the_frame_is_refused_before_memory_is_asked_for() {
 proptest! {
     #[test]
     fn no_bytes_make_the_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Frame::decode([&[PACKED, 0, 0, 1, 0], &bytes[..]].concat().into());
         let _ = Frame::decode(bytes.into());
     }
 }
