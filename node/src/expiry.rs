@@ -16,25 +16,26 @@ use peat_node_core::policy::{DEFAULTS, Policy, RESERVED};
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// A document goes at most this part of its life late.
+/// A document goes at most this part of its life late: its collection is read that often.
 const PART: u32 = 10;
-/// But it is not looked for more often than this.
+/// But not more often than this.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// Nor more seldom: a policy may have been set.
+/// How often it is looked whether a policy was set, at least.
 const LONGEST: Duration = Duration::from_secs(10);
 /// Documents named at once.
 const MOST: usize = 256;
 
 /// Looks again and again until `stop`, or until the engine is gone.
 pub(crate) async fn run(store: Arc<dyn Store>, messages: mpsc::Sender<Message>, stop: CancellationToken) {
+    let mut sweeper = Sweeper { store, messages, looked: BTreeMap::new() };
     let work = async {
         loop {
-            let pause = match sweep(&store, &messages).await {
+            let pause = match sweeper.sweep().await {
                 Ok(pause) => pause,
                 Err(SweepError::Stopped) => return,
                 Err(SweepError::Store(error)) => {
@@ -50,29 +51,50 @@ pub(crate) async fn run(store: Arc<dyn Store>, messages: mpsc::Sender<Message>, 
 }
 
 enum SweepError {
+    /// It may work again.
     Store(StoreError),
+    /// The engine is gone.
     Stopped,
 }
 
 impl From<StoreError> for SweepError {
     fn from(error: StoreError) -> Self {
-        if matches!(error, StoreError::Stopped) { Self::Stopped } else { Self::Store(error) }
+        Self::Store(error)
     }
 }
 
-/// Names everything that is due now; after what time to look again.
-async fn sweep(store: &Arc<dyn Store>, messages: &mpsc::Sender<Message>) -> Result<Duration, SweepError> {
-    let mut pause = LONGEST;
-    for (collection, life) in lives(store).await? {
-        pause = pause.min(life / PART).max(SHORTEST);
-        let mut due = pin!(due(store, &collection, life).ready_chunks(MOST));
+struct Sweeper {
+    store: Arc<dyn Store>,
+    messages: mpsc::Sender<Message>,
+    /// The life by which a collection was read last, and when.
+    looked: BTreeMap<Collection, (Duration, Instant)>,
+}
+
+impl Sweeper {
+    /// Names what is due in every collection whose turn it is; after what time to look again.
+    async fn sweep(&mut self) -> Result<Duration, SweepError> {
+        let mut pause = LONGEST;
+        for (collection, life) in lives(&self.store).await? {
+            let every = (life / PART).max(SHORTEST);
+            pause = pause.min(every);
+            let is_fresh = |(by, at): &(Duration, Instant)| *by == life && at.elapsed() < every;
+            if !self.looked.get(&collection).is_some_and(is_fresh) {
+                self.name_due(&collection, life).await?;
+                self.looked.insert(collection, (life, Instant::now()));
+            }
+        }
+        Ok(pause)
+    }
+
+    async fn name_due(&self, collection: &Collection, life: Duration) -> Result<(), SweepError> {
+        let mut due = pin!(due(&self.store, collection, life).ready_chunks(MOST));
         while let Some(keys) = due.next().await {
             let keys = keys.into_iter().collect::<Result<_, _>>()?;
-            let named = messages.send(Message::Event(Input::Expire { keys })).await;
+            let named = self.messages.send(Message::Event(Input::Expire { keys })).await;
             named.map_err(|_| SweepError::Stopped)?;
         }
+        Ok(())
     }
-    Ok(pause)
 }
 
 /// The collections whose documents have a life.

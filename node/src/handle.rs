@@ -197,7 +197,8 @@ impl NodeHandle {
         self.call(Request::Sync { active }).await
     }
 
-    /// Waits until some peer was sent, or told of, everything that is here, as a node does that leaves; it goes on.
+    /// Waits until some peer was sent everything that is here, or did not ask for it when told, as a node does that
+    /// leaves; it goes on.
     ///
     /// # Errors
     /// `Starting`; [`HandleError::Drain`] after `limit`, with what is left.
