@@ -245,6 +245,11 @@ async fn start_dns(state: &StateDir, binaries: &Binaries) -> Result<(), LocalErr
 
 /// Removes what clusters left whose state folder somebody deleted under them.
 async fn sweep_orphans() -> Result<(), LocalError> {
+    if Slot::orphans()?.is_empty() {
+        return Ok(());
+    }
+    // Another cluster that starts now may sweep the same ones, and take their slots: one at a time, and look again.
+    let _lock = slot::sweeping().await?;
     for (slot, left) in Slot::orphans()? {
         remove_from_host(slot).await?;
         files::remove_tree(&left)?;

@@ -42,8 +42,13 @@ pub(crate) async fn create(slot: Slot) -> Result<(), NetworkError> {
 /// Removes namespace and link, whichever exist. The namespace only goes when no process is left in it.
 pub(crate) async fn remove(slot: Slot) -> Result<(), NetworkError> {
     // The link first: that of a namespace that is slow to go would block the next cluster of this slot.
-    if Path::new("/sys/class/net").join(slot.link()).exists() {
-        ip(&["link", "delete", &slot.link()]).await?;
+    let link = Path::new("/sys/class/net").join(slot.link());
+    if link.exists()
+        && let Err(error) = ip(&["link", "delete", &slot.link()]).await
+        // It goes by itself, a moment after the last process of its namespace.
+        && link.exists()
+    {
+        return Err(error.into());
     }
     if slot.netns_path().exists() {
         ip(&["netns", "delete", &slot.netns()]).await?;

@@ -170,6 +170,11 @@ fn taken() -> Result<Vec<(Slot, PathBuf)>, SlotError> {
     Ok(taken)
 }
 
+/// Held by whoever removes what orphans left.
+pub(crate) async fn sweeping() -> Result<File, SlotError> {
+    Ok(files::lock(&Path::new(REGISTRY).join("sweeping")).await?)
+}
+
 /// Locks the registry. The lock goes with its folder when the last slot is given back.
 async fn lock() -> Result<File, FileError> {
     files::lock(&Path::new(REGISTRY).join("lock")).await
