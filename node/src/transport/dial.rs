@@ -27,6 +27,9 @@ const RESOLVE_LIMIT: Duration = Duration::from_secs(3);
 /// No answer on any address after this long is a failure.
 const CONNECT_LIMIT: Duration = Duration::from_secs(6);
 
+/// A peer that ended the handshake says why within this, or does not say.
+const REASON_LIMIT: Duration = Duration::from_secs(1);
+
 /// A dial that failed. The text is shown to callers of `ConnectPeer`.
 #[derive(Debug, thiserror::Error)]
 enum DialError {
@@ -111,6 +114,8 @@ impl Shared {
             Ok(Err(HandshakeError::Refused(refusal))) => refusal,
             Ok(Err(HandshakeError::Interrupted(error))) => {
                 self.metrics.handshake(Handshake::RefusedByPeer);
+                // The end of the stream may arrive before the close that says why.
+                let _ = timeout(REASON_LIMIT, connection.closed()).await;
                 let reason = closed_because(&connection).unwrap_or_else(|| error.to_string());
                 let lasting = close_code(&connection).is_some_and(is_lasting);
                 return Err(DialError::RefusedByPeer { reason, lasting });

@@ -61,7 +61,7 @@ async fn the_byte_counters_are_what_the_network_sees() {
         ("a received", a.1, back.passed()),
     ];
     for (way, counted, seen) in ways {
-        assert!(seen > 50_000, "{way}: {seen} bytes on the link");
+        assert!(seen > 20_000, "{way}: {seen} bytes on the link");
         let off = counted.abs_diff(seen) as f64 / seen as f64;
         assert!(off < 0.05, "{way}: {counted} counted, {seen} on the link");
     }
