@@ -4,7 +4,7 @@ use super::link::Weather;
 use super::pair::{Pair, agree, documents, memory, node, put_each, report};
 use super::process::{Node, put, wait_for};
 
-/// Most memory of a node whose neighbour does not read, in KiB: the limit of the container less a half.
+/// Most memory of a node whose neighbour does not read, in KiB: three quarters of the limit of its container.
 ///
 /// Of it some 60 MiB are tables that wait for the disk, when writes come faster than it takes them.
 const MEMORY: u64 = 192 * 1024;
