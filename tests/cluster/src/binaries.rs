@@ -207,16 +207,23 @@ impl Binaries {
     }
 }
 
+/// Where this user keeps what is built or installed once: `$XDG_CACHE_HOME/peat`, else `~/.cache/peat`.
+pub(crate) fn cache_root() -> Option<PathBuf> {
+    let caches = folder_in_env("XDG_CACHE_HOME").or_else(|| folder_in_env("HOME").map(|home| home.join(".cache")))?;
+    Some(caches.join("peat"))
+}
+
+/// The folder that a variable names. This is the only place that reads the environment.
+fn folder_in_env(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
 impl BinaryCache {
     /// The cache of this user: `$XDG_CACHE_HOME/peat/kube-<version>`, else under `~/.cache`; ready binaries are taken from
-    /// `$KUBEBUILDER_ASSETS` first when that is set. This is the only place that reads these variables.
+    /// `$KUBEBUILDER_ASSETS` first when that is set.
     pub fn from_env() -> Result<Self, BinaryError> {
-        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let caches = set("XDG_CACHE_HOME")
-            .or_else(|| set("HOME").map(|home| home.join(".cache")))
-            .ok_or(BinaryError::NoCache)?;
-        let dir = caches.join("peat").join(format!("kube-{KUBERNETES_VERSION}"));
-        Ok(Self { dir, assets: set("KUBEBUILDER_ASSETS") })
+        let dir = cache_root().ok_or(BinaryError::NoCache)?.join(format!("kube-{KUBERNETES_VERSION}"));
+        Ok(Self { dir, assets: folder_in_env("KUBEBUILDER_ASSETS") })
     }
 
     /// A cache at `dir`, with ready binaries taken from `assets` first.

@@ -45,6 +45,7 @@ mod launcher;
 mod lifecycle;
 pub mod local;
 mod namespace;
+pub mod packages;
 mod pki;
 mod process;
 mod progress;

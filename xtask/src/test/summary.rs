@@ -27,12 +27,12 @@ impl Outcome {
     /// A stage that passes or fails as one.
     pub(crate) fn whole(name: &str, passed: bool) -> Self {
         let failed = if passed { Vec::new() } else { vec![name.to_owned()] };
-        Self::Ran(Counts { passed: usize::from(passed), failed, ignored: 0 })
+        Self::Ran(Counts { passed: usize::from(passed), failed, ..Counts::default() })
     }
 
     /// A stage that could not even be tried.
     pub(crate) fn broken(name: &str, error: &anyhow::Error) -> Self {
-        Self::Ran(Counts { passed: 0, failed: vec![format!("{name}: {error:#}")], ignored: 0 })
+        Self::Ran(Counts { failed: vec![format!("{name}: {error:#}")], ..Counts::default() })
     }
 }
 
@@ -137,10 +137,12 @@ impl Summary {
         for report in &self.reports {
             match &report.outcome {
                 Outcome::LeftOut(reason) => lines.push(format!("{}: {reason}", report.stage.name())),
-                Outcome::Ran(counts) if counts.ignored > 0 => {
-                    lines.push(format!("{}: {} tests that are run by hand", report.stage.name(), counts.ignored));
+                Outcome::Ran(counts) => {
+                    lines.extend(counts.left_out.iter().map(|what| format!("{}: {what}", report.stage.name())));
+                    if counts.ignored > 0 {
+                        lines.push(format!("{}: {} tests that are run by hand", report.stage.name(), counts.ignored));
+                    }
                 }
-                Outcome::Ran(_) => {}
             }
         }
         if !lines.is_empty() {
@@ -175,7 +177,7 @@ mod tests {
 
     #[test]
     fn the_last_line_is_the_total_and_stands_alone() {
-        let failed = Counts { passed: 2, failed: vec!["a: b".to_owned()], ignored: 0 };
+        let failed = Counts { passed: 2, failed: vec!["a: b".to_owned()], ..Counts::default() };
         let page = page(vec![
             report(Stage::Format, Outcome::whole("format", true)),
             report(Stage::Unit, Outcome::Ran(failed)),
@@ -187,8 +189,12 @@ mod tests {
 
     #[test]
     fn what_is_left_out_is_named_and_not_counted() {
-        let page = page(vec![report(Stage::Pods, Outcome::LeftOut("needs root".to_owned()))]);
-        assert!(page.contains("left out:\n  pods: needs root"));
+        let client = Counts { left_out: vec!["curl: it is not installed".to_owned()], ..Counts::default() };
+        let page = page(vec![
+            report(Stage::Pods, Outcome::LeftOut("needs root".to_owned())),
+            report(Stage::Nodes, Outcome::Ran(client)),
+        ]);
+        assert!(page.contains("left out:\n  pods: needs root\n  nodes: curl: it is not installed\n"));
         assert_eq!(page.lines().last(), Some("0 passed, 0 failed"));
     }
 }

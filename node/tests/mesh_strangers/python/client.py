@@ -1,6 +1,6 @@
 """A gRPC client in Python against a running node: the generated stubs, health and reflection.
 
-Usage: client.py TARGET NODE_ID, with the generated modules on the path. Raises when anything is not as the API says.
+Usage: client.py TARGET NODE_ID EXACT, with the generated modules on the path; EXACT is a document of integers. Raises when anything is not as the API says.
 """
 import sys
 import threading
@@ -24,8 +24,11 @@ def documents(node):
     assert not gone.HasField("json_data"), gone
 
 
-def typed(node):
-    command = api.Command(id="k", target_id="n", status=api.COMMAND_STATUS_PENDING, created_at=2**62, payload_json="{}")
+def integers(node, exact):
+    node.PutDocument(api.PutDocumentRequest(collection="exact", doc_id="py", json_data=exact), timeout=LIMIT)
+    assert node.GetDocument(api.GetDocumentRequest(collection="exact", doc_id="py"), timeout=LIMIT).json_data == exact
+    # No double has this value.
+    command = api.Command(id="k", target_id="n", status=api.COMMAND_STATUS_PENDING, created_at=2**62 + 1, payload_json="{}")
     node.PutCommand(api.PutCommandRequest(command=command), timeout=LIMIT)
     assert command in node.GetCommands(api.GetCommandsRequest(), timeout=LIMIT).commands
 
@@ -90,14 +93,14 @@ def reflection(channel):
     assert [method.name for method in service.method] == [method.name for method in compiled.methods]
 
 
-def main(target, node_id):
+def main(target, node_id, exact):
     # grpc-core makes an authority of the socket's path that RFC 9113 does not allow and servers built on h2 refuse.
     options = [("grpc.default_authority", "localhost")] if target.startswith("unix:") else []
     with grpc.insecure_channel(target, options) as channel:
         node = rpc.PeatSidecarStub(channel)
         assert node.GetStatus(api.GetStatusRequest(), timeout=LIMIT).node_id == node_id
         documents(node)
-        typed(node)
+        integers(node, exact)
         failures(node)
         subscription(node)
         health(channel)

@@ -1,6 +1,6 @@
 // Clients of the connect-es family and of grpc-web against a running node: every protocol, from a descriptor set.
 //
-// Usage: client.mjs URL NODE_ID DESCRIPTOR_SET. Exits with an error when anything is not as the API says.
+// Usage: client.mjs URL SOCKET NODE_ID EXACT DESCRIPTOR_SET, where EXACT is a document of integers. Exits with an error when anything is not as the API says.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { create, createFileRegistry, fromBinary, toBinary } from "@bufbuild/protobuf";
@@ -10,11 +10,13 @@ import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } f
 import grpcWeb from "grpc-web";
 import xhr2 from "xhr2";
 
-const [baseUrl, nodeId, descriptors] = process.argv.slice(2);
+const [baseUrl, socketPath, nodeId, exact, descriptors] = process.argv.slice(2);
 const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, readFileSync(descriptors)));
 const service = registry.getService("peat.sidecar.v1.PeatSidecar");
 const message = (name) => registry.getMessage(`peat.sidecar.v1.${name}`);
 const UPSERT = 1, DELETE = 2;
+// No double has this value.
+const ODD = 2n ** 62n + 1n;
 
 async function everything(name, transport) {
   const node = createClient(service, transport);
@@ -23,6 +25,10 @@ async function everything(name, transport) {
   await node.putDocument({ ...at, jsonData: '{"hello":"world"}' });
   assert.equal((await node.getDocument(at)).jsonData, '{"hello":"world"}');
   assert.deepEqual((await node.listDocuments(at)).docIds, [name]);
+  await node.putDocument({ collection: "exact", docId: name, jsonData: exact });
+  assert.equal((await node.getDocument({ collection: "exact", docId: name })).jsonData, exact);
+  await node.putCommand({ command: { id: name, targetId: "n", createdAt: ODD } });
+  assert.equal((await node.getCommands({})).commands.find((command) => command.id === name).createdAt, ODD);
   await assert.rejects(node.putDocument({ ...at, collection: "a:b", jsonData: "{}" }), (error) => {
     assert.equal(error.code, Code.InvalidArgument);
     return error.rawMessage.includes("collection");
@@ -68,6 +74,7 @@ const limit = setTimeout(() => { throw new Error("not in time"); }, 60_000);
 for (const [name, transport] of [
   ["connect-json", createConnectTransport({ baseUrl, httpVersion: "1.1", useBinaryFormat: false })],
   ["connect-binary", createConnectTransport({ baseUrl, httpVersion: "2", useBinaryFormat: true })],
+  ["connect-json-unix", createConnectTransport({ baseUrl: "http://localhost", httpVersion: "1.1", nodeOptions: { socketPath } })],
   ["grpc", createGrpcTransport({ baseUrl })],
   ["grpc-web", createGrpcWebTransport({ baseUrl, httpVersion: "1.1" })],
 ]) {
