@@ -8,7 +8,7 @@
 mod commands;
 mod usage;
 
-pub use commands::{ApiArgs, Command, DocCommand, Format, KeyArgs, RestoreArgs};
+pub use commands::{ApiArgs, Command, DocCommand, Format, KeyArgs, RestoreArgs, SalvageArgs};
 pub use usage::one_line;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
@@ -135,6 +135,15 @@ pub struct RawArgs {
     /// Where health and metrics are served: `IP:PORT` [default: off]
     #[arg(long, value_name = "ADDRESS", help_heading = "Node")]
     pub admin_listen: Option<String>,
+    /// Bytes of documents and histories beyond which puts are refused; peers' documents are always taken [default: no limit]
+    #[arg(long, value_name = "BYTES", help_heading = "Node")]
+    pub quota_bytes: Option<String>,
+    /// Live documents beyond which puts of new ones are refused [default: no limit]
+    #[arg(long, value_name = "COUNT", help_heading = "Node")]
+    pub quota_documents: Option<String>,
+    /// Puts in a second beyond which they are refused [default: no limit]
+    #[arg(long, value_name = "COUNT", help_heading = "Node")]
+    pub quota_put_rate: Option<String>,
     /// What is logged: `error`, `warn`, `info`, `debug`, `trace` or a filter such as `info,peat_node=debug` [default: info]
     #[arg(long, value_name = "FILTER", help_heading = "Node")]
     pub log_level: Option<String>,

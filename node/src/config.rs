@@ -7,12 +7,14 @@
 mod access;
 mod describe;
 mod parse;
+mod quota;
 
 pub use access::{AccessConfig, AuthRule, TlsFiles};
 pub(crate) use parse::check_address;
 
 use crate::api::access::AccessError;
 use crate::cli::{Parsed, RawArgs};
+use crate::quota::Limits;
 use peat_node_core::event::Address;
 use peat_node_core::ids::PeerId;
 use std::fmt;
@@ -40,6 +42,8 @@ pub struct Config {
     pub admin_listen: Option<SocketAddr>,
     /// Largest document in bytes of JSON.
     pub document_limit: usize,
+    /// How much applications may store.
+    pub quotas: Limits,
     /// The application API.
     pub api: ApiConfig,
     /// Logging.

@@ -13,8 +13,10 @@ pub use message::{Message, Network, Request};
 
 use crate::handle::Published;
 use crate::metrics::Metrics;
+use crate::quota::{Gate, Limits, Refusal};
 use crate::store::{Seq, Store, StoreError};
 use arc_swap::ArcSwapOption;
+use peat_node_core::docs::row;
 use peat_node_core::event::{Reply, RequestError};
 use peat_node_core::ids::{Key, RequestId};
 use peat_node_core::{Config, Input, MeshNode, Now, Output, Outputs};
@@ -39,6 +41,8 @@ const VIEW_AGE: Duration = Duration::from_millis(100);
 pub struct Setup<N> {
     /// The engine's configuration.
     pub config: Config,
+    /// How much applications may store.
+    pub quotas: Limits,
     /// Rows.
     pub store: Arc<dyn Store>,
     /// Peers.
@@ -87,8 +91,9 @@ pub async fn start<N: Network>(setup: Setup<N>) -> Result<Running, DriverError> 
     std::thread::Builder::new().name("driver".to_owned()).spawn(move || {
         // Dropped at the very end, by a panic as well.
         let _end = end;
-        let Setup { config, store, network, inputs, published, metrics } = setup;
-        match Driver::new(config, store, network, published, metrics) {
+        let Setup { config, quotas, store, network, inputs, published, metrics } = setup;
+        let gate = Gate::new(quotas, BATCH, Instant::now(), Arc::clone(metrics.quotas()));
+        match Driver::new(config, store, network, (published, metrics), gate) {
             Ok((driver, committed)) => {
                 if ready.send(Ok(committed)).is_ok() {
                     driver.run(inputs);
@@ -119,6 +124,7 @@ struct Driver<N> {
     /// Keys of batches that failed: a disk may have kept such a row nevertheless, which shows once it works again.
     doubtful: BTreeSet<Key>,
     metrics: Arc<Metrics>,
+    gate: Gate,
 }
 
 impl<N: Network> Driver<N> {
@@ -126,13 +132,14 @@ impl<N: Network> Driver<N> {
         config: Config,
         store: Arc<dyn Store>,
         network: N,
-        published: Arc<ArcSwapOption<Published>>,
-        metrics: Arc<Metrics>,
+        (published, metrics): (Arc<ArcSwapOption<Published>>, Arc<Metrics>),
+        mut gate: Gate,
     ) -> Result<(Self, watch::Receiver<Seq>), DriverError> {
         let timer = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let mut node = MeshNode::new(config);
         let wall = wall();
         node.restore(rows::all(&*store)?, wall);
+        gate.look(store.usage(), Instant::now());
         let (committed, watch) = watch::channel(store.last());
         let began = Instant::now();
         let driver = Self {
@@ -150,6 +157,7 @@ impl<N: Network> Driver<N> {
             unsent: false,
             doubtful: BTreeSet::new(),
             metrics,
+            gate,
         };
         driver.publish();
         info!(rows = driver.node.stats().rows, "the store is open");
@@ -194,9 +202,17 @@ impl<N: Network> Driver<N> {
         let mut rooms = Vec::new();
         let (mut last, mut peers_changed) = (false, false);
         let mut viewers = Vec::new();
+        self.gate.look(self.store.usage(), Instant::now());
         for message in batch.drain(..) {
             let input = match message {
-                Message::Request { request, answer } => self.admit(request, answer),
+                Message::Request { request, answer } => match self.refusal(&request, &outputs) {
+                    // Nothing is to be durable first.
+                    Some(refusal) => {
+                        let _ = answer.send(Err(RequestError::Quota(refusal.to_string())));
+                        continue;
+                    }
+                    None => self.admit(request, answer),
+                },
                 Message::Event(input) => input,
                 Message::Frame { input, room } => {
                     rooms.push(room);
@@ -298,6 +314,19 @@ impl<N: Network> Driver<N> {
             let keys = std::mem::take(&mut self.doubtful);
             self.node.persist_failed(keys.iter(), &StoredRows(&*self.store));
         }
+    }
+
+    /// Why an edit is refused, if it is. What this turn has written so far counts as stored.
+    fn refusal(&mut self, request: &Request, outputs: &Outputs) -> Option<Refusal> {
+        let Request::Write { key, edit, .. } = request else { return None };
+        let store = &self.store;
+        let is_live = |row: &[u8]| row::weight(row).is_some_and(|(live, _)| live);
+        let is_there = || match outputs.writes.get(key) {
+            Some(write) => is_live(&write.row),
+            // One that cannot be read now is not new: what is wrong with it the engine says.
+            None => store.read(key).map_or(true, |row| row.is_some_and(|row| is_live(&row.bytes))),
+        };
+        self.gate.admit(key, edit, is_there).err()
     }
 
     fn admit(&mut self, request: Request, answer: oneshot::Sender<Result<Reply, RequestError>>) -> Input {

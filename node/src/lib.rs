@@ -16,6 +16,7 @@ pub mod handle;
 pub mod identity;
 pub mod membership;
 pub mod metrics;
+pub mod quota;
 pub mod run;
 pub mod shutdown;
 pub mod store;

@@ -6,6 +6,7 @@
 
 use crate::api::CallMetrics;
 use crate::handle::{NodeHandle, Phase};
+use crate::quota::QuotaMetrics;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
@@ -16,7 +17,7 @@ use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How a mesh handshake ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +84,7 @@ pub struct Metrics {
     registry: Registry,
     gauges: Gauges,
     calls: Arc<CallMetrics>,
+    quotas: Arc<QuotaMetrics>,
     sent: Counter,
     received: Counter,
     frames_malformed: Counter,
@@ -108,6 +110,7 @@ impl Default for Metrics {
             registry: Registry::with_prefix("peat_node"),
             gauges,
             calls: Arc::default(),
+            quotas: Arc::default(),
             sent: Counter::default(),
             received: Counter::default(),
             frames_malformed: Counter::default(),
@@ -127,6 +130,7 @@ impl Default for Metrics {
         metrics.register_gauges();
         metrics.register_counters();
         metrics.calls.register(&mut metrics.registry);
+        metrics.quotas.register(&mut metrics.registry);
         metrics
     }
 }
@@ -135,6 +139,11 @@ impl Metrics {
     /// Counters of the API, which counts by itself.
     pub fn calls(&self) -> &Arc<CallMetrics> {
         &self.calls
+    }
+
+    /// What is used of quotas, which they tell themselves.
+    pub fn quotas(&self) -> &Arc<QuotaMetrics> {
+        &self.quotas
     }
 
     /// A batch of `rows` became durable after `took`.
@@ -203,6 +212,7 @@ impl Metrics {
             raise(&self.docs_received, stats.docs_received);
             raise(&self.docs_redundant, stats.docs_redundant);
         }
+        self.quotas.read(Instant::now());
         let traffic = node.sync_stats();
         raise(&self.sent, traffic.bytes_sent);
         raise(&self.received, traffic.bytes_received);

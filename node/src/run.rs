@@ -228,6 +228,7 @@ impl Mesh {
         let transport = Transport::bind(setup).await?;
         let setup = driver::Setup {
             config: engine_config(identity.id(), config.mesh.auto_sync),
+            quotas: config.quotas,
             store: Arc::clone(&store),
             network: transport.clone(),
             inputs,

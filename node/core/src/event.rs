@@ -219,6 +219,9 @@ pub enum RequestError {
     /// The document's shape cannot be stored; the text names the field.
     #[error("{0}")]
     Shape(String),
+    /// A quota of this node, which the shell keeps; the text names it and says what to do.
+    #[error("{0}")]
+    Quota(String),
     /// The document would exceed the limit once encoded.
     #[error("json_data needs {size} bytes as one change, over the limit of {limit}")]
     TooLarge { size: usize, limit: usize },

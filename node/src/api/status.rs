@@ -67,7 +67,7 @@ impl IntoStatus for RequestError {
             Self::Revoked(_) | Self::Refused { .. } => ConnectError::permission_denied(text),
             Self::Conflict { .. } => ConnectError::aborted(text),
             Self::Immutable(_) => ConnectError::failed_precondition(text),
-            Self::TooLarge { .. } => ConnectError::resource_exhausted(text),
+            Self::TooLarge { .. } | Self::Quota(_) => ConnectError::resource_exhausted(text),
         }
     }
 }
@@ -132,6 +132,7 @@ mod tests {
         assert_eq!(code(storage(StorageFault::Failed)), ErrorCode::Unavailable);
         assert_eq!(code(storage(StorageFault::Full)), ErrorCode::ResourceExhausted);
         assert_eq!(code(RequestError::TooLarge { size: 2, limit: 1 }), ErrorCode::ResourceExhausted);
+        assert_eq!(code(RequestError::Quota("--quota-bytes".into())), ErrorCode::ResourceExhausted);
         assert_eq!(HandleError::Starting.into_status().code, ErrorCode::Unavailable);
     }
 

@@ -55,6 +55,8 @@ pub enum Command {
         #[command(flatten)]
         api: ApiArgs,
     },
+    /// Print the documents of stores that were set aside because of damage, as lines of JSON; what was found and what not, on standard error
+    Salvage(SalvageArgs),
     /// Make a store of a backup, in an empty data folder, before a node starts on it
     Restore(RestoreArgs),
 }
@@ -96,6 +98,17 @@ pub struct RestoreArgs {
     /// How results are printed
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub output: Format,
+}
+
+/// `peat-node salvage`.
+#[derive(Debug, Clone, Args)]
+pub struct SalvageArgs {
+    /// Folder of the store [default: /data/peat-node]
+    #[arg(long, value_name = "DIR", env = "PEAT_NODE_DATA_DIR", hide_env_values = true)]
+    pub data_dir: Option<String>,
+    /// Print also documents whose checksum is wrong, if their text is JSON nevertheless: look at them before use
+    #[arg(long)]
+    pub damaged: bool,
 }
 
 /// How results are printed.

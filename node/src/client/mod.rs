@@ -7,6 +7,7 @@ mod api;
 mod backup;
 mod doc;
 mod output;
+mod salvage;
 mod secure;
 mod status;
 mod transfer;
@@ -67,6 +68,9 @@ pub enum ClientError {
     /// A backup was not restored.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// Places whose documents could not be read; each was told.
+    #[error("{0} places could not be read whole")]
+    Places(usize),
     /// Lines of an import were not taken; each was told.
     #[error("{0} lines were not imported")]
     Lines(u64),
@@ -168,6 +172,7 @@ pub async fn run(command: Command) -> Result<(), ClientError> {
         Command::Peers(args) => status::peers(&args).await,
         Command::Backup { file, api } => backup::backup(&file, &api).await,
         Command::Restore(args) => backup::restore(&args),
+        Command::Salvage(args) => salvage::salvage(&args),
         Command::Keygen(args) => print_id(&Identity::generate(&key_dir(args))?),
         Command::Id(args) => print_id(&Identity::load_or_generate(&key_dir(args))?),
     }

@@ -40,6 +40,13 @@ struct Exported<'a> {
     document: &'a RawValue,
 }
 
+/// Writes one document as a line.
+pub(super) fn write_line(out: &mut impl io::Write, collection: &str, doc_id: &str, json: &str) -> io::Result<()> {
+    let document = serde_json::from_str(json)?;
+    serde_json::to_writer(&mut *out, &Exported { collection, doc_id, document })?;
+    out.write_all(b"\n")
+}
+
 #[derive(Deserialize)]
 struct Imported {
     collection: String,
@@ -67,10 +74,7 @@ pub(super) async fn export(api: &ApiArgs, collections: Vec<String>) -> Result<()
         }
         // What is stored has no deletes, and what the node sends is JSON.
         let Some(json) = &event.json_data else { continue };
-        let document = serde_json::from_str(json).map_err(io::Error::from)?;
-        let line = Exported { collection: &event.collection, doc_id: &event.doc_id, document };
-        serde_json::to_writer(&mut out, &line).map_err(io::Error::from)?;
-        out.write_all(b"\n")?;
+        write_line(&mut out, &event.collection, &event.doc_id, json)?;
         progress.add(1);
     }
     Err(ClientError::Ended)

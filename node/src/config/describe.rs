@@ -7,8 +7,20 @@ use std::fmt;
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { node_id, data_dir, key_dir, mode, mesh, admin_listen, document_limit, api, log, print: _, warnings } =
-            self;
+        let Self {
+            node_id,
+            data_dir,
+            key_dir,
+            mode,
+            mesh,
+            admin_listen,
+            document_limit,
+            quotas,
+            api,
+            log,
+            print: _,
+            warnings,
+        } = self;
         let mut line = |flag: &str, value: &dyn fmt::Display| writeln!(f, "{flag} = {value}");
         line("node-id", &node_id.as_deref().unwrap_or("(random, kept in the data folder)"))?;
         line("data-dir", &data_dir.display())?;
@@ -18,6 +30,10 @@ impl fmt::Display for Config {
         write_access(&mut line, &api.access)?;
         line("admin-listen", &admin_listen.map_or_else(|| "(off)".to_owned(), |address| address.to_string()))?;
         line("max-document-bytes", document_limit)?;
+        let limits = [("bytes", quotas.bytes), ("documents", quotas.documents), ("put-rate", quotas.put_rate)];
+        for (quota, limit) in limits {
+            line(&format!("quota-{quota}"), &limit.map_or_else(|| "(none)".to_owned(), |limit| limit.to_string()))?;
+        }
         line("rpc-default-timeout-secs", &api.default_timeout.as_secs())?;
         line("rpc-max-timeout-secs", &api.max_timeout.as_secs())?;
         line("http-header-read-timeout-secs", &api.header_read_timeout.as_secs())?;

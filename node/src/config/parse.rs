@@ -4,6 +4,7 @@
 //! and, to check them, the files that say who may call the API.
 
 use super::access::{exposed, read_access};
+use super::quota::limits;
 use super::{
     ApiConfig, Config, ConfigError, DEFAULT_DATA_DIR, FlagsMode, Listen, LogConfig, ManagedMode, MeshConfig, MeshKey,
     Mode, PeerFlag, SharedKey,
@@ -53,6 +54,7 @@ pub(super) fn config(raw: RawArgs) -> Result<Config, ConfigError> {
         },
         admin_listen: parsed("admin-listen", raw.admin_listen.as_ref(), "IP:PORT")?,
         document_limit: api.document_limit,
+        quotas: limits(&raw)?,
         api,
         log: log(&raw)?,
         print: boolean("print-config", raw.print_config.as_ref(), false)?,

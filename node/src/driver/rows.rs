@@ -22,6 +22,10 @@ impl Rows for StoredRows<'_> {
     fn history(&self, key: &Key, count: u16) -> Result<Option<Vec<u8>>, ReadError> {
         self.0.history(key, count).map_err(|error| ReadError(Box::new(error)))
     }
+
+    fn gave_up(&self, key: &Key) {
+        self.0.keep_history(key);
+    }
 }
 
 /// Every sound row, as the engine begins with it; the others are set aside.

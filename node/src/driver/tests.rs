@@ -1,6 +1,7 @@
 //! The order of things: persist, then send, then answer; and what a failed disk changes.
 
 use super::*;
+use crate::quota::Limits;
 use crate::store::MemoryStore;
 use peat_node_core::docs::Document;
 use peat_node_core::event::{Condition, Edit};
@@ -48,6 +49,7 @@ impl Bench {
         let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
         let setup = Setup {
             config,
+            quotas: Limits::default(),
             store: shared,
             network,
             inputs,

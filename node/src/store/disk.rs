@@ -12,9 +12,10 @@
 use super::backup::Entries;
 use super::copies::Copies;
 use super::damaged::Damaged;
-use super::engine::{Damage, Engine};
-use super::salvage::{move_aside, move_rows, rebuild};
-use super::{Page, Position, Row, Seq, SetAside, Source, Store, StoreError, StoreId, Visit};
+use super::engine::{Damage, Engine, Written};
+use super::salvage::{move_rows, rebuild, replace};
+use super::usage::Tally;
+use super::{Page, Position, Row, Seq, SetAside, Source, Store, StoreError, StoreId, Usage, Visit};
 use super::{history, journal, restore, stored};
 use peat_node_core::event::Write;
 use peat_node_core::ids::Key;
@@ -47,6 +48,7 @@ pub struct DiskStore {
     stores_set_aside: AtomicU64,
     copies: Copies,
     damaged: Damaged,
+    tally: Tally,
 }
 
 impl std::fmt::Debug for DiskStore {
@@ -68,10 +70,10 @@ impl DiskStore {
             Ok(engine) => engine,
             Err(Damage::Fatal(error)) => return Err(error),
             Err(Damage::Unreadable(source)) => {
-                let aside = move_aside(&folder)?;
-                error!(error = &*source as &dyn std::error::Error, kept = %aside.display(), "the store cannot be opened: starting with an empty one");
+                let error: &dyn std::error::Error = &*source;
+                error!(error, "the store cannot be opened: it is set aside, and what can be read of it is copied");
                 moved += 1;
-                Engine::open(&folder).map_err(|damage| damage.into_error(&folder))?
+                replace(&folder)?
             }
         };
         let stores = engine.count_stores_set_aside(moved).map_err(read_error)?;
@@ -83,6 +85,7 @@ impl DiskStore {
             engine: RwLock::new(Some(engine)),
             copies: Copies::default(),
             damaged: Damaged::default(),
+            tally: Tally::default(),
             folder,
         };
         Ok(store)
@@ -173,10 +176,11 @@ impl Store for DiskStore {
                 warn!(error, "the store could not be opened again after a failed write");
             }
         }
-        let next = written?;
+        let Written { last, came, gone } = written?;
         self.damaged.mended(writes);
-        self.last.store(next, Ordering::Release);
-        Ok(next)
+        self.tally.change(came, gone);
+        self.last.store(last, Ordering::Release);
+        Ok(last)
     }
 
     fn page(&self, position: &Position) -> Result<Page, StoreError> {
@@ -191,14 +195,15 @@ impl Store for DiskStore {
     }
 
     fn restore(&self, visit: &Visit<'_>) -> Result<(), StoreError> {
-        let unsound = match self.with(|engine| Ok(restore::unsound(engine, visit)))? {
-            Ok(unsound) => unsound,
+        let (unsound, usage) = match self.with(|engine| Ok(restore::unsound(engine, visit)))? {
+            Ok(found) => found,
             Err(source) => {
                 self.rebuild(&source)?;
                 // Rows that were visited before are visited again.
                 self.with(|engine| restore::unsound(engine, visit).map_err(read_error))?
             }
         };
+        self.tally.set(usage);
         let rows = unsound.len();
         if rows > 0 {
             error!(rows, "rows are corrupt and are set aside; peers will send these documents again");
@@ -236,6 +241,10 @@ impl Store for DiskStore {
         })
     }
 
+    fn keep_history(&self, key: &Key) {
+        self.damaged.note_history(key);
+    }
+
     fn entries(&self) -> Result<Entries, StoreError> {
         self.with(|engine| Ok(self.copies.begin(engine.entries())))
     }
@@ -257,6 +266,10 @@ impl Store for DiskStore {
                 "the journal could not be renewed: the next start replays it"
             );
         }
+    }
+
+    fn usage(&self) -> Usage {
+        self.tally.read()
     }
 
     fn set_aside(&self) -> SetAside {

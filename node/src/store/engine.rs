@@ -5,9 +5,11 @@
 
 use super::backup::Entry;
 use super::damaged::Damaged;
-use super::{PAGE_BYTES, PAGE_ROWS, Page, Position, Seq, Source, StoreError, StoreId};
-use super::{fresh, history, journal, stored};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable as _, Slice};
+use super::{PAGE_BYTES, PAGE_ROWS, Page, Position, Seq, Source, StoreError, StoreId, Usage};
+use super::{format, fresh, history, journal, stored};
+use fjall::{
+    Database, Guard, Keyspace, KeyspaceCreateOptions, KvPair, OwnedWriteBatch, PersistMode, Readable as _, Slice,
+};
 use peat_node_core::event::Write;
 use peat_node_core::ids::Key;
 use std::collections::BTreeMap;
@@ -35,14 +37,26 @@ const WORKERS: usize = 2;
 /// Open files kept for reuse.
 const OPEN_FILES: usize = 64;
 
-const ROWS: &str = "rows";
+pub(super) const ROWS: &str = "rows";
 const HISTORY: &str = "history";
 const LOG: &str = "log";
 const META: &str = "meta";
 const SET_ASIDE: &str = "set-aside";
+/// With the numbers that the engine gives them, in the order in which every store makes them.
+pub(super) const KEYSPACES: [(u64, &str); 5] = [(1, ROWS), (2, HISTORY), (3, LOG), (4, META), (5, SET_ASIDE)];
+
 const META_FORMAT: &str = "format";
 const META_ID: &str = "id";
 const META_STORES: &str = "stores-set-aside";
+
+/// What a commit did.
+pub(super) struct Written {
+    /// The last number.
+    pub(super) last: Seq,
+    pub(super) came: Usage,
+    /// What it replaced.
+    pub(super) gone: Usage,
+}
 
 pub(super) struct Engine {
     pub(super) id: StoreId,
@@ -117,6 +131,7 @@ impl Engine {
             fresh::make(folder, |nursery| Self::open_in_place(nursery).is_ok());
         }
         std::fs::create_dir_all(folder).map_err(fatal)?;
+        format::settle(folder).map_err(Damage::Fatal)?;
         journal::settle(folder).map_err(fatal)?;
         Self::open_in_place(folder)
     }
@@ -147,6 +162,7 @@ impl Engine {
             None => {}
         }
         engine.id = engine.known_or_new_id().map_err(damage)?;
+        format::record(folder);
         Ok(engine)
     }
 
@@ -194,11 +210,16 @@ impl Engine {
         Ok(before.max(at_least))
     }
 
-    pub(super) fn write(&self, last: Seq, writes: &BTreeMap<Key, Write>, damaged: &Damaged) -> fjall::Result<Seq> {
+    pub(super) fn write(&self, last: Seq, writes: &BTreeMap<Key, Write>, damaged: &Damaged) -> fjall::Result<Written> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
-        let mut next = last;
+        let (mut next, mut came, mut gone) = (last, Usage::default(), Usage::default());
         for (key, write) in writes {
-            let old = self.rows.get(key.as_bytes())?.and_then(|value| stored::seq(&value)).unwrap_or(0);
+            let before = self.rows.get(key.as_bytes())?;
+            let old = before.as_ref().and_then(|value| stored::seq(value)).unwrap_or(0);
+            if let Some(Ok((_, row))) = before.as_ref().map(|value| stored::checked(key.as_bytes(), value)) {
+                gone.add(Usage::of(row));
+            }
+            came.add(Usage::of(&write.row));
             let seq = if write.visible { next + 1 } else { old };
             if write.visible {
                 next = seq;
@@ -212,7 +233,7 @@ impl Engine {
             history::write(self, &mut batch, key, write.history.as_ref(), damaged)?;
         }
         batch.commit()?;
-        Ok(next)
+        Ok(Written { last: next, came, gone })
     }
 
     pub(super) fn page(&self, position: &Position, damaged: &Damaged) -> fjall::Result<Page> {
@@ -308,10 +329,41 @@ impl Engine {
         Ok(true)
     }
 
-    /// What can be read of `keyspace`: from the front up to damage, then from the back down to it.
-    pub(super) fn readable(keyspace: &Keyspace) -> impl Iterator<Item = fjall::KvPair> {
-        let forwards = keyspace.iter().map_while(|guard| guard.into_inner().ok());
-        let backwards = keyspace.iter().rev().map_while(|guard| guard.into_inner().ok());
-        forwards.chain(backwards)
+    /// Gives everything of `keyspace` that can be read: from the front up to damage, from the back down to it, and of
+    /// the rows between, those that the log names and that lie in other blocks.
+    pub(super) fn salvage<E>(
+        &self,
+        keyspace: &Keyspace,
+        take: &mut dyn FnMut(KvPair) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (mut front, mut back) = (Slice::default(), None);
+        let mut forwards = keyspace.iter();
+        loop {
+            match forwards.next().map(Guard::into_inner) {
+                None => return Ok(()),
+                Some(Err(_)) => break,
+                Some(Ok((key, value))) => {
+                    front = key.clone();
+                    take((key, value))?;
+                }
+            }
+        }
+        for (key, value) in keyspace.iter().rev().map_while(|guard| guard.into_inner().ok()) {
+            if key <= front {
+                break;
+            }
+            back = Some(key.clone());
+            take((key, value))?;
+        }
+        if *keyspace != self.rows {
+            return Ok(());
+        }
+        self.salvage(&self.log, &mut |(_, key)| {
+            let is_between = key > front && back.as_ref().is_none_or(|back| key < *back);
+            match keyspace.get(&key) {
+                Ok(Some(value)) if is_between => take((key, value)),
+                _ => Ok(()),
+            }
+        })
     }
 }

@@ -4,7 +4,7 @@
 //! written. Outputs: records one behind the other, and changes of a batch. What it does not do: know what is in a
 //! record.
 //!
-//! A history in which a record was found missing or damaged is not deleted when the core begins it anew: what is left
+//! A history in which a record was found missing or damaged, or that the core gave up, is not deleted when the core begins it anew: what is left
 //! of it moves to the keyspace `set-aside`.
 
 use super::damaged::Damaged;
@@ -30,10 +30,15 @@ pub(super) fn records(key: &[u8]) -> Vec<u8> {
     [key, &[0]].concat()
 }
 
+/// The raw key of the document, if this is that of a record.
+pub(super) fn document_of(raw: &[u8]) -> Option<&[u8]> {
+    let (key, suffix) = raw.split_at_checked(raw.len().saturating_sub(SUFFIX))?;
+    (suffix.first() == Some(&0) && Key::decode(key).is_ok()).then_some(key)
+}
+
 /// Whether this raw key is that of a record.
 pub(super) fn is_record(raw: &[u8]) -> bool {
-    let parts = raw.split_at_checked(raw.len().saturating_sub(SUFFIX));
-    parts.is_some_and(|(key, suffix)| suffix.first() == Some(&0) && Key::decode(key).is_ok())
+    document_of(raw).is_some()
 }
 
 /// The first `count` records of `key` one behind the other; none when one is missing or not sound, which is noted.

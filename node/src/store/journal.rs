@@ -93,7 +93,7 @@ pub(super) fn content(folder: &Path) -> io::Result<u64> {
 }
 
 /// The lock that the engine takes as well, while the value lives; none when another process has it.
-fn exclusive(folder: &Path) -> io::Result<Option<File>> {
+pub(super) fn exclusive(folder: &Path) -> io::Result<Option<File>> {
     let lock = OpenOptions::new().write(true).create(true).truncate(false).open(folder.join(LOCK))?;
     match lock.try_lock() {
         Ok(()) => Ok(Some(lock)),
@@ -103,7 +103,7 @@ fn exclusive(folder: &Path) -> io::Result<Option<File>> {
 }
 
 /// The journals, ascending by number.
-fn journals(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+pub(super) fn journals(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut journals = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

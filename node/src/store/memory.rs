@@ -5,7 +5,8 @@
 
 use super::backup::{Entries, Entry};
 use super::{
-    PAGE_BYTES, PAGE_ROWS, Page, Position, Row, Seq, SetAside, Store, StoreError, StoreId, Visit, history, stored,
+    PAGE_BYTES, PAGE_ROWS, Page, Position, Row, Seq, SetAside, Store, StoreError, StoreId, Usage, Visit, history,
+    stored,
 };
 use peat_node_core::event::{History, Write};
 use peat_node_core::ids::Key;
@@ -172,7 +173,15 @@ impl Store for MemoryStore {
         Ok(Vec::new())
     }
 
+    fn keep_history(&self, _: &Key) {}
+
     fn close(&self) {}
+
+    fn usage(&self) -> Usage {
+        let mut usage = Usage::default();
+        self.tables().rows.values().for_each(|row| usage.add(Usage::of(&row.bytes)));
+        usage
+    }
 
     fn set_aside(&self) -> SetAside {
         SetAside { rows: self.tables().set_aside.len() as u64, stores: 0 }

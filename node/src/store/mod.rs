@@ -10,17 +10,22 @@ mod copies;
 mod damaged;
 mod disk;
 mod engine;
+pub mod finds;
+mod format;
 mod fresh;
 mod history;
 mod journal;
 mod memory;
+mod replica;
 mod restore;
 mod salvage;
 mod stored;
 pub(crate) mod sync;
+mod usage;
 
 pub use disk::DiskStore;
 pub use memory::MemoryStore;
+pub use usage::Usage;
 
 use peat_node_core::event::{StorageFault, Write};
 use peat_node_core::ids::{Collection, Key};
@@ -236,6 +241,10 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// [`StoreError::Read`] or [`StoreError::Commit`]; then nothing was moved.
     fn set_damaged_aside(&self, pending: &BTreeMap<Key, Write>) -> Result<Vec<Key>, StoreError>;
 
+    /// The next history of `key` that begins anew sets the one that is there aside, though its records are sound: out
+    /// of every read, kept for a person to look at.
+    fn keep_history(&self, key: &Key);
+
     /// Everything that a copy of the store needs, of this moment, whatever is written while it is read.
     ///
     /// # Errors
@@ -244,6 +253,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// After the last commit: makes the next start short. Everything answers [`StoreError::Stopped`] from now on.
     fn close(&self);
+
+    /// How much is stored, as of the last commit; nothing before [`Store::restore`].
+    fn usage(&self) -> Usage;
 
     /// What was set aside so far.
     fn set_aside(&self) -> SetAside;

@@ -2,11 +2,11 @@
 //!
 //! Purpose: every row passes through the checks and to the visitor; the other keyspaces are read so that their damage
 //! is found now and not by a reader. One thread reads rows, one checks them, one reads the rest, since together they
-//! are most of what a start costs. Inputs: an open engine. Outputs: the rows that are not sound. What it does not do:
-//! move or mend anything.
+//! are most of what a start costs. Inputs: an open engine. Outputs: the rows that are not sound, and how much the others
+//! are. What it does not do: move or mend anything.
 
 use super::engine::Engine;
-use super::{Visit, stored};
+use super::{Usage, Visit, stored};
 use fjall::{KvPair, Readable as _};
 use peat_node_core::ids::Key;
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -17,8 +17,8 @@ const LOT: usize = 256;
 /// Lots that wait to be checked; when so many do, the reader waits.
 const LOTS: usize = 16;
 
-/// Raw keys and values of the rows that are not sound or that `visit` refuses.
-pub(super) fn unsound(engine: &Engine, visit: &Visit<'_>) -> fjall::Result<Vec<KvPair>> {
+/// Raw keys and values of the rows that are not sound or that `visit` refuses; how much the others are.
+pub(super) fn unsound(engine: &Engine, visit: &Visit<'_>) -> fjall::Result<(Vec<KvPair>, Usage)> {
     std::thread::scope(|scope| {
         let (send, receive) = mpsc::sync_channel(LOTS);
         let checked = scope.spawn(move || check(&receive, visit));
@@ -49,10 +49,16 @@ fn read(engine: &Engine, lots: &SyncSender<Vec<KvPair>>) -> fjall::Result<()> {
     }
 }
 
-fn check(lots: &Receiver<Vec<KvPair>>, visit: &Visit<'_>) -> Vec<KvPair> {
-    let is_sound = |(raw, value): &KvPair| match (Key::decode(raw), stored::checked(raw, value)) {
-        (Ok(key), Ok((_, row))) => visit(key, row),
+fn check(lots: &Receiver<Vec<KvPair>>, visit: &Visit<'_>) -> (Vec<KvPair>, Usage) {
+    let mut usage = Usage::default();
+    let mut is_sound = |(raw, value): &KvPair| match (Key::decode(raw), stored::checked(raw, value)) {
+        (Ok(key), Ok((_, row))) => {
+            let sound = visit(key, row);
+            usage.add(if sound { Usage::of(row) } else { Usage::default() });
+            sound
+        }
         (Err(_), _) | (_, Err(_)) => false,
     };
-    lots.iter().flatten().filter(|row| !is_sound(row)).collect()
+    let unsound = lots.iter().flatten().filter(|row| !is_sound(row)).collect();
+    (unsound, usage)
 }

@@ -44,6 +44,11 @@ pub(super) fn checked<'a>(key: &[u8], value: &'a [u8]) -> Result<(Seq, &'a [u8])
     Ok((seq, row))
 }
 
+/// The row alone, unchecked: for a person to look at.
+pub(super) fn unchecked(value: &[u8]) -> Option<&[u8]> {
+    value.get(HEADER..)
+}
+
 /// The number alone, unchecked: good enough to find the log entry to remove.
 pub(super) fn seq(value: &[u8]) -> Option<Seq> {
     value.first_chunk::<8>().map(|seq| Seq::from_be_bytes(*seq))

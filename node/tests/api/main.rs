@@ -15,8 +15,10 @@ mod peers;
 mod pki;
 #[path = "../process/mod.rs"]
 mod process;
+mod quota;
 mod raw;
 mod running;
+mod salvage;
 mod text;
 mod transfer;
 mod watch;

@@ -43,9 +43,7 @@ fn copy(from: &Path, to: &Path) {
 /// Where to damage: in odd seeds any file is as likely as another, in even ones any byte of them all.
 fn place(store: &Path, seed: u64, rng: &mut StdRng) -> (PathBuf, u64, u64) {
     let lengths = files(store).into_iter().map(|path| (path.metadata().unwrap().len(), path));
-    // A store whose four bytes `version` say nothing is left alone, as that of another release is: the node does not start.
-    let damaged = |(length, path): &(u64, PathBuf)| *length > 0 && !path.ends_with("version");
-    let mut files: Vec<(u64, PathBuf)> = lengths.filter(damaged).collect();
+    let mut files: Vec<(u64, PathBuf)> = lengths.filter(|(length, _)| *length > 0).collect();
     if seed % 2 == 1 {
         let (length, path) = files.swap_remove(rng.random_range(0..files.len()));
         return (path, rng.random_range(0..length), length);

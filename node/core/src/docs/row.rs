@@ -196,6 +196,14 @@ impl Chunks {
     }
 }
 
+/// Whether the row has a live document, and the bytes of the row and of its history, out of the header alone; none for
+/// bytes that are no row.
+pub fn weight(row: &[u8]) -> Option<(bool, u64)> {
+    let (header, rest) = row.split_at_checked(HEADER)?;
+    let chunks = if header[1] == 1 { Chunks::parse(rest).ok()?.0 } else { Chunks::default() };
+    Some((header[2] == 1, row.len() as u64 + u64::from(chunks.base) + u64::from(chunks.appended)))
+}
+
 fn array<const N: usize>(bytes: &[u8]) -> Result<[u8; N], RowError> {
     bytes.try_into().map_err(|_| RowError::Short)
 }
@@ -255,6 +263,7 @@ mod tests {
         assert_eq!(view.document().unwrap().unwrap().to_json(), r#"{"a":1}"#);
         let deleted = encode(&have, Chunks::default(), None);
         assert_eq!(View::parse(&deleted).unwrap().document().unwrap(), None);
+        assert_eq!(weight(&deleted), Some((false, deleted.len() as u64)));
     }
 
     #[test]
@@ -263,6 +272,8 @@ mod tests {
         let chunks = Chunks { count: 3, base: 70_000, appended: 5 };
         let row = encode(&have, chunks, Some("{}"));
         assert_eq!(View::parse(&row).unwrap().chunks, chunks);
+        assert_eq!(weight(&row), Some((true, row.len() as u64 + 70_005)));
+        assert_eq!(weight(&row[..20]), None);
         for length in 0..row.len() - 1 {
             assert!(View::parse(&row[..length]).is_err(), "{length}");
         }

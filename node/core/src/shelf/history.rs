@@ -94,6 +94,7 @@ impl Shelf {
         let Some(row) = read(key, rows, outputs)? else { return Ok(()) };
         let view = View::parse(&row)?;
         let Have::Full { edited, tombstone, .. } = view.have else { return Ok(()) };
+        rows.gave_up(key);
         // The lost history may have had changes of this actor, and the mesh has them: their numbers are not used again.
         self.actor = next_actor(self.actor);
         let mut doc = FullDoc::new(self.actor);

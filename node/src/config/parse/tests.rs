@@ -58,6 +58,7 @@ fn empty_texts_count_as_unset() {
         membership_url: empty(),
         encryption_key: Some(String::new().into()),
         rpc_max_timeout_secs: empty(),
+        quota_bytes: empty(),
         ..RawArgs::default()
     };
     let config = config(raw).unwrap();
@@ -158,7 +159,7 @@ fn a_wrong_value_is_one_line_that_names_the_flag() {
         set(&mut raw);
         refused(raw)
     };
-    let cases: [(&str, String); 22] = [
+    let cases: [(&str, String); 25] = [
         ("--listen: ", with(|raw| raw.listen = vec!["localhost:1".into()])),
         ("--listen: ", with(|raw| raw.listen = vec!["unix://relative".into()])),
         ("--listen: ", with(|raw| raw.listen = vec!["http://1.2.3.4:5".into()])),
@@ -181,6 +182,9 @@ fn a_wrong_value_is_one_line_that_names_the_flag() {
         ("--peer: ", with(|raw| raw.peer = vec![format!("{ID}@1.2.3.4")])),
         ("--node-id: ", with(|raw| raw.node_id = Some("n".repeat(254)))),
         ("--app-id: ", with(|raw| raw.app_id = some("a\nb"))),
+        ("--quota-bytes: ", with(|raw| raw.quota_bytes = some("1GiB"))),
+        ("--quota-documents: ", with(|raw| raw.quota_documents = some("0"))),
+        ("--quota-put-rate: ", with(|raw| raw.quota_put_rate = some("-5"))),
     ];
     for (start, text) in cases {
         assert!(text.starts_with(start) && !text.contains('\n'), "{text}");

@@ -196,6 +196,9 @@ fn a_damaged_history_that_is_begun_anew_is_set_aside_and_a_sound_one_goes() {
     assert_eq!(store.set_aside().rows, 0);
     put("bad", History::Replace { base: b"next".to_vec(), count: 1 });
     assert_eq!(set_aside(&store), kept, "the new history is sound");
+    store.keep_history(&key("good"));
+    put("good", History::Replace { base: b"next".to_vec(), count: 1 });
+    assert_eq!(set_aside(&store).len(), 3, "one that the core gave up is kept as well");
     drop(store);
     assert_eq!(DiskStore::open(folder.path()).unwrap().set_aside().rows, 0, "records are no rows");
 }
@@ -312,12 +315,76 @@ fn a_store_that_cannot_be_opened_is_renamed_and_an_empty_one_made() {
     let folder = tempfile::tempdir().unwrap();
     let store = DiskStore::open(folder.path()).unwrap();
     store.commit(&writes([("a", &b"1"[..])])).unwrap();
-    let manifest = store.with(|engine| Ok(engine.rows.path().join("current"))).unwrap();
+    let rows = store.with(|engine| Ok(engine.rows.path().to_owned())).unwrap();
     drop(store);
-    fs::write(&manifest, [0xff; 8]).unwrap();
+    for file in fs::read_dir(&rows).unwrap().map(Result::unwrap).filter(|file| file.path().is_file()) {
+        fs::write(file.path(), [0xff; 8]).unwrap();
+    }
+    let journals = journal::journals(&folder.path().join(FOLDER)).unwrap();
+    journals.into_iter().for_each(|(_, path)| fs::write(path, "").unwrap());
     let store = DiskStore::open(folder.path()).unwrap();
     assert_eq!((store.last(), store.set_aside().stores), (0, 1));
     store.commit(&writes([("a", &b"2"[..])])).unwrap();
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left but the store and the damaged one");
+}
+
+/// A closed store with `count` rows in tables and one in the journal.
+fn in_tables(count: usize) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(folder.path()).unwrap();
+    let rows: BTreeMap<Key, Write> = (0..count).map(|i| (key(&format!("{i:06}")), visible(vec![7; 200]))).collect();
+    store.commit(&rows).unwrap();
+    store.with(|engine| Ok(engine.write_out(Duration::from_secs(10)).unwrap())).unwrap();
+    store.commit(&writes([("in the journal", &b"row"[..])])).unwrap();
+    folder
+}
+
+fn keyspace(folder: &tempfile::TempDir, id: u64) -> PathBuf {
+    folder.path().join(FOLDER).join("keyspaces").join(id.to_string())
+}
+
+#[test]
+fn a_store_that_does_not_open_because_of_one_part_loses_that_part_only() {
+    // Lists of tables of the log, of the histories, of the node's notes, of what is set aside, of the engine's own.
+    for id in [3, 2, 4, 5, 0] {
+        let folder = in_tables(3000);
+        let part = keyspace(&folder, id);
+        for file in fs::read_dir(&part).unwrap().map(Result::unwrap).filter(|file| file.path().is_file()) {
+            fs::write(file.path(), "garbage").unwrap();
+        }
+        let store = DiskStore::open(folder.path()).unwrap();
+        assert_eq!((all(&store).len(), store.last(), store.set_aside().stores), (3001, 3001, 1), "keyspace {id}");
+        assert_eq!(store.log(2999, 3001, 9).unwrap(), [(3000, key("002999")), (3001, key("in the journal"))]);
+        let kept = fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(kept, 2, "keyspace {id}: the damaged store is kept, and nothing else is left");
+        store.commit(&writes([("new", &b"row"[..])])).unwrap();
+        drop(store);
+        assert_eq!(all(&DiskStore::open(folder.path()).unwrap()).len(), 3002, "keyspace {id}");
+    }
+}
+
+#[test]
+fn a_store_whose_list_of_tables_is_not_named_any_more_keeps_all_of_them() {
+    for id in 0..=5 {
+        let folder = in_tables(3000);
+        fs::write(keyspace(&folder, id).join("current"), [0xff; 8]).unwrap();
+        let store = DiskStore::open(folder.path()).unwrap();
+        assert_eq!((all(&store).len(), store.last()), (3001, 3001), "keyspace {id}");
+    }
+}
+
+#[test]
+fn of_rows_between_two_unreadable_blocks_those_in_other_blocks_are_kept() {
+    let folder = in_tables(20_000);
+    let table = largest_file(&keyspace(&folder, 1).join("tables"));
+    let (file, length) =
+        (fs::OpenOptions::new().write(true).open(&table).unwrap(), fs::metadata(&table).unwrap().len());
+    for place in [length / 4, length / 2] {
+        std::os::unix::fs::FileExt::write_all_at(&file, &[0xff; 64], place).unwrap();
+    }
+    let store = DiskStore::open(folder.path()).unwrap();
+    let kept = all(&store).len();
+    assert!((19_600..20_000).contains(&kept), "{kept} rows were kept");
 }
 
 #[test]

@@ -1,0 +1,159 @@
+//! A store that does not open, in a form that does, without touching it.
+//!
+//! Purpose: fjall opens all of a store or nothing, and changes files as it does. So what is sound is put together
+//! anew, beside it: the skeleton of a new store, in which each keyspace is replaced by the damaged store's, its tables
+//! by hard links (they never change) and the rest by copies. One that keeps the whole from opening is left out, as are
+//! journals. A keyspace whose file `current` names no list of tables gets the newest list that is there.
+//! Inputs: the folder of a store that nobody has open. Outputs: an engine that lives in a folder of its own, which goes
+//! with the value. What it does not do: write to the damaged store; read a table that its list does not name, or around
+//! a list of tables that is itself damaged: that keyspace is empty then.
+
+use super::engine::{Engine, KEYSPACES};
+use super::journal;
+use std::borrow::Borrow;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use tracing::warn;
+
+/// Where the engine has its keyspaces, and each of those its tables.
+const FOLDER: &str = "keyspaces";
+const TABLES: &str = "tables";
+
+/// Names the list of tables that counts, by its number in the first eight bytes; 17 more are not looked at.
+const CURRENT: &str = "current";
+const CURRENT_BYTES: usize = 25;
+
+/// Bytes that are copied at once; a stretch of zeros takes no room.
+const PIECE: usize = 64 * 1024;
+
+/// See the module.
+pub(super) struct Replica {
+    /// Closed before its folder goes.
+    engine: Engine,
+    /// Keyspaces of which only what the journals have is there.
+    pub(super) left_out: Vec<&'static str>,
+    _folder: Scratch,
+}
+
+/// A folder that goes with the value. One that a killed process left takes little room: the next one removes it.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Replica {
+    /// What can be opened of `store`; none when not even an empty one can be made beside it.
+    pub(super) fn of(store: &Path) -> Option<Self> {
+        let folder = Scratch(store.with_extension("replica"));
+        for with_journals in [true, false] {
+            let attempt = |keyspaces: &[u64]| assemble(store, &folder.0, keyspaces, with_journals);
+            let mut kept: Vec<u64> = KEYSPACES.map(|(id, _)| id).to_vec();
+            let engine = attempt(&kept).or_else(|| {
+                kept.retain(|id| attempt(&[*id]).is_some());
+                attempt(&kept)
+            });
+            if let Some(engine) = engine {
+                let left_out =
+                    KEYSPACES.into_iter().filter(|(id, _)| !kept.contains(id)).map(|(_, name)| name).collect();
+                warn!(?left_out, with_journals, "a damaged store was put together beside itself");
+                return Some(Self { engine, left_out, _folder: folder });
+            }
+        }
+        None
+    }
+}
+
+impl Borrow<Engine> for Replica {
+    fn borrow(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+/// A store at `at` with these keyspaces of `store`, if it can be opened.
+fn assemble(store: &Path, at: &Path, keyspaces: &[u64], with_journals: bool) -> Option<Engine> {
+    let made = make(store, at, keyspaces, with_journals);
+    if let Err(error) = made {
+        let error: &dyn std::error::Error = &error;
+        warn!(error, "a damaged store could not be put together beside itself");
+        return None;
+    }
+    Engine::open(at).ok()
+}
+
+fn make(store: &Path, at: &Path, keyspaces: &[u64], with_journals: bool) -> io::Result<()> {
+    if at.exists() {
+        fs::remove_dir_all(at)?;
+    }
+    let skeleton = Engine::open(at).map_err(|damage| io::Error::other(damage.into_error(at)))?;
+    drop(skeleton);
+    for id in keyspaces.iter().map(u64::to_string) {
+        let (from, to) = (store.join(FOLDER).join(&id), at.join(FOLDER).join(&id));
+        if from.is_dir() {
+            fs::remove_dir_all(&to)?;
+            take(&from, &to, false)?;
+            point_to_newest(&to)?;
+        }
+    }
+    let journals = journal::journals(store)?;
+    if with_journals && !journals.is_empty() {
+        journal::journals(at)?.into_iter().try_for_each(|(_, path)| fs::remove_file(path))?;
+        for path in journals.iter().map(|(_, path)| path) {
+            copy(path, &at.join(path.file_name().unwrap_or_default()))?;
+        }
+    }
+    Ok(())
+}
+
+/// A folder with everything in it: tables as links, the rest as copies.
+fn take(from: &Path, to: &Path, is_tables: bool) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            take(&entry.path(), &target, entry.file_name() == TABLES)?;
+        } else if !is_tables || fs::hard_link(entry.path(), &target).is_err() {
+            copy(&entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let (mut source, target) = (File::open(from)?, File::create(to)?);
+    let (mut piece, mut at) = (vec![0; PIECE], 0);
+    loop {
+        let length = source.read(&mut piece)?;
+        if length == 0 {
+            return target.set_len(at);
+        }
+        if piece[..length].iter().any(|byte| *byte != 0) {
+            target.write_all_at(&piece[..length], at)?;
+        }
+        at += length as u64;
+    }
+}
+
+/// Lists of tables are called `v` and their number; as a rule there is one.
+fn point_to_newest(keyspace: &Path) -> io::Result<()> {
+    let current = keyspace.join(CURRENT);
+    let bytes = fs::read(&current).unwrap_or_default();
+    let named = bytes.first_chunk::<8>().map(|number| u64::from_le_bytes(*number));
+    if named.is_some_and(|number| keyspace.join(format!("v{number}")).is_file()) {
+        return Ok(());
+    }
+    let mut newest = None;
+    for entry in fs::read_dir(keyspace)? {
+        let name = entry?.file_name();
+        newest = newest.max(name.to_str().and_then(|name| name.strip_prefix('v')?.parse::<u64>().ok()));
+    }
+    let Some(newest) = newest else { return Ok(()) };
+    let mut bytes = newest.to_le_bytes().to_vec();
+    bytes.resize(CURRENT_BYTES, 0);
+    fs::write(current, bytes)
+}
