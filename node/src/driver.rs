@@ -269,6 +269,7 @@ impl<N: Network> Driver<N> {
                 if !writes.is_empty() {
                     self.metrics.committed(writes.len(), began.elapsed());
                     self.committed.send_replace(seq);
+                    self.gate.look(self.store.usage(), Instant::now());
                     self.look_again();
                 }
                 sends.into_iter().for_each(|output| self.network.act(output));
