@@ -195,13 +195,13 @@ mod tests {
         let in_use = data.path().join(FOLDER);
         assert!(matches!(read(&in_use, false, &mut |_, _| Ok(())), Err(FindError::InUse { .. })));
         drop(store);
-        assert_eq!(places(data.path()).unwrap(), [in_use.clone()]);
+        assert_eq!(places(data.path()).unwrap(), std::slice::from_ref(&in_use));
         let finds = Finds { documents: 1, histories: 2, ..Finds::default() };
         assert_eq!(found(&in_use, false), (vec!["d {\"n\":4}".to_owned()], finds));
 
         let aside = data.path().join(format!("{FOLDER}.{SET_ASIDE}1791111111111"));
         fs::rename(&in_use, &aside).unwrap();
-        assert_eq!(places(data.path()).unwrap(), [aside.clone()]);
+        assert_eq!(places(data.path()).unwrap(), std::slice::from_ref(&aside));
         let (lines, finds) = found(&aside, false);
         assert_eq!(lines, ["a {\"n\":1}", "b {}", "d {\"n\":4}"]);
         assert_eq!(finds, Finds { documents: 3, deleted: 1, damaged: 0, histories: 2, left_out: Vec::new() });
