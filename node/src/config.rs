@@ -10,7 +10,7 @@ mod parse;
 mod quota;
 
 pub use access::{AccessConfig, AuthRule, TlsFiles};
-pub(crate) use parse::check_address;
+pub(crate) use parse::{check_address, short_name};
 
 use crate::api::access::AccessError;
 use crate::cli::{Parsed, RawArgs};
@@ -34,6 +34,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Folder of the node's key.
     pub key_dir: PathBuf,
+    /// Where the node's key comes from.
+    pub identity: IdentitySource,
     /// Who decides on members.
     pub mode: Mode,
     /// Sockets of the mesh.
@@ -67,6 +69,20 @@ impl Config {
         }
         Ok(config)
     }
+}
+
+/// Where the node's key comes from.
+#[derive(Debug, Clone)]
+pub enum IdentitySource {
+    /// Its own file, made at the first start.
+    Own,
+    /// Computed from the mesh's key, as other implementations do: whoever holds that key can compute it too.
+    Derived {
+        /// Of the mesh.
+        key: SharedKey,
+        /// Name of the node.
+        node_id: String,
+    },
 }
 
 /// Who decides on members.

@@ -1,10 +1,13 @@
 //! The node's key: who it is to every peer.
 //!
 //! Purpose: an Ed25519 secret key in a folder of its own, made once; its public half is the endpoint id. In a pod the
-//! folder is a memory volume, so that a restarted container stays who it was; by flags it is the data folder.
+//! folder is a memory volume, so that a restarted container stays who it was; by flags it is the data folder. Or, by an
+//! explicit flag, a key that is computed from the mesh's.
 //! Inputs: the folder. Outputs: an [`Identity`], or an [`IdentityError`] that names the file. What it does not do: print
 //! the key, or replace one that is there.
 
+use crate::config::SharedKey;
+use crate::hkdf;
 use iroh::SecretKey;
 use peat_node_core::ids::PeerId;
 use std::fs::{self, File, OpenOptions};
@@ -115,6 +118,13 @@ impl Identity {
         }
     }
 
+    /// The key that every holder of the mesh's key can compute for the node of this name. Source: the derivation of
+    /// peat-mesh, HKDF-SHA256 without salt for `iroh:` and the name.
+    pub fn derived(key: &SharedKey, node_id: &str) -> Self {
+        let seed = hkdf::derive(&[], key.expose(), &[b"iroh:", node_id.as_bytes()].concat());
+        Self(SecretKey::from_bytes(&seed))
+    }
+
     /// The public half.
     pub fn id(&self) -> PeerId {
         PeerId(*self.0.public().as_bytes())
@@ -162,6 +172,20 @@ mod tests {
         fs::write(folder.path().join(KEY_FILE), "not a key").unwrap();
         assert!(matches!(Identity::load_or_generate(folder.path()), Err(IdentityError::Malformed { .. })));
         assert_eq!(fs::read_to_string(folder.path().join(KEY_FILE)).unwrap(), "not a key");
+    }
+
+    #[test]
+    fn a_derived_key_is_that_of_other_implementations() {
+        let mesh = SharedKey::from([0x2a; 32]);
+        let seed = Identity::derived(&mesh, "node-a").secret().to_bytes();
+        assert_eq!(hex::encode(seed), "56e7da1eec4ce5dc522b686b30e17fb36a4cc41030b0540aeab7c9814c376a1d");
+        for (name, id) in [
+            ("node-a", "4229afe8d9c12d0acfd98cb56d4e2edd0e844442651a70a6995c2ed7ef100684"),
+            ("node-b", "f0782d206a443de24a744a6682851c11b71813fd1c03c9447ddecd9a5e9df279"),
+            ("peat-node-0", "eb93f1dc20949468c355dd59276d3f91e9e2da6c3ec7b1d2aa91a7af2f1d57fa"),
+        ] {
+            assert_eq!(Identity::derived(&mesh, name).id().to_string(), id);
+        }
     }
 
     #[test]

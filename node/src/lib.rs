@@ -13,6 +13,7 @@ pub mod config;
 pub mod driver;
 mod expiry;
 pub mod handle;
+mod hkdf;
 pub mod identity;
 pub mod membership;
 pub mod metrics;

@@ -6,7 +6,7 @@
 
 use crate::admin::{self, Admin};
 use crate::api::{Api, ApiError};
-use crate::config::{Config, Listen, ManagedMode, MeshKey, Mode, PeerFlag};
+use crate::config::{Config, IdentitySource, Listen, ManagedMode, MeshKey, Mode, PeerFlag};
 use crate::driver::{self, DriverError, Message};
 use crate::expiry;
 use crate::handle::{Engine, NodeHandle};
@@ -113,7 +113,10 @@ impl Node {
     /// # Errors
     /// [`RunError`] with the first part that cannot start; nothing runs then.
     pub async fn start(config: &Config) -> Result<Self, RunError> {
-        let identity = Identity::load_or_generate(&config.key_dir)?;
+        let identity = match &config.identity {
+            IdentitySource::Own => Identity::load_or_generate(&config.key_dir)?,
+            IdentitySource::Derived { key, node_id } => Identity::derived(key, node_id),
+        };
         let handle = NodeHandle::starting(identity.id());
         let metrics = Arc::new(Metrics::default());
         let name = match &config.node_id {

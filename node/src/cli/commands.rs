@@ -2,6 +2,7 @@
 //!
 //! Inputs: arguments. Outputs: texts that [`crate::client`] acts on. What it does not do: judge values.
 
+use super::Secret;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -47,6 +48,15 @@ pub enum Command {
     Keygen(KeyArgs),
     /// Print the node's endpoint id; makes the key if there is none
     Id(KeyArgs),
+    /// Print the endpoint id that a node has with `--identity derived`; talks to nobody and writes nothing
+    DeriveId {
+        /// Key of the mesh: 32 bytes in base64
+        #[arg(long, value_name = "BASE64", env = "PEAT_NODE_SHARED_KEY", hide_env_values = true)]
+        shared_key: Secret,
+        /// Name of the node, as its `--node-id`
+        #[arg(long, value_name = "NAME", env = "PEAT_NODE_NODE_ID", hide_env_values = true)]
+        node_id: String,
+    },
     /// Write all documents of a running node, with their histories, to a file; without the node's key
     Backup {
         /// The file; replaced when the backup is complete

@@ -12,8 +12,8 @@ mod secure;
 mod status;
 mod transfer;
 
-use crate::cli::{Command, DocCommand, KeyArgs};
-use crate::config::DEFAULT_DATA_DIR;
+use crate::cli::{Command, DocCommand, KeyArgs, Secret};
+use crate::config::{ConfigError, DEFAULT_DATA_DIR, SharedKey, short_name};
 use crate::identity::{Identity, IdentityError};
 use crate::store::backup::{BackupError, RestoreError};
 use connectrpc::{ConnectError, ErrorCode};
@@ -174,8 +174,18 @@ pub async fn run(command: Command) -> Result<(), ClientError> {
         Command::Restore(args) => backup::restore(&args),
         Command::Salvage(args) => salvage::salvage(&args),
         Command::Keygen(args) => print_id(&Identity::generate(&key_dir(args))?),
+        Command::DeriveId { shared_key, node_id } => print_id(&derived(&shared_key, &node_id)?),
         Command::Id(args) => print_id(&Identity::load_or_generate(&key_dir(args))?),
     }
+}
+
+fn derived(shared_key: &Secret, node_id: &str) -> Result<Identity, ClientError> {
+    let wrong = |error: ConfigError| ClientError::Usage(error.to_string());
+    let key = SharedKey::parse("shared-key", shared_key.expose().trim()).map_err(wrong)?;
+    if node_id.is_empty() {
+        return Err(ClientError::Usage("--node-id: is empty".to_owned()));
+    }
+    Ok(Identity::derived(&key, &short_name("node-id", node_id).map_err(wrong)?))
 }
 
 fn print_id(identity: &Identity) -> Result<(), ClientError> {

@@ -2,7 +2,7 @@
 //!
 //! Inputs: a [`Config`]. Outputs: one `flag = value` line each, secrets redacted. What it does not do: promise a format.
 
-use super::{AccessConfig, AuthRule, Config, Listen, MeshKey, Mode};
+use super::{AccessConfig, AuthRule, Config, IdentitySource, Listen, MeshKey, Mode};
 use std::fmt;
 
 impl fmt::Display for Config {
@@ -11,6 +11,7 @@ impl fmt::Display for Config {
             node_id,
             data_dir,
             key_dir,
+            identity,
             mode,
             mesh,
             admin_listen,
@@ -25,6 +26,7 @@ impl fmt::Display for Config {
         line("node-id", &node_id.as_deref().unwrap_or("(random, kept in the data folder)"))?;
         line("data-dir", &data_dir.display())?;
         line("key-dir", &key_dir.display())?;
+        line("identity", &if matches!(identity, IdentitySource::Own) { "own" } else { "derived" })?;
         line("listen", &listeners(&api.listen))?;
         line("socket-mode", &format_args!("{:04o}", api.socket_mode))?;
         write_access(&mut line, &api.access)?;

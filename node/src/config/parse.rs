@@ -6,8 +6,8 @@
 use super::access::{exposed, read_access};
 use super::quota::limits;
 use super::{
-    ApiConfig, Config, ConfigError, DEFAULT_DATA_DIR, FlagsMode, Listen, LogConfig, ManagedMode, MeshConfig, MeshKey,
-    Mode, PeerFlag, SharedKey,
+    ApiConfig, Config, ConfigError, DEFAULT_DATA_DIR, FlagsMode, IdentitySource, Listen, LogConfig, ManagedMode,
+    MeshConfig, MeshKey, Mode, PeerFlag, SharedKey,
 };
 use crate::api::access::check;
 use crate::cli::{RawArgs, Secret};
@@ -42,7 +42,13 @@ pub(super) fn config(raw: RawArgs) -> Result<Config, ConfigError> {
         (None, Mode::Flags(_)) => None,
     };
     let data_dir = PathBuf::from(given(raw.data_dir.as_ref()).unwrap_or(DEFAULT_DATA_DIR));
+    let identity = identity(&raw, &mode, node_id.as_deref())?;
+    if let IdentitySource::Derived { .. } = &identity {
+        warnings
+            .push("--identity derived: whoever holds the mesh's key can compute this node's private key".to_owned());
+    }
     Ok(Config {
+        identity,
         node_id,
         key_dir: given(raw.key_dir.as_ref()).map_or_else(|| data_dir.clone(), PathBuf::from),
         data_dir,
@@ -170,6 +176,7 @@ fn managed_mode(raw: &RawArgs, managed: &'static str) -> Result<ManagedMode, Con
         ("shared-key-file", given(raw.shared_key_file.as_ref()).is_some()),
         ("allow-empty-key", boolean("allow-empty-key", raw.allow_empty_key.as_ref(), false)?),
         ("peer", !raw.peer.is_empty()),
+        ("identity", given(raw.identity.as_ref()).is_some()),
     ];
     if let Some((flag, _)) = by_flags.into_iter().find(|(_, set)| *set) {
         return Err(ConfigError::Mixed { flag, managed });
@@ -205,11 +212,11 @@ fn flags_mode(raw: &RawArgs) -> Result<FlagsMode, ConfigError> {
     let allow_empty = boolean("allow-empty-key", raw.allow_empty_key.as_ref(), false)?;
     let key = match (secret(raw.shared_key.as_ref()), given(raw.shared_key_file.as_ref())) {
         (Some(_), Some(_)) => return Err(value("shared-key-file", "give it or --shared-key, not both")),
-        (Some(text), None) => MeshKey::Shared(key("shared-key", text)?),
+        (Some(text), None) => MeshKey::Shared(SharedKey::parse("shared-key", text)?),
         (None, Some(path)) => {
             let path = PathBuf::from(path);
             let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::KeyFile { path, source })?;
-            MeshKey::Shared(key("shared-key-file", text.trim())?)
+            MeshKey::Shared(SharedKey::parse("shared-key-file", text.trim())?)
         }
         (None, None) if allow_empty => MeshKey::Empty,
         (None, None) => MeshKey::Absent,
@@ -227,9 +234,24 @@ fn flags_mode(raw: &RawArgs) -> Result<FlagsMode, ConfigError> {
     Ok(FlagsMode { app_id, key, peers })
 }
 
-fn key(flag: &'static str, text: &str) -> Result<SharedKey, ConfigError> {
-    let bytes = STANDARD.decode(text).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-    bytes.map(SharedKey).ok_or_else(|| value(flag, "is not 32 bytes in base64"))
+impl SharedKey {
+    /// # Errors
+    /// When `text` is not 32 bytes in base64.
+    pub(crate) fn parse(flag: &'static str, text: &str) -> Result<Self, ConfigError> {
+        let bytes = STANDARD.decode(text).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+        bytes.map(Self).ok_or_else(|| value(flag, "is not 32 bytes in base64"))
+    }
+}
+
+fn identity(raw: &RawArgs, mode: &Mode, node_id: Option<&str>) -> Result<IdentitySource, ConfigError> {
+    match (given(raw.identity.as_ref()).unwrap_or("own"), mode, node_id) {
+        ("own", _, _) => Ok(IdentitySource::Own),
+        ("derived", Mode::Flags(FlagsMode { key: MeshKey::Shared(key), .. }), Some(node_id)) => {
+            Ok(IdentitySource::Derived { key: key.clone(), node_id: node_id.to_owned() })
+        }
+        ("derived", _, _) => Err(value("identity", "`derived` needs --shared-key and --node-id")),
+        (other, _, _) => Err(value("identity", format!("`{other}` is neither `own` nor `derived`"))),
+    }
 }
 
 fn peer(text: &str) -> Result<PeerFlag, ConfigError> {
@@ -299,7 +321,7 @@ fn parsed<T: FromStr>(flag: &'static str, text: Option<&String>, what: &str) -> 
     given(text).map(|text| text.parse().map_err(|_| value(flag, format!("`{text}` is not {what}")))).transpose()
 }
 
-fn short_name(flag: &'static str, text: &str) -> Result<String, ConfigError> {
+pub(crate) fn short_name(flag: &'static str, text: &str) -> Result<String, ConfigError> {
     if text.len() > LONGEST_NAME || text.chars().any(char::is_control) {
         return Err(value(flag, format!("is longer than {LONGEST_NAME} bytes or has control characters")));
     }

@@ -12,6 +12,7 @@
 use super::certificate::{CertificateError, Member, TrustBundle};
 use super::refusal::Refusal;
 use crate::config::SharedKey;
+use crate::hkdf;
 use arc_swap::ArcSwapOption;
 use peat_node_core::ids::PeerId;
 use ring::hmac;
@@ -172,12 +173,10 @@ impl Credentials {
     }
 }
 
-/// HKDF with one block of output; the mesh's name is the salt.
+/// The mesh's name is the salt.
 fn proof_key(key: Option<&SharedKey>, app_id: &str) -> hmac::Key {
-    let digest = |key: &[u8], message: &[u8]| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message);
-    let extracted = digest(app_id.as_bytes(), key.map_or(&[][..], |key| key.expose()));
-    let expanded = digest(extracted.as_ref(), &[PROOF_INFO, &[1]].concat());
-    hmac::Key::new(hmac::HMAC_SHA256, expanded.as_ref())
+    let key = key.map_or(&[][..], |key| key.expose());
+    hmac::Key::new(hmac::HMAC_SHA256, &hkdf::derive(app_id.as_bytes(), key, PROOF_INFO))
 }
 
 /// What a proof is over. Every part but the last has a fixed length, so no two statements read alike.

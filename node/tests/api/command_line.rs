@@ -156,6 +156,24 @@ fn a_key_is_made_once_and_its_id_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_derived_id_is_told_without_a_node_and_is_that_of_the_node() {
+    let derive = |key: &str| run("", &["derive-id", "--shared-key", key, "--node-id", "node-a"]);
+    let derived = derive(KEY);
+    assert!(derived.status.success() && derived.stderr.is_empty(), "{derived:?}");
+    let text = String::from_utf8(derived.stdout).unwrap();
+    assert_eq!(text, "4229afe8d9c12d0acfd98cb56d4e2edd0e844442651a70a6995c2ed7ef100684\n");
+    for wrong in ["", "not base64", "c2hvcnQ="] {
+        let refused = derive(wrong);
+        assert_eq!((refused.status.code(), refused.stdout.len()), (Some(64), 0));
+        assert_eq!(refused.stderr, b"peat-node: --shared-key: is not 32 bytes in base64\n");
+    }
+    let node = Api::start(&["--identity", "derived", "--node-id", "node-a", "--shared-key", KEY]).await;
+    let status: Value = serde_json::from_str(&ok(&format!("http://{}", node.tcp), &["status", "-o", "json"])).unwrap();
+    assert!(status.to_string().contains(text.trim()), "{status}");
+    assert!(!node.node.dir().join("data/endpoint.key").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_has_enough_ends_a_watch_without_a_complaint() {
     let server = Api::start(&[]).await;
     let api = format!("http://{}", server.tcp);

@@ -113,6 +113,24 @@ fn the_key_may_come_from_a_file() {
 }
 
 #[test]
+fn an_identity_is_derived_only_on_request_and_only_from_a_key_and_a_name() {
+    let raw = |identity, node_id, key: &str| RawArgs {
+        identity: some(identity),
+        node_id: some(node_id),
+        shared_key: Some(key.to_owned().into()),
+        ..RawArgs::default()
+    };
+    assert!(matches!(config(raw("", "node-a", KEY)).unwrap().identity, IdentitySource::Own));
+    let derived = config(raw("derived", "node-a", KEY)).unwrap();
+    assert!(matches!(&derived.identity, IdentitySource::Derived { node_id, .. } if node_id == "node-a"));
+    assert!(derived.warnings.iter().any(|line| line.contains("private key")), "{:?}", derived.warnings);
+    for wrong in [raw("derived", "", KEY), raw("derived", "node-a", ""), raw("borrowed", "node-a", KEY)] {
+        assert!(refused(wrong).starts_with("--identity: "));
+    }
+    assert!(refused(RawArgs { identity: some("derived"), ..managed() }).contains("--identity cannot be combined"));
+}
+
+#[test]
 fn the_injected_flags_select_the_managed_mode_and_name_the_node_after_its_pod() {
     let config = config(managed()).unwrap();
     let Mode::Managed(mode) = config.mode else { unreachable!() };
