@@ -7,8 +7,8 @@
 
 use crate::handle::HandleError;
 use crate::store::{PAGE_BYTES, Position, Row, Seq, Store, StoreError};
+use crate::vault::{Content, Vault};
 use futures::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
-use peat_node_core::docs::Document;
 use peat_node_core::docs::row::{Version, View};
 use peat_node_core::ids::{Collection, Key};
 use peat_node_core::policy::RESERVED;
@@ -65,7 +65,7 @@ pub struct Change {
     /// Its version.
     pub version: Version,
     /// Its content; `None` when it is deleted.
-    pub document: Option<Document>,
+    pub document: Option<Content>,
 }
 
 /// What a reader is told.
@@ -103,6 +103,7 @@ pub(crate) fn follow(
     committed: watch::Receiver<Seq>,
     after: Option<Seq>,
     filter: Filter,
+    vault: Vault,
 ) -> impl Stream<Item = Result<Told, HandleError>> + Send + 'static {
     let reader = Reader::new(store, committed, after, filter);
     let pages = stream::try_unfold(reader, async |mut reader| {
@@ -110,7 +111,7 @@ pub(crate) fn follow(
         Ok::<_, HandleError>(Some((stream::iter(page).map(Ok), reader)))
     });
     // A page waits as rows for a slow reader: parsed it takes several times the memory.
-    pages.try_flatten().try_filter_map(async |item| Ok(item.told()?))
+    pages.try_flatten().try_filter_map(move |item| std::future::ready(item.told(&vault).map_err(HandleError::from)))
 }
 
 /// Where one reader is.
@@ -183,14 +184,14 @@ impl Reader {
 }
 
 impl Item {
-    fn told(self) -> Result<Option<Told>, StoreError> {
+    fn told(self, vault: &Vault) -> Result<Option<Told>, StoreError> {
         Ok(match self {
             Self::Stored(key, row) => {
-                let change = Change { resume: None, ..change(key, &row)? };
+                let change = Change { resume: None, ..change(key, &row, vault)? };
                 change.document.is_some().then_some(Told::Change(change))
             }
             Self::Complete(resume) => Some(Told::Complete { resume }),
-            Self::Changed(key, row) => Some(Told::Change(change(key, &row)?)),
+            Self::Changed(key, row) => Some(Told::Change(change(key, &row, vault)?)),
         })
     }
 }
@@ -226,8 +227,8 @@ fn log_page(
     Ok((page, if whole { until } else { behind }))
 }
 
-fn change(key: Key, row: &Row) -> Result<Change, StoreError> {
-    let parsed = View::parse(&row.bytes).and_then(|view| Ok((view.version, view.document()?)));
+fn change(key: Key, row: &Row, vault: &Vault) -> Result<Change, StoreError> {
+    let parsed = View::parse(&row.bytes).and_then(|view| Ok((view.version, vault.content(&view)?)));
     match parsed {
         Ok((version, document)) => Ok(Change { resume: Some(row.seq), key, version, document }),
         Err(source) => Err(StoreError::Corrupt { key, source: Box::new(source) }),

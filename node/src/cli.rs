@@ -132,6 +132,13 @@ pub struct RawArgs {
     /// Name of this node for people [default: the pod's name, else random and kept in the data folder]
     #[arg(long, value_name = "NAME", help_heading = "Node")]
     pub node_id: Option<String>,
+    /// Key of documents: 32 bytes in base64; what is put here is stored and synced as ciphertext, which peers without the key
+    /// cannot read; better in a file
+    #[arg(long, value_name = "BASE64", help_heading = "Node")]
+    pub encryption_key: Option<Secret>,
+    /// File with the key of documents
+    #[arg(long, value_name = "FILE", help_heading = "Node")]
+    pub encryption_key_file: Option<String>,
     /// Where health and metrics are served: `IP:PORT` [default: off]
     #[arg(long, value_name = "ADDRESS", help_heading = "Node")]
     pub admin_listen: Option<String>,
@@ -218,9 +225,6 @@ pub struct RawArgs {
     #[arg(long, value_name = "DIR", help_heading = "Set by the operator's injector")]
     pub mesh_dir: Option<String>,
 
-    /// Encryption at rest; refused, because this version has none
-    #[arg(long, hide = true)]
-    pub encryption_key: Option<Secret>,
     /// Bridge to NATS; refused, because this version has none
     #[arg(long, hide = true)]
     pub nats_url: Option<String>,

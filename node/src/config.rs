@@ -15,6 +15,7 @@ pub(crate) use parse::{check_address, short_name};
 use crate::api::access::AccessError;
 use crate::cli::{Parsed, RawArgs};
 use crate::quota::Limits;
+use crate::vault::Vault;
 use peat_node_core::event::Address;
 use peat_node_core::ids::PeerId;
 use std::fmt;
@@ -46,6 +47,8 @@ pub struct Config {
     pub document_limit: usize,
     /// How much applications may store.
     pub quotas: Limits,
+    /// The key of documents.
+    pub vault: Vault,
     /// The application API.
     pub api: ApiConfig,
     /// Logging.
@@ -265,9 +268,11 @@ pub enum ConfigError {
         /// What is wrong, and with which text.
         reason: String,
     },
-    /// The key file cannot be read.
-    #[error("--shared-key-file: read {path}")]
+    /// A key file cannot be read.
+    #[error("--{flag}: read {path}")]
     KeyFile {
+        /// The flag without dashes.
+        flag: &'static str,
         /// The file.
         path: PathBuf,
         /// Why.

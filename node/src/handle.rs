@@ -10,6 +10,7 @@
 
 mod detail;
 mod listed;
+mod write;
 
 pub use detail::PeerDetail;
 pub use listed::Listed;
@@ -18,12 +19,13 @@ use crate::changes::{self, Filter, Told};
 use crate::driver::{Message, Request};
 use crate::shutdown::{self, DrainError};
 use crate::store::backup::Encoder;
-use crate::store::{Position, Seq, SetAside, Store, StoreError, StoreId};
+use crate::store::{Position, Row, Seq, SetAside, Store, StoreError, StoreId};
 use crate::traffic::Traffic;
+use crate::vault::{Content, SealError, Vault};
 use arc_swap::ArcSwapOption;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use peat_node_core::docs::Document;
-use peat_node_core::docs::row::{Version, View};
+use peat_node_core::docs::row::{RowError, Version, View};
 use peat_node_core::event::{Address, Condition, Edit, Reply, RequestError};
 use peat_node_core::ids::{Collection, Key, PeerId};
 use peat_node_core::{PeerView, Stats};
@@ -47,6 +49,9 @@ pub enum HandleError {
     /// The store could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A document could not be encrypted.
+    #[error(transparent)]
+    Seal(#[from] SealError),
     /// No peer was sent everything in time.
     #[error(transparent)]
     Drain(#[from] DrainError),
@@ -111,6 +116,8 @@ pub(crate) struct Engine {
     pub(crate) committed: watch::Receiver<Seq>,
     /// Whether the peers of this node are known to it.
     pub(crate) told: watch::Receiver<bool>,
+    /// The key of documents.
+    pub(crate) vault: Vault,
 }
 
 struct Shared {
@@ -162,17 +169,6 @@ impl NodeHandle {
         self.write(key, Edit::Delete, Condition::Always).await.map(drop)
     }
 
-    /// Makes `edit` if `condition` holds, as one step; done means durable. Gives the version of the document now.
-    ///
-    /// # Errors
-    /// As [`NodeHandle::put`], and [`HandleError::Request`] with `Conflict`, which says the version there is.
-    pub async fn write(&self, key: Key, edit: Edit, condition: Condition) -> Result<Option<Version>, HandleError> {
-        Ok(match self.ask(Request::Write { key, edit, condition }).await? {
-            Reply::Written(version) => version,
-            Reply::Done => None,
-        })
-    }
-
     /// Wishes `peer` to be connected; answered when it is attached or its next dial failed. Lifts a ban.
     ///
     /// # Errors
@@ -213,19 +209,20 @@ impl NodeHandle {
     ///
     /// # Errors
     /// [`HandleError::Store`], also for a corrupt row; `Starting`.
-    pub fn get(&self, key: &Key) -> Result<Option<Document>, HandleError> {
-        Ok(self.read(key)?.map(|(document, _)| document))
+    pub fn get(&self, key: &Key) -> Result<Option<Content>, HandleError> {
+        Ok(self.read(key)?.map(|(content, _)| content))
     }
 
     /// As [`NodeHandle::get`], with the version for [`Condition::Version`].
     ///
     /// # Errors
     /// As [`NodeHandle::get`].
-    pub fn read(&self, key: &Key) -> Result<Option<(Document, Version)>, HandleError> {
-        let Some(row) = self.engine()?.store.read(key)? else { return Ok(None) };
-        let corrupt = |source| StoreError::Corrupt { key: key.clone(), source: Box::new(source) };
-        let view = View::parse(&row.bytes).map_err(corrupt)?;
-        Ok(view.document().map_err(corrupt)?.map(|document| (document, view.version)))
+    pub fn read(&self, key: &Key) -> Result<Option<(Content, Version)>, HandleError> {
+        let engine = self.engine()?;
+        let Some(row) = engine.store.read(key)? else { return Ok(None) };
+        let view = view(key, &row)?;
+        let content = engine.vault.content(&view).map_err(|source| corrupt(key, source))?;
+        Ok(content.map(|content| (content, view.version)))
     }
 
     /// Which log [`NodeHandle::changes`] reads, and the last number that is durable in it.
@@ -248,24 +245,29 @@ impl NodeHandle {
         let ids = rows.filter_map(async |row| match row {
             Ok((key, row)) => match View::parse(&row.bytes) {
                 Ok(view) => view.live.then(|| Ok(key.doc_id().to_owned())),
-                Err(source) => Some(Err(StoreError::Corrupt { key, source: Box::new(source) }.into())),
+                Err(source) => Some(Err(corrupt(&key, source).into())),
             },
             Err(error) => Some(Err(error.into())),
         });
         Ok(ids.boxed())
     }
 
-    /// Live documents of a collection with their ids, in the order and with the caveat of [`NodeHandle::list`].
+    /// Live documents of a collection with their ids, in the order and with the caveat of [`NodeHandle::list`]; without
+    /// those that are sealed with another key.
     ///
     /// # Errors
     /// As [`NodeHandle::list`].
     pub fn scan(&self, collection: &Collection) -> Result<Items<(String, Document)>, HandleError> {
-        let rows = changes::rows(Arc::clone(&self.engine()?.store), Position::of(collection));
-        let documents =
-            rows.filter_map(async |row| match row.and_then(|(key, row)| Ok((document(&key, &row.bytes)?, key))) {
+        let engine = self.engine()?;
+        let vault = engine.vault.clone();
+        let rows = changes::rows(Arc::clone(&engine.store), Position::of(collection));
+        let documents = rows.filter_map(move |row| {
+            let read = row.and_then(|(key, row)| Ok((document(&vault, &key, &row)?, key)));
+            std::future::ready(match read {
                 Ok((document, key)) => document.map(|document| Ok((key.doc_id().to_owned(), document))),
                 Err(error) => Some(Err(error.into())),
-            });
+            })
+        });
         Ok(documents.boxed())
     }
 
@@ -281,7 +283,8 @@ impl NodeHandle {
     /// `Starting`; then [`HandleError::Store`] or `Stopped` as the last item.
     pub fn changes(&self, after: Option<Seq>, filter: Filter) -> Result<Items<Told>, HandleError> {
         let engine = self.engine()?;
-        Ok(changes::follow(Arc::clone(&engine.store), engine.committed.clone(), after, filter).boxed())
+        let (store, committed) = (Arc::clone(&engine.store), engine.committed.clone());
+        Ok(changes::follow(store, committed, after, filter, engine.vault.clone()).boxed())
     }
 
     /// The store of this moment as the bytes of a backup, in pieces that are read as they are polled.
@@ -386,7 +389,16 @@ impl NodeHandle {
     }
 }
 
-fn document(key: &Key, row: &[u8]) -> Result<Option<Document>, StoreError> {
-    let corrupt = |source| StoreError::Corrupt { key: key.clone(), source: Box::new(source) };
-    View::parse(row).map_err(corrupt)?.document().map_err(corrupt)
+/// None for a deleted document, and for one that is sealed with another key.
+fn document(vault: &Vault, key: &Key, row: &Row) -> Result<Option<Document>, StoreError> {
+    let content = vault.content(&view(key, row)?).map_err(|source| corrupt(key, source))?;
+    Ok(content.and_then(Content::into_document))
+}
+
+fn view<'a>(key: &Key, row: &'a Row) -> Result<View<'a>, StoreError> {
+    View::parse(&row.bytes).map_err(|source| corrupt(key, source))
+}
+
+fn corrupt(key: &Key, source: RowError) -> StoreError {
+    StoreError::Corrupt { key: key.clone(), source: Box::new(source) }
 }

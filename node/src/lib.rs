@@ -24,3 +24,4 @@ pub mod store;
 pub mod telemetry;
 pub mod traffic;
 pub mod transport;
+pub mod vault;

@@ -242,7 +242,8 @@ impl Mesh {
         tokio::spawn(expiry::run(Arc::clone(&store), messages.clone(), stop.child_token()));
         let (tell, told) = watch::channel(matches!(config.mode, Mode::Flags(_)));
         let committed = running.committed;
-        node.attach(Engine { messages: messages.clone(), store, committed, told: told.clone() });
+        let vault = config.vault.clone();
+        node.attach(Engine { messages: messages.clone(), store, committed, told: told.clone(), vault });
         transport.listen();
         info!(udp = ?transport.bound(), "the mesh is open");
         match (&config.mode, certificates) {

@@ -3,8 +3,8 @@
 //! Purpose: the only vocabulary between [`crate::MeshNode`] and a shell (the real node or the simulator).
 //! What it does not do: hold behaviour.
 
-use crate::docs::Document;
 use crate::docs::row::Version;
+use crate::docs::{Document, Sealed};
 use crate::ids::{ConnId, Key, PeerId, RequestId};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +41,8 @@ pub enum Edit {
     /// Merges a patch into it, or into an empty one: a member that is null goes, an object is merged member by member,
     /// anything else replaces. Source: RFC 7396.
     Merge(Document),
+    /// Replaces it by ciphertext, or makes it. The last write of such a document wins whole.
+    Seal(Sealed),
     /// Deletes it; nothing happens when there is none.
     Delete,
 }
@@ -222,6 +224,9 @@ pub enum RequestError {
     /// A quota of this node, which the shell keeps; the text names it and says what to do.
     #[error("{0}")]
     Quota(String),
+    /// A patch for a document that is ciphertext here.
+    #[error("the document is encrypted and this node does not have its key: it can be replaced, but not merged into")]
+    Sealed,
     /// The document would exceed the limit once encoded.
     #[error("json_data needs {size} bytes as one change, over the limit of {limit}")]
     TooLarge { size: usize, limit: usize },

@@ -241,6 +241,7 @@ impl MeshNode {
                 Ok(Reply::Written(self.shelf.index.version(key)))
             }
             Err(ShelfError::Immutable) => Err(RequestError::Immutable(key.collection().to_owned())),
+            Err(ShelfError::Sealed) => Err(RequestError::Sealed),
             Err(ShelfError::Conflict { version }) => Err(RequestError::Conflict { version }),
             Err(ShelfError::TooLarge { size }) => Err(RequestError::TooLarge { size, limit: LONGEST }),
             Err(ShelfError::Document(crate::docs::full::FullError::Shape(shape))) => {

@@ -53,6 +53,9 @@ pub(crate) enum ShelfError {
     /// The collection has no deletes.
     #[error("the collection has no deletes")]
     Immutable,
+    /// A patch for a sealed document.
+    #[error("the document is sealed")]
+    Sealed,
     /// The history of the document is damaged; it is mended before the next use.
     #[error("the document's history is damaged; it is being mended")]
     History,
@@ -169,7 +172,14 @@ impl Shelf {
         self.check(key, condition, rows, outputs)?;
         match edit {
             Edit::Put(document) => self.put(key, document, rows, outputs),
+            Edit::Seal(sealed) => {
+                let held = self.load_to_write(key, rows, outputs)?;
+                self.put_latest(key, sealed.to_text().into(), (held, rows), outputs)
+            }
             Edit::Merge(patch) => {
+                if self.is_sealed(key, rows, outputs)? {
+                    return Err(ShelfError::Sealed);
+                }
                 let mut document = self.document(key, rows, outputs)?.unwrap_or_default();
                 document.merge(patch);
                 fits(document.to_json().as_bytes())?;
@@ -203,22 +213,31 @@ impl Shelf {
         outputs: &mut Outputs,
     ) -> Result<Changed, ShelfError> {
         let held = self.load_to_write(key, rows, outputs)?;
-        let floor = held.as_ref().map(|held| held.have().newest());
         let kind = held.as_ref().map_or_else(|| Kind::of(key.collection()), |held| held.have().kind());
-        match (kind, held) {
-            (Kind::Full, held) => self.put_full(key, document, (held, rows), outputs),
-            (Kind::Latest, held) => {
-                let text = Bytes::from(document.to_json());
-                fits(&text)?;
-                let same = matches!(&held, Some(Held::Latest(Latest { text: Some(old), .. })) if *old == text);
-                if same && !self.is_worn(key, floor, rows, outputs) {
-                    return Ok(None);
-                }
-                let stamp = self.clock.tick(self.wall, floor);
-                self.keep_latest(key, Latest { stamp, writer: self.me, text: Some(text) }, !same, outputs);
-                Ok(Some(Since::Start))
-            }
+        match kind {
+            Kind::Full => self.put_full(key, document, (held, rows), outputs),
+            Kind::Latest => self.put_latest(key, document.to_json().into(), (held, rows), outputs),
         }
+    }
+
+    /// Makes the row a `latest` one, whatever it was.
+    fn put_latest(
+        &mut self,
+        key: &Key,
+        text: Bytes,
+        (held, rows): (Option<Held>, &dyn Rows),
+        outputs: &mut Outputs,
+    ) -> Result<Changed, ShelfError> {
+        fits(&text)?;
+        let floor = held.as_ref().map(|held| held.have().newest());
+        let same = matches!(&held, Some(Held::Latest(Latest { text: Some(old), .. })) if *old == text);
+        if same && !self.is_worn(key, floor, rows, outputs) {
+            return Ok(None);
+        }
+        held.iter().for_each(|held| self.drop_history(key, held, outputs));
+        let stamp = self.clock.tick(self.wall, floor);
+        self.keep_latest(key, Latest { stamp, writer: self.me, text: Some(text) }, !same, outputs);
+        Ok(Some(Since::Start))
     }
 
     fn put_full(

@@ -124,10 +124,10 @@ fn read_one(
     room: &mut Room,
 ) -> Result<proto::ReadResult, ConnectError> {
     let key = key(&wanted.collection, &wanted.doc_id)?;
-    let Some((document, version)) = handle.read(&key).map_err(|error| error.into_status())? else {
+    let Some((content, version)) = handle.read(&key).map_err(|error| error.into_status())? else {
         return Ok(proto::ReadResult::default());
     };
-    let json_data = document.to_json();
+    let json_data = content.to_json();
     room.take(json_data.len())?;
     Ok(proto::ReadResult { found: true, json_data, version: version.to_vec(), ..Default::default() })
 }

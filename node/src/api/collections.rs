@@ -6,6 +6,7 @@
 use super::documents::{each_readable, parse_collection};
 use super::service::Sidecar;
 use super::status::IntoStatus as _;
+use crate::vault::Content;
 use buffa::EnumValue;
 use connectrpc::ConnectError;
 use peat_node_core::docs::Document;
@@ -31,6 +32,7 @@ impl Sidecar {
     pub(super) fn policy(&self, collection: &str) -> Result<Option<proto::CollectionConfig>, ConnectError> {
         let collection = parse_collection(collection)?;
         let document = self.handle.get(&row_of(collection.as_str())?).map_err(|error| error.into_status())?;
+        let document = document.and_then(Content::into_document);
         Ok(document.and_then(|document| config(collection.as_str(), &document)))
     }
 

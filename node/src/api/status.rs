@@ -66,7 +66,7 @@ impl IntoStatus for RequestError {
             Self::Storage { fault, .. } => storage(fault, text),
             Self::Revoked(_) | Self::Refused { .. } => ConnectError::permission_denied(text),
             Self::Conflict { .. } => ConnectError::aborted(text),
-            Self::Immutable(_) => ConnectError::failed_precondition(text),
+            Self::Immutable(_) | Self::Sealed => ConnectError::failed_precondition(text),
             Self::TooLarge { .. } | Self::Quota(_) => ConnectError::resource_exhausted(text),
         }
     }
@@ -78,6 +78,7 @@ impl IntoStatus for HandleError {
             Self::Starting | Self::Stopped => ConnectError::unavailable(self.to_string()),
             Self::Request(error) => error.into_status(),
             Self::Store(error) => error.into_status(),
+            Self::Seal(error) => internal(&chain(&error)),
             Self::Drain(error) => ConnectError::deadline_exceeded(error.to_string()),
         }
     }

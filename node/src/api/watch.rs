@@ -9,6 +9,7 @@ use super::service::Sidecar;
 use super::status::IntoStatus as _;
 use crate::changes::{Change, Filter, Told};
 use crate::store::Seq;
+use crate::vault::Content;
 use connectrpc::ConnectError;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use peat_proto::sidecar::peat::sidecar::v1 as proto;
@@ -46,7 +47,12 @@ impl Sidecar {
         };
         let feed = self.handle.changes(after, Filter::of(collections)).map_err(|error| error.into_status())?;
         let feed = feed.filter_map(move |told| {
-            let holds = |change: &Change| change.document.as_ref().is_none_or(|stored| query.holds(stored.as_map()));
+            let holds = |change: &Change| match &change.document {
+                None => true,
+                Some(Content::Open(document)) => query.holds(document.as_map()),
+                // Nobody knows what fields it has.
+                Some(Content::Sealed(_)) => query.holds(&serde_json::Map::new()),
+            };
             let told = match told {
                 Ok(Told::Change(change)) if !holds(&change) => None,
                 Ok(told) => Some(Ok(told)),

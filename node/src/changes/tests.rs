@@ -3,6 +3,7 @@
 use super::*;
 use crate::store::{MemoryStore, PAGE_ROWS};
 use futures::stream::BoxStream;
+use peat_node_core::docs::Document;
 use peat_node_core::event::{Condition, Edit};
 use peat_node_core::ids::{PeerId, RequestId};
 use peat_node_core::{Config, Input, MeshNode, Now, Outputs, ReadError, Rows};
@@ -59,7 +60,7 @@ impl Bench {
 
     fn follow(&self, after: Option<Seq>, filter: Filter) -> BoxStream<'static, Result<Told, HandleError>> {
         let store: Arc<dyn Store> = Arc::clone(&self.store) as Arc<dyn Store>;
-        follow(store, self.committed.subscribe(), after, filter).boxed()
+        follow(store, self.committed.subscribe(), after, filter, Vault::default()).boxed()
     }
 }
 
@@ -73,7 +74,9 @@ async fn next(changes: &mut BoxStream<'static, Result<Told, HandleError>>, count
     while texts.len() < count {
         let next = tokio::time::timeout(Duration::from_secs(10), changes.next()).await;
         texts.push(match next.expect("a change in time").unwrap().unwrap() {
-            Told::Change(Change { key, document: Some(document), .. }) => format!("{key:?}={}", document.as_map()["v"]),
+            Told::Change(Change { key, document: Some(content), .. }) => {
+                format!("{key:?}={}", content.into_document().unwrap().as_map()["v"])
+            }
             Told::Change(Change { key, document: None, .. }) => format!("-{key:?}"),
             Told::Complete { .. } => COMPLETE.to_owned(),
         });

@@ -14,7 +14,7 @@ use peat_proto::sidecar::peat::node::v1 as node;
 use peat_proto::sidecar::peat::node::v1::__buffa::oneof::edit;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write as _};
 use tokio::sync::mpsc;
@@ -40,9 +40,10 @@ struct Exported<'a> {
     document: &'a RawValue,
 }
 
-/// Writes one document as a line.
+/// Writes one document as a line; the envelope of one of which that node does not have the key, as a string.
 pub(super) fn write_line(out: &mut impl io::Write, collection: &str, doc_id: &str, json: &str) -> io::Result<()> {
-    let document = serde_json::from_str(json)?;
+    let document = if json.starts_with('{') { serde_json::from_str(json) } else { to_raw_value(json) }?;
+    let document: &RawValue = &document;
     serde_json::to_writer(&mut *out, &Exported { collection, doc_id, document })?;
     out.write_all(b"\n")
 }

@@ -17,6 +17,7 @@ impl fmt::Display for Config {
             admin_listen,
             document_limit,
             quotas,
+            vault,
             api,
             log,
             print: _,
@@ -36,6 +37,7 @@ impl fmt::Display for Config {
         for (quota, limit) in limits {
             line(&format!("quota-{quota}"), &limit.map_or_else(|| "(none)".to_owned(), |limit| limit.to_string()))?;
         }
+        line("encryption-key", &if vault.has_key() { "(redacted)" } else { "(none)" })?;
         line("rpc-default-timeout-secs", &api.default_timeout.as_secs())?;
         line("rpc-max-timeout-secs", &api.max_timeout.as_secs())?;
         line("http-header-read-timeout-secs", &api.header_read_timeout.as_secs())?;

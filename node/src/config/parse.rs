@@ -11,6 +11,7 @@ use super::{
 };
 use crate::api::access::check;
 use crate::cli::{RawArgs, Secret};
+use crate::vault::Vault;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use peat_crds::names::port;
@@ -61,6 +62,7 @@ pub(super) fn config(raw: RawArgs) -> Result<Config, ConfigError> {
         admin_listen: parsed("admin-listen", raw.admin_listen.as_ref(), "IP:PORT")?,
         document_limit: api.document_limit,
         quotas: limits(&raw)?,
+        vault: vault(&raw)?,
         api,
         log: log(&raw)?,
         print: boolean("print-config", raw.print_config.as_ref(), false)?,
@@ -71,9 +73,6 @@ pub(super) fn config(raw: RawArgs) -> Result<Config, ConfigError> {
 /// Flags of the upstream node for what this version does not have: silence would promise it.
 fn refuse_unbuilt(raw: &RawArgs) -> Result<Vec<String>, ConfigError> {
     let unavailable = |flag, instead| Err(ConfigError::Unavailable { flag, instead });
-    if raw.encryption_key.as_ref().is_some_and(|key| !key.expose().is_empty()) {
-        return unavailable("encryption-key", "encrypt the volume, or the documents in the application");
-    }
     if given(raw.nats_url.as_ref()).is_some() || given(raw.nats_mapping.as_ref()).is_some() {
         return unavailable("nats-url", "bridge in the application, with Subscribe and PutDocument");
     }
@@ -214,9 +213,7 @@ fn flags_mode(raw: &RawArgs) -> Result<FlagsMode, ConfigError> {
         (Some(_), Some(_)) => return Err(value("shared-key-file", "give it or --shared-key, not both")),
         (Some(text), None) => MeshKey::Shared(SharedKey::parse("shared-key", text)?),
         (None, Some(path)) => {
-            let path = PathBuf::from(path);
-            let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::KeyFile { path, source })?;
-            MeshKey::Shared(SharedKey::parse("shared-key-file", text.trim())?)
+            MeshKey::Shared(SharedKey::parse("shared-key-file", &key_file("shared-key-file", path)?)?)
         }
         (None, None) if allow_empty => MeshKey::Empty,
         (None, None) => MeshKey::Absent,
@@ -234,12 +231,33 @@ fn flags_mode(raw: &RawArgs) -> Result<FlagsMode, ConfigError> {
     Ok(FlagsMode { app_id, key, peers })
 }
 
+fn key_file(flag: &'static str, path: &str) -> Result<String, ConfigError> {
+    let path = PathBuf::from(path);
+    let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::KeyFile { flag, path, source })?;
+    Ok(text.trim().to_owned())
+}
+
+fn vault(raw: &RawArgs) -> Result<Vault, ConfigError> {
+    let (flag, text) = match (secret(raw.encryption_key.as_ref()), given(raw.encryption_key_file.as_ref())) {
+        (Some(_), Some(_)) => return Err(value("encryption-key-file", "give it or --encryption-key, not both")),
+        (Some(text), None) => ("encryption-key", text.to_owned()),
+        (None, Some(path)) => ("encryption-key-file", key_file("encryption-key-file", path)?),
+        (None, None) => return Ok(Vault::default()),
+    };
+    Ok(Vault::of(&key_bytes(&text).ok_or_else(|| value(flag, NO_KEY))?))
+}
+
+const NO_KEY: &str = "is not 32 bytes in base64";
+
+fn key_bytes(text: &str) -> Option<[u8; 32]> {
+    STANDARD.decode(text).ok().and_then(|bytes| bytes.try_into().ok())
+}
+
 impl SharedKey {
     /// # Errors
     /// When `text` is not 32 bytes in base64.
     pub(crate) fn parse(flag: &'static str, text: &str) -> Result<Self, ConfigError> {
-        let bytes = STANDARD.decode(text).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-        bytes.map(Self).ok_or_else(|| value(flag, "is not 32 bytes in base64"))
+        key_bytes(text).map(Self).ok_or_else(|| value(flag, NO_KEY))
     }
 }
 

@@ -2,11 +2,12 @@
 //!
 //! Inputs: a collection and a key in it. Outputs: the live documents behind that key. What it does not do: count.
 
-use super::{HandleError, Items, NodeHandle};
+use super::{HandleError, Items, NodeHandle, view};
 use crate::changes;
-use crate::store::{Position, StoreError};
+use crate::store::{Position, Row, StoreError};
+use crate::vault::Vault;
 use futures::stream::StreamExt as _;
-use peat_node_core::docs::row::{Version, View};
+use peat_node_core::docs::row::Version;
 use peat_node_core::ids::{Collection, Key};
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ pub struct Listed {
     pub key: Key,
     /// For [`Condition::Version`](peat_node_core::event::Condition::Version).
     pub version: Version,
-    /// Canonical JSON.
+    /// Canonical JSON, or the envelope of a document that is sealed with another key.
     pub json: String,
 }
 
@@ -29,19 +30,21 @@ impl NodeHandle {
     pub fn listed(&self, collection: &Collection, after: Option<&Key>) -> Result<Items<Listed>, HandleError> {
         let start = Position::of(collection);
         let start = after.map_or_else(|| start.clone(), |key| start.behind(key.as_bytes()));
-        let rows = changes::rows(Arc::clone(&self.engine()?.store), start);
-        let documents = rows.filter_map(async |row| match row.and_then(|(key, row)| listed(key, &row.bytes)) {
-            Ok(listed) => listed.map(Ok),
-            Err(error) => Some(Err(error.into())),
+        let engine = self.engine()?;
+        let vault = engine.vault.clone();
+        let rows = changes::rows(Arc::clone(&engine.store), start);
+        let documents = rows.filter_map(move |row| {
+            std::future::ready(match row.and_then(|(key, row)| listed(&vault, key, &row)) {
+                Ok(listed) => listed.map(Ok),
+                Err(error) => Some(Err(error.into())),
+            })
         });
         Ok(documents.boxed())
     }
 }
 
 /// None for a deleted document.
-fn listed(key: Key, row: &[u8]) -> Result<Option<Listed>, StoreError> {
-    match View::parse(row) {
-        Ok(view) => Ok(view.text().map(|json| Listed { key, version: view.version, json: json.to_owned() })),
-        Err(source) => Err(StoreError::Corrupt { key, source: Box::new(source) }),
-    }
+fn listed(vault: &Vault, key: Key, row: &Row) -> Result<Option<Listed>, StoreError> {
+    let view = view(&key, row)?;
+    Ok(vault.text(&view).map(|json| Listed { key, version: view.version, json: json.into_owned() }))
 }

@@ -145,7 +145,11 @@ impl Reader<'_, '_> {
             Some(_) | None => self.finds.damaged += 1,
         }
         match document {
-            Ok(Some(document)) => (self.take)(&key, &document.to_json()),
+            Ok(Some(document)) => {
+                // What was encrypted stays so: the key is the node's.
+                let text = view.sealed().map_or_else(|| document.to_json(), str::to_owned);
+                (self.take)(&key, &text)
+            }
             Ok(None) | Err(_) => Ok(()),
         }
     }

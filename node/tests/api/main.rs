@@ -19,6 +19,7 @@ mod quota;
 mod raw;
 mod running;
 mod salvage;
+mod sealed;
 mod text;
 mod transfer;
 mod watch;

@@ -2,7 +2,7 @@
 //!
 //! Purpose: [`json`] parses and prints, [`path`] flattens an object into leaves, [`full`] keeps them in Automerge
 //! and [`first`] writes and reads a new one without it,
-//! [`chunk`] tells Automerge's chunks apart,
+//! [`chunk`] tells Automerge's chunks apart, [`sealed`] keeps what is encrypted,
 //! [`row`] is what a store and a peer hold of a document. What it does not do: know peers, time or disks.
 
 pub(crate) mod chunk;
@@ -12,6 +12,8 @@ pub mod json;
 pub mod kind;
 mod path;
 pub mod row;
+pub mod sealed;
 
 pub use json::Document;
 pub use kind::Kind;
+pub use sealed::Sealed;

@@ -8,7 +8,7 @@
 //! 0 = none); then for full: chunks (2), bytes of the base (4), bytes behind it (4), count of heads (2), heads (32
 //! each); for latest: writer (32); at the end of both the JSON text, absent when deleted.
 
-use super::{Document, Kind};
+use super::{Document, Kind, sealed};
 use crate::ids::PeerId;
 use crate::stamp::Stamp;
 use automerge::ChangeHash;
@@ -174,6 +174,11 @@ impl<'a> View<'a> {
     /// [`RowError::Field`] when the text is damaged.
     pub fn document(&self) -> Result<Option<Document>, RowError> {
         self.text().map(|text| Document::parse(text).map_err(|_| RowError::Field("text"))).transpose()
+    }
+
+    /// The envelope of a document that is sealed: see [`super::sealed`].
+    pub fn sealed(&self) -> Option<&'a str> {
+        self.text().and_then(sealed::envelope)
     }
 
     /// The document as JSON text; none when it is deleted.

@@ -30,6 +30,15 @@ impl Shelf {
         Ok(View::parse(&row)?.document()?)
     }
 
+    /// Whether readers see ciphertext.
+    pub(super) fn is_sealed(&self, key: &Key, rows: &dyn Rows, outputs: &Outputs) -> Result<bool, ShelfError> {
+        let row = if self.index.version(key).is_some() { read(key, rows, outputs)? } else { None };
+        Ok(match row {
+            Some(row) => View::parse(&row)?.sealed().is_some(),
+            None => false,
+        })
+    }
+
     /// What is here of `key`.
     pub(crate) fn have(&self, key: &Key, rows: &dyn Rows, outputs: &Outputs) -> Result<Option<Have>, ShelfError> {
         if self.index.version(key).is_none() {

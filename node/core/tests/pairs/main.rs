@@ -7,3 +7,4 @@ mod conditions;
 mod leaving;
 mod lost;
 mod place;
+mod sealed;

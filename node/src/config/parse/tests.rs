@@ -162,8 +162,6 @@ fn a_managed_mesh_says_which_flag_is_missing() {
 
 #[test]
 fn what_is_not_built_is_refused_and_not_ignored() {
-    let raw = RawArgs { encryption_key: Some(KEY.to_owned().into()), ..RawArgs::default() };
-    assert!(refused(raw).contains("--encryption-key is not available"));
     assert!(refused(RawArgs { nats_url: some("nats://x"), ..RawArgs::default() }).contains("--nats-url"));
     assert!(refused(RawArgs { discovery_mode: some("mdns"), ..RawArgs::default() }).contains("--discovery-mode"));
     let raw = RawArgs { attachment_root: some("a=/b"), ..RawArgs::default() };
@@ -177,7 +175,7 @@ fn a_wrong_value_is_one_line_that_names_the_flag() {
         set(&mut raw);
         refused(raw)
     };
-    let cases: [(&str, String); 25] = [
+    let cases: [(&str, String); 27] = [
         ("--listen: ", with(|raw| raw.listen = vec!["localhost:1".into()])),
         ("--listen: ", with(|raw| raw.listen = vec!["unix://relative".into()])),
         ("--listen: ", with(|raw| raw.listen = vec!["http://1.2.3.4:5".into()])),
@@ -194,6 +192,8 @@ fn a_wrong_value_is_one_line_that_names_the_flag() {
         ("--admin-listen: ", with(|raw| raw.admin_listen = some("11205"))),
         ("--log-level: ", with(|raw| raw.log_level = some("peat=loud=very"))),
         ("--log-format: ", with(|raw| raw.log_format = some("xml"))),
+        ("--encryption-key: ", with(|raw| raw.encryption_key = Some("c2hvcnQ=".to_owned().into()))),
+        ("--encryption-key-file: read /nowhere", with(|raw| raw.encryption_key_file = some("/nowhere/key"))),
         ("--shared-key: ", with(|raw| raw.shared_key = Some("c2hvcnQ=".to_owned().into()))),
         ("--peer: ", with(|raw| raw.peer = vec![format!("{ID}@1.2.3.4:5")])),
         ("--peer: ", with(|raw| raw.peer = vec!["abc@1.2.3.4:5".into()])),
