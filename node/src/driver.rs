@@ -336,6 +336,7 @@ impl<N: Network> Driver<N> {
         self.waiting.insert(id, answer);
         match request {
             Request::Write { key, edit, condition } => Input::Write { request: id, key, edit, condition },
+            Request::Await { key, quorum, limit } => Input::Await { request: id, key, quorum, limit },
             Request::Connect { peer, addresses } => Input::Connect { request: id, peer, addresses },
             Request::Disconnect { peer } => Input::Disconnect { request: id, peer },
             Request::Sync { active } => Input::Sync { request: id, active },
@@ -381,7 +382,12 @@ enum Received {
 /// Whether the list of peers, or what is said of the node's state, may differ after this input.
 fn concerns_peers(input: &Input) -> bool {
     match input {
-        Input::Write { .. } | Input::Expire { .. } | Input::Frame { .. } | Input::Sent { .. } | Input::Tick => false,
+        Input::Write { .. }
+        | Input::Await { .. }
+        | Input::Expire { .. }
+        | Input::Frame { .. }
+        | Input::Sent { .. }
+        | Input::Tick => false,
         Input::Want { .. }
         | Input::Unwant { .. }
         | Input::Connect { .. }

@@ -59,6 +59,15 @@ pub enum Condition {
     Version(Version),
 }
 
+/// Which neighbours must have stored a document before its writer goes on: so many, and these among them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Quorum {
+    /// How many.
+    pub peers: usize,
+    /// Which.
+    pub named: BTreeSet<PeerId>,
+}
+
 /// What happened outside.
 #[expect(missing_docs, reason = "the variant's line names its fields")]
 #[derive(Debug)]
@@ -67,6 +76,9 @@ pub enum Input {
     Tick,
     /// An application writes, if `condition` holds; answered by [`Reply::Written`].
     Write { request: RequestId, key: Key, edit: Edit, condition: Condition },
+    /// An application waits until neighbours have stored `key` as it is here now, or later; answered by [`Reply::Stored`]
+    /// then, or after `limit`.
+    Await { request: RequestId, key: Key, quorum: Quorum, limit: Duration },
     /// Time may have taken these documents away; the core looks whether it has.
     Expire { keys: Vec<Key> },
     /// A source wants `peer`; the addresses replace those it gave before.
@@ -81,8 +93,8 @@ pub enum Input {
     Revoke { peers: BTreeSet<PeerId> },
     /// The dial asked for by [`Output::Dial`] failed, authentication included.
     DialFailed { peer: PeerId, failure: DialFailure },
-    /// A connection is up and `peer` has proved its id and its membership.
-    Connected { conn: ConnId, peer: PeerId, direction: Direction },
+    /// A connection is up and `peer` has proved its id and its membership; `version` is that of the protocol on it.
+    Connected { conn: ConnId, peer: PeerId, direction: Direction, version: u16 },
     /// A connection is gone. One report for each `Connected`.
     Disconnected { conn: ConnId, peer: PeerId },
     /// One whole frame arrived, of at most [`crate::sync::frame::LONGEST`] bytes.
@@ -188,6 +200,9 @@ pub enum Reply {
     Done,
     /// The write is durable. The version of the row now; none when there is no row.
     Written(Option<Version>),
+    /// So many neighbours have stored the document; whether that is what the caller waits for.
+    #[expect(missing_docs, reason = "the variant's line names its fields")]
+    Stored { peers: usize, enough: bool },
 }
 
 /// A request that did not.

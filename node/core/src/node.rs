@@ -3,6 +3,7 @@
 //! Purpose: [`MeshNode::handle`] takes one [`Input`], [`MeshNode::flush`] turns what neighbours lack into frames; the
 //! shell then persists, sends and answers. What it does not do: any of those.
 
+mod concern;
 mod flush;
 mod receive;
 mod spread;
@@ -16,6 +17,7 @@ use crate::shelf::{Changed, Shelf, ShelfError, Stored};
 use crate::sync::frame::LONGEST;
 use crate::sync::neighbour::{Neighbour, Since};
 use crate::sync::spread::Origins;
+use concern::Concerns;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,6 +93,7 @@ pub struct MeshNode {
     /// Documents written here while nobody was connected: the first neighbour is told without being asked.
     unheard: BTreeSet<Key>,
     origins: Origins,
+    concerns: Concerns,
 }
 
 impl MeshNode {
@@ -111,6 +114,7 @@ impl MeshNode {
             uptime: Duration::ZERO,
             unheard: BTreeSet::new(),
             origins: Origins::default(),
+            concerns: Concerns::default(),
         }
     }
 
@@ -137,6 +141,9 @@ impl MeshNode {
                 let result = self.shelf.write(&key, &edit, condition, rows, outputs);
                 self.finish(request, &key, result, uptime, outputs);
             }
+            Input::Await { request, key, quorum, limit } => {
+                self.on_await((request, key), quorum, limit, uptime, outputs);
+            }
             Input::Expire { keys } => {
                 // One that cannot be read now is found again by the shell.
                 keys.iter().for_each(|key| self.shelf.expire(key, rows, outputs).unwrap_or_default());
@@ -160,9 +167,9 @@ impl MeshNode {
             Input::DialFailed { peer, failure } => {
                 self.book.dial_failed(peer, failure, uptime, &mut self.rng, &mut outputs.answers);
             }
-            Input::Connected { conn, peer, direction } => {
+            Input::Connected { conn, peer, direction, version } => {
                 let attach = self.book.connected(conn, peer, direction, uptime, &mut outputs.answers);
-                self.attach(attach, conn, peer, uptime, outputs);
+                self.attach(attach, (conn, version), peer, uptime, outputs);
             }
             Input::Disconnected { conn, peer } => {
                 if self.book.disconnected(conn, peer, uptime, &mut self.rng) {
@@ -180,6 +187,7 @@ impl MeshNode {
                 outputs.answers.push((request, Ok(Reply::Done)));
             }
         }
+        self.pass_concerns(uptime, outputs);
         outputs.sends.extend(self.book.due(uptime));
     }
 
@@ -193,7 +201,7 @@ impl MeshNode {
         let roots = self.neighbours.values().map(|neighbour| neighbour.next_root).filter(|at| *at != NEVER);
         let spread = self.neighbours.values().filter_map(|neighbour| neighbour.spread.deadline());
         let sync = if self.sync_active { roots.chain(spread).min() } else { None };
-        self.book.deadline().into_iter().chain(sync).min()
+        self.book.deadline().into_iter().chain(sync).chain(self.concerns.deadline()).min()
     }
 
     /// Every peer, connected or not.
@@ -254,7 +262,14 @@ impl MeshNode {
         outputs.answers.push((request, answer));
     }
 
-    fn attach(&mut self, attach: Attach, conn: ConnId, peer: PeerId, uptime: Duration, outputs: &mut Outputs) {
+    fn attach(
+        &mut self,
+        attach: Attach,
+        (conn, version): (ConnId, u16),
+        peer: PeerId,
+        uptime: Duration,
+        outputs: &mut Outputs,
+    ) {
         match attach {
             Attach::Refused(reason) => outputs.sends.push(Output::Close { conn, peer, reason }),
             Attach::Kept { replaces } => {
@@ -263,7 +278,8 @@ impl MeshNode {
                 }
                 // Whatever was owed on the old connection is found again by comparing roots on the new one.
                 let next_root = if self.me < peer { uptime } else { NEVER };
-                let mut neighbour = Neighbour::new(conn, next_root);
+                let mut neighbour = Neighbour::new((conn, version), next_root);
+                self.concerns.keys().for_each(|key| neighbour.ask_whether_stored(key));
                 if self.sync_active {
                     // So that whoever waits for a peer to have everything sees what it does not have yet.
                     std::mem::take(&mut self.unheard).iter().for_each(|key| neighbour.owe(key, Since::Start));

@@ -4,6 +4,7 @@
 //! while the node is starting and when it asks for too much at once.
 //! What it does not do: make a batch atomic. What a call that is cut off had begun is made nevertheless.
 
+use super::concern::Concern;
 use super::documents::{key, key_to_write};
 use super::service::Sidecar;
 use super::status::IntoStatus as _;
@@ -28,8 +29,14 @@ type Placed<T> = (usize, T);
 
 impl Sidecar {
     /// Edits of one document are made one after another, those of different documents share the disk's flushes.
-    pub(super) async fn write_each(&self, edits: Vec<proto::Edit>) -> Result<Vec<proto::WriteResult>, ConnectError> {
+    pub(super) async fn write_each(
+        &self,
+        edits: Vec<proto::Edit>,
+        concern: Option<&Concern>,
+    ) -> Result<Vec<proto::WriteResult>, ConnectError> {
         self.accept(edits.len())?;
+        let named = edits.iter().filter(|_| concern.is_some());
+        let keys: Vec<_> = named.map(|edit| key(&edit.collection, &edit.doc_id).ok()).collect();
         let mut lanes: BTreeMap<_, Vec<Placed<proto::Edit>>> = BTreeMap::new();
         for (place, edit) in edits.into_iter().enumerate() {
             lanes.entry((edit.collection.clone(), edit.doc_id.clone())).or_default().push((place, edit));
@@ -37,7 +44,11 @@ impl Sidecar {
         let lanes: FuturesUnordered<_> = lanes.into_values().map(|lane| self.write_lane(lane)).collect();
         let mut results = lanes.concat().await;
         results.sort_unstable_by_key(|(place, _)| *place);
-        Ok(results.into_iter().map(|(_, result)| result).collect())
+        let mut results: Vec<_> = results.into_iter().map(|(_, result)| result).collect();
+        if let Some(concern) = concern {
+            self.await_stored(concern, &keys, &mut results).await;
+        }
+        Ok(results)
     }
 
     async fn write_lane(&self, lane: Vec<Placed<proto::Edit>>) -> Vec<Placed<proto::WriteResult>> {

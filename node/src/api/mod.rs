@@ -12,6 +12,7 @@ mod batch;
 mod body;
 mod calls;
 mod collections;
+mod concern;
 mod connection;
 mod detail;
 mod documents;

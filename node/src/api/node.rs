@@ -4,6 +4,7 @@
 //! What it does not do: decide anything; see [`super::batch`], [`super::resume`] and [`super::list`].
 
 use super::backup::Pieces;
+use super::concern::Concern;
 use super::resume::Events;
 use super::service::Sidecar;
 use super::status::IntoStatus as _;
@@ -18,10 +19,14 @@ type Request<'a, T> = ServiceRequest<'a, T>;
 impl Node for Sidecar {
     async fn write(
         &self,
-        _: RequestContext,
+        call: RequestContext,
         request: Request<'_, proto::WriteRequest>,
     ) -> ServiceResult<proto::WriteResponse> {
-        let results = self.write_each(request.to_owned_message().edits).await?;
+        let proto::WriteRequest { edits, concern, .. } = request.to_owned_message();
+        // Every call has a deadline: see the policy of the router.
+        let left = call.time_remaining().unwrap_or_default();
+        let concern = concern.into_option().map(|concern| Concern::parse(&concern, left)).transpose()?;
+        let results = self.write_each(edits, concern.as_ref()).await?;
         Response::ok(proto::WriteResponse { results, ..Default::default() })
     }
 

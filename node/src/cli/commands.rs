@@ -141,6 +141,10 @@ pub enum DocCommand {
         id: String,
         /// A JSON object; `-` reads standard input, `@FILE` a file
         json: String,
+        /// Wait until so many peers, or the peer with this endpoint id, have stored it too; may be given often. Exit code 1 if
+        /// `--timeout` comes first; the document is written nevertheless
+        #[arg(long, value_name = "COUNT|ID")]
+        stored_by: Vec<String>,
         /// Which node, and how to print
         #[command(flatten)]
         api: ApiArgs,

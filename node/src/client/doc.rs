@@ -8,7 +8,9 @@ use super::api::Client;
 use super::output::Printer;
 use crate::cli::{ApiArgs, DocCommand};
 use connectrpc::ConnectError;
+use peat_node_core::ids::PeerId;
 use peat_proto::sidecar::peat::node::v1 as node;
+use peat_proto::sidecar::peat::node::v1::__buffa::oneof::edit;
 use peat_proto::sidecar::peat::sidecar::v1 as proto;
 use serde_json::{Value, json};
 
@@ -17,7 +19,10 @@ const LIST_PAGE: u32 = 1_000;
 
 pub(super) async fn run(command: DocCommand) -> Result<(), ClientError> {
     match command {
-        DocCommand::Put { collection, id, json, api } => put(&api, collection, id, &json).await,
+        DocCommand::Put { collection, id, json, stored_by, api } => {
+            let concern = concern(&stored_by)?;
+            put(&api, (collection, id), &json, concern).await
+        }
         DocCommand::Get { collection, id, api } => get(&api, collection, id).await,
         DocCommand::List { collection, api } => list(&api, collection).await,
         DocCommand::Digest { collection, api } => digest(&api, collection).await,
@@ -26,7 +31,27 @@ pub(super) async fn run(command: DocCommand) -> Result<(), ClientError> {
     }
 }
 
-async fn put(api: &ApiArgs, collection: String, id: String, json: &str) -> Result<(), ClientError> {
+/// Each a number of peers, of which the largest holds, or an endpoint id.
+fn concern(stored_by: &[String]) -> Result<Option<node::Concern>, ClientError> {
+    let mut concern = node::Concern::default();
+    for text in stored_by {
+        match (text.parse::<u32>(), PeerId::parse(text)) {
+            (Ok(peers), _) => concern.peers = concern.peers.max(peers),
+            (_, Ok(id)) => concern.endpoint_ids.push(id.to_string()),
+            _ => {
+                return Err(ClientError::Usage(format!("--stored-by: `{text}` is neither a number nor an endpoint id")));
+            }
+        }
+    }
+    Ok((!stored_by.is_empty()).then_some(concern))
+}
+
+async fn put(
+    api: &ApiArgs,
+    (collection, id): (String, String),
+    json: &str,
+    concern: Option<node::Concern>,
+) -> Result<(), ClientError> {
     let json_data = match (json, json.strip_prefix('@')) {
         ("-", _) => read("standard input", std::io::stdin())?,
         (_, Some(path)) => {
@@ -37,8 +62,23 @@ async fn put(api: &ApiArgs, collection: String, id: String, json: &str) -> Resul
     };
     let client = Client::new(api)?;
     let (text, value) = named("stored", &collection, &id);
-    let request = proto::PutDocumentRequest { collection, doc_id: id, json_data, ..Default::default() };
-    client.put_document_with_options(request, client.deadline()).await?;
+    let Some(concern) = concern else {
+        let request = proto::PutDocumentRequest { collection, doc_id: id, json_data, ..Default::default() };
+        client.put_document_with_options(request, client.deadline()).await?;
+        Printer::new(api.output).line(&text, || value)?;
+        return Ok(());
+    };
+    let edit = Some(edit::Edit::PutJson(json_data));
+    let edits = vec![node::Edit { collection, doc_id: id, edit, ..Default::default() }];
+    let request = node::WriteRequest { edits, concern: concern.into(), ..Default::default() };
+    let answer = client.node.write_with_options(request, client.deadline()).await?.into_owned();
+    let result = answer.results.into_iter().next().unwrap_or_default();
+    if let Some(error) = result.error.as_option() {
+        return Err(ClientError::Edit { code: error.code.clone(), message: error.message.clone() });
+    }
+    if !result.concern_met {
+        return Err(ClientError::Concern(result.stored_by));
+    }
     Printer::new(api.output).line(&text, || value)?;
     Ok(())
 }

@@ -54,6 +54,19 @@ pub enum ClientError {
     /// The node was not reached, or refused.
     #[error("{}", told(.0))]
     Call(ConnectError),
+    /// The node did not make an edit.
+    #[error("{code}: {message}")]
+    Edit {
+        /// The name of a status code.
+        code: String,
+        /// Why.
+        message: String,
+    },
+    /// A document is written, but the peers did not say in time that they stored it.
+    #[error(
+        "the document is written, but only {0} of the peers that it waited for said in time that they have stored it"
+    )]
+    Concern(u32),
     /// A file cannot be written.
     #[error("write {}", path.display())]
     Output {

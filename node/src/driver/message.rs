@@ -4,10 +4,11 @@
 //! What it does not do: anything.
 
 use crate::handle::Published;
-use peat_node_core::event::{Address, Condition, Edit, Reply, RequestError};
+use peat_node_core::event::{Address, Condition, Edit, Quorum, Reply, RequestError};
 use peat_node_core::ids::{Key, PeerId};
 use peat_node_core::{Input, Output};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// A call of an application.
@@ -21,6 +22,15 @@ pub enum Request {
         edit: Edit,
         /// What must hold for that.
         condition: Condition,
+    },
+    /// See [`Input::Await`].
+    Await {
+        /// Which document.
+        key: Key,
+        /// Who must have stored it.
+        quorum: Quorum,
+        /// How long to wait.
+        limit: Duration,
     },
     /// See [`Input::Connect`].
     Connect {

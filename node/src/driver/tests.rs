@@ -113,7 +113,12 @@ async fn an_unchanged_put_writes_nothing() {
 async fn nothing_is_sent_before_it_is_committed() {
     let bench = Bench::start().await;
     bench
-        .event(Input::Connected { conn: ConnId(1), peer: PEER, direction: peat_node_core::event::Direction::In })
+        .event(Input::Connected {
+            conn: ConnId(1),
+            peer: PEER,
+            direction: peat_node_core::event::Direction::In,
+            version: 2,
+        })
         .await;
     bench.view().await;
     bench.acts();
@@ -127,7 +132,12 @@ async fn nothing_is_sent_before_it_is_committed() {
 async fn a_failed_commit_is_an_error_to_the_caller_and_lets_no_frame_out() {
     let bench = Bench::start().await;
     bench
-        .event(Input::Connected { conn: ConnId(1), peer: PEER, direction: peat_node_core::event::Direction::In })
+        .event(Input::Connected {
+            conn: ConnId(1),
+            peer: PEER,
+            direction: peat_node_core::event::Direction::In,
+            version: 2,
+        })
         .await;
     bench.view().await;
     bench.acts();
@@ -165,7 +175,12 @@ async fn writes_that_no_peer_heard_are_remembered_until_one_has_them() {
     bench.put("one", r#"{"a":1}"#).await.unwrap();
     assert!(bench.view().await.unsent);
     bench
-        .event(Input::Connected { conn: ConnId(1), peer: PEER, direction: peat_node_core::event::Direction::In })
+        .event(Input::Connected {
+            conn: ConnId(1),
+            peer: PEER,
+            direction: peat_node_core::event::Direction::In,
+            version: 2,
+        })
         .await;
     assert!(!bench.view().await.unsent);
 }

@@ -2,6 +2,7 @@
 //!
 //! Inputs: an edit and its condition. Outputs: what the engine answers. A sealed document is compared and merged here,
 //! because the engine sees ciphertext only; that the row is still the one that was looked at is the engine's to check.
+//! Whoever must know that peers have stored a document asks for that afterwards.
 //! What it does not do: seal the node's own rows.
 
 use super::{HandleError, NodeHandle};
@@ -10,9 +11,10 @@ use crate::store::Row;
 use crate::vault::{Content, Vault};
 use peat_node_core::docs::Document;
 use peat_node_core::docs::row::{Version, View};
-use peat_node_core::event::{Condition, Edit, Reply, RequestError};
+use peat_node_core::event::{Condition, Edit, Quorum, Reply, RequestError};
 use peat_node_core::ids::Key;
 use peat_node_core::policy::RESERVED;
+use std::time::Duration;
 
 impl NodeHandle {
     /// Makes `edit` if `condition` holds, as one step; done means durable. Gives the version of the document now.
@@ -43,7 +45,19 @@ impl NodeHandle {
     async fn make(&self, key: Key, edit: Edit, condition: Condition) -> Result<Option<Version>, HandleError> {
         Ok(match self.ask(Request::Write { key, edit, condition }).await? {
             Reply::Written(version) => version,
-            Reply::Done => None,
+            Reply::Done | Reply::Stored { .. } => None,
+        })
+    }
+
+    /// Waits until the peers of `quorum` have stored `key` as it is now, or later; at most for `limit`. Gives how many
+    /// have, and whether that is enough.
+    ///
+    /// # Errors
+    /// [`HandleError::Request`] with `Storage`; `Starting` and `Stopped`.
+    pub async fn stored(&self, key: Key, quorum: Quorum, limit: Duration) -> Result<(usize, bool), HandleError> {
+        Ok(match self.ask(Request::Await { key, quorum, limit }).await? {
+            Reply::Stored { peers, enough } => (peers, enough),
+            Reply::Done | Reply::Written(_) => (0, false),
         })
     }
 

@@ -297,7 +297,8 @@ impl Shared {
         self.traffic.watch(conn, &connection, agreed.version, agreed.member);
         let link = Link { conn, peer, messages: self.messages.clone() };
         info!(peer = %peer.short(), ?direction, "a peer is connected");
-        if self.messages.send(Message::Event(Input::Connected { conn, peer, direction })).await.is_ok() {
+        let connected = Input::Connected { conn, peer, direction, version: agreed.version };
+        if self.messages.send(Message::Event(connected)).await.is_ok() {
             let ended = tokio::select! {
                 ended = link.write(send, queued) => ended,
                 ended = link.read(recv, Arc::clone(&self.inbound_bytes)) => ended,

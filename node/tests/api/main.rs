@@ -6,6 +6,7 @@ mod bounds;
 mod caller;
 mod collections;
 mod command_line;
+mod concern;
 mod contract;
 mod documented;
 mod life;

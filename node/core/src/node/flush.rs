@@ -85,7 +85,24 @@ impl MeshNode {
             let have = |key: &Key| self.shelf.have(key, rows, outputs).ok().flatten();
             return Some(Frame::Want(keys.into_iter().map(|key| (key.clone(), have(&key))).collect()));
         }
-        self.docs_frame(peer, rows, outputs).or_else(|| self.announce_frame(peer))
+        self.confirm_frame(peer, rows, outputs)
+            .or_else(|| self.docs_frame(peer, rows, outputs))
+            .or_else(|| self.announce_frame(peer))
+    }
+
+    /// Our word, or the question for the peer's.
+    fn confirm_frame(&mut self, peer: &PeerId, rows: &dyn Rows, outputs: &Outputs) -> Option<Frame> {
+        let neighbour = self.neighbours.get_mut(peer)?;
+        if !neighbour.stored.is_empty() {
+            let answers = std::iter::from_fn(|| neighbour.stored.pop_first()).take(WANTS);
+            return Some(Frame::Confirmed(answers.collect()));
+        }
+        let number = self.concerns.number();
+        let keys = neighbour.take_unsure(WANTS).into_iter().filter(|key| self.concerns.has(key));
+        // One that cannot be read now is asked about later.
+        let have = |key: Key| Some((key.clone(), number, self.shelf.have(&key, rows, outputs).ok().flatten()?));
+        let questions: Vec<_> = keys.filter_map(have).collect();
+        (!questions.is_empty()).then_some(Frame::Confirm(questions))
     }
 
     fn announce_frame(&mut self, peer: &PeerId) -> Option<Frame> {
@@ -128,6 +145,9 @@ impl MeshNode {
                 neighbour.owe_exactly(&key, rest);
             }
             let Some(version) = self.shelf.index.version(&key) else { continue };
+            if let Some(neighbour) = self.neighbours.get_mut(peer).filter(|_| self.concerns.has(&key)) {
+                neighbour.ask_whether_stored(&key);
+            }
             docs.push((key, version, payload));
         }
         (!docs.is_empty()).then(|| Frame::Docs(docs))

@@ -53,6 +53,14 @@ impl MeshNode {
                     }
                 }
             }
+            Ok(Frame::Confirm(questions)) => {
+                for question in questions {
+                    if self.on_confirm(peer, question, rows, outputs).is_err() {
+                        self.merges_failed += 1;
+                    }
+                }
+            }
+            Ok(Frame::Confirmed(answers)) => self.on_confirmed(peer, answers, outputs),
             Ok(Frame::Announce(theirs)) => self.on_announce(peer, theirs, now.uptime),
             Ok(Frame::Push(push)) => {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
@@ -190,7 +198,7 @@ pub(super) fn want(neighbour: &mut Neighbour, key: &Key) {
 }
 
 /// Orders rows of which one counts whole.
-fn rank(have: &Have) -> (crate::stamp::Stamp, Kind, Option<PeerId>) {
+pub(super) fn rank(have: &Have) -> (crate::stamp::Stamp, Kind, Option<PeerId>) {
     let writer = match have {
         Have::Latest { writer, .. } => Some(*writer),
         Have::Full { .. } => None,

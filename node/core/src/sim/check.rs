@@ -52,6 +52,14 @@ pub enum Problem {
         /// Which leaf.
         what: String,
     },
+    /// A neighbour gave its word too early.
+    #[error("a neighbour said that it had stored {what} of {key}, and no disk but the writer's had it")]
+    Unstored {
+        /// Which document.
+        key: String,
+        /// Which leaf.
+        what: String,
+    },
     /// A sound history was taken for a damaged one.
     #[error("node {node:?} went on from the text of {documents} documents whose history nothing had damaged")]
     Mended {
@@ -102,6 +110,16 @@ pub(super) fn acknowledged(world: &World) -> Result<usize, Problem> {
         }
     }
     Ok(world.disks().next().map_or(0, |(_, disk)| disk.rows.len()))
+}
+
+/// Whoever heard that a neighbour had stored a write, heard so when it was on that disk.
+pub(super) fn what_was_said_to_be_stored_was(world: &World) -> Result<(), Problem> {
+    match world.unstored() {
+        Some(Written { key, leaf, value }) => {
+            Err(Problem::Unstored { key: format!("{key:?}"), what: format!("{leaf}={value}") })
+        }
+        None => Ok(()),
+    }
 }
 
 /// The simulated disk damages nothing, so no history is ever found damaged.

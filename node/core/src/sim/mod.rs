@@ -68,6 +68,8 @@ impl Scenario {
 pub struct Report {
     /// Writes that were acknowledged until all nodes were equal.
     pub acknowledged: usize,
+    /// Of every fourth of them, where things fail: those of which a neighbour said in time that it had stored them.
+    pub stored: usize,
     /// Rows on every node at the end.
     pub rows: usize,
     /// Frames sent.
@@ -104,6 +106,7 @@ pub fn run(scenario: &Scenario) -> Result<Report, Failure> {
     let healed_in = world.uptime() - healed_at;
     let rows = check::acknowledged(&world).map_err(fail)?;
     check::nothing_was_mended(&world).map_err(fail)?;
+    check::what_was_said_to_be_stored_was(&world).map_err(fail)?;
     let (acknowledged, (payloads, redundant)) = (world.acknowledged(), world.payloads());
     world.delete_everything();
     let limit = world.uptime() + scenario.heal;

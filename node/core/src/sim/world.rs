@@ -96,6 +96,11 @@ pub(super) struct World {
     slow: f64,
     pending: BTreeMap<RequestId, Written>,
     kept: Vec<Written>,
+    /// Writers that wait for a neighbour to have stored what they wrote.
+    concerns: BTreeMap<RequestId, Written>,
+    /// How many of them heard that one has, and whose word was not true.
+    stored: usize,
+    unstored: Option<Written>,
     acknowledged: usize,
     frames: u64,
     bytes: u64,
@@ -140,6 +145,9 @@ impl World {
             slow: scenario.slow,
             pending: BTreeMap::new(),
             kept: Vec::new(),
+            concerns: BTreeMap::new(),
+            stored: 0,
+            unstored: None,
             acknowledged: 0,
             frames: 0,
             bytes: 0,
@@ -260,7 +268,7 @@ impl World {
         let Outputs { writes, sends, answers } = outputs;
         self.nodes[node].disk.commit(writes);
         sends.into_iter().for_each(|output| self.send(node, output));
-        answers.into_iter().for_each(|(request, answer)| self.answer(request, answer));
+        answers.into_iter().for_each(|(request, answer)| self.answer(node, request, answer));
     }
 
     /// Whether all nodes are up and have equal rows, in memory and on disk.
@@ -287,6 +295,11 @@ impl World {
         self.nodes.iter().map(|node| (node.me, &node.disk))
     }
 
+    /// A write that a neighbour said to have stored and had not.
+    pub(super) const fn unstored(&self) -> Option<&Written> {
+        self.unstored.as_ref()
+    }
+
     pub(super) fn kept_writes(&self) -> &[Written] {
         &self.kept
     }
@@ -309,6 +322,7 @@ impl World {
     pub(super) fn report(&self) -> Report {
         Report {
             acknowledged: self.acknowledged,
+            stored: self.stored,
             rows: 0,
             payloads: 0,
             redundant: 0,

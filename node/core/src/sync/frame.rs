@@ -1,4 +1,4 @@
-//! The messages of the mesh protocol, version 1, and their encoding.
+//! The messages of the mesh protocol, versions 1 and 2, and their encoding.
 //!
 //! Inputs: bytes of an authenticated peer; outputs: a [`Frame`], or a [`FrameError`] for anything else. What
 //! it does not do: length prefixes and the negotiation of versions, which belong to the connection.
@@ -18,6 +18,9 @@ use wire::*;
 
 /// Longest frame in bytes. A larger one is refused before it is read.
 pub const LONGEST: usize = 4 << 20;
+
+/// The first version of the protocol that has [`Frame::Confirm`] and [`Frame::Confirmed`].
+pub const CONFIRMS: u16 = 2;
 
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +52,11 @@ pub enum Frame {
     Announce(Vec<(Key, Version)>),
     /// "Tell me of changes like this from now on."
     Push(Push),
+    /// "Have you stored this much of these documents?" Each under a number of the sender. The receiver answers for those
+    /// that it has, and asks for the others. Since version 2.
+    Confirm(Vec<(Key, u64, Have)>),
+    /// "I have stored what you asked for under this number." Since version 2.
+    Confirmed(Vec<(Key, u64)>),
 }
 
 /// Content of one document.
@@ -125,6 +133,8 @@ const ANNOUNCE: u8 = 5;
 const PUSH: u8 = 6;
 const ROOT: u8 = 7;
 const PACKED: u8 = 8;
+const CONFIRM: u8 = 9;
+const CONFIRMED: u8 = 10;
 
 /// Documents of fewer bytes go as they are: a packed frame of one small document is hardly smaller.
 const WORTH_PACKING: usize = 4 << 10;
@@ -180,6 +190,17 @@ impl Frame {
                 out.put_u8(ANNOUNCE);
                 put_list(&mut out, rows, put_version);
             }
+            Self::Confirm(questions) => {
+                out.put_u8(CONFIRM);
+                put_list(&mut out, questions, |out, (key, number, have)| {
+                    put_numbered(out, key, *number);
+                    put_have(out, have);
+                });
+            }
+            Self::Confirmed(answers) => {
+                out.put_u8(CONFIRMED);
+                put_list(&mut out, answers, |out, (key, number)| put_numbered(out, key, *number));
+            }
             Self::Push(push) => out.extend([PUSH, u8::from(*push == Push::Eager)]),
         }
         out.freeze()
@@ -214,6 +235,10 @@ impl Frame {
                 Ok((take_key(input)?, take_array(input)?, take_payload(input)?))
             })?),
             ANNOUNCE => Self::Announce(take_list(input, 20, take_version)?),
+            CONFIRM => Self::Confirm(take_list(input, 33, |input| {
+                Ok((take_key(input)?, take_u64(input)?, take_have(input)?))
+            })?),
+            CONFIRMED => Self::Confirmed(take_list(input, 12, |input| Ok((take_key(input)?, take_u64(input)?)))?),
             PUSH => Self::Push(match take_u8(input)? {
                 0 => Push::Lazy,
                 1 => Push::Eager,

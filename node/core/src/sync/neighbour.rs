@@ -5,6 +5,7 @@
 //! What it does not do: make the frames; the node does, because it has the rows.
 
 use super::digest::Place;
+use super::frame::CONFIRMS;
 use super::owed::Owed;
 use super::spread::Spread;
 use crate::ids::{ConnId, Key};
@@ -41,6 +42,12 @@ pub(crate) struct Neighbour {
     pub(crate) list: BTreeMap<Place, Option<Key>>,
     /// Whether changes are told at once or announced.
     pub(crate) spread: Spread,
+    /// Documents of which somebody here waits for the peer's word.
+    pub(crate) unsure: BTreeSet<Key>,
+    /// Documents that the peer waits for our word of, with the number of its question.
+    pub(crate) stored: BTreeMap<Key, u64>,
+    /// Whether the peer understands such questions.
+    confirms: bool,
     /// Whether our root is owed.
     pub(crate) open_root: bool,
     /// Uptime at which we open the next comparison of roots.
@@ -48,7 +55,8 @@ pub(crate) struct Neighbour {
 }
 
 impl Neighbour {
-    pub(crate) fn new(conn: ConnId, next_root: Duration) -> Self {
+    /// `version`: of the protocol on this connection.
+    pub(crate) fn new((conn, version): (ConnId, u16), next_root: Duration) -> Self {
         Self {
             conn,
             in_flight: 0,
@@ -57,6 +65,9 @@ impl Neighbour {
             compare: BTreeSet::new(),
             list: BTreeMap::new(),
             spread: Spread::new(),
+            unsure: BTreeSet::new(),
+            stored: BTreeMap::new(),
+            confirms: version >= CONFIRMS,
             open_root: false,
             next_root,
         }
@@ -101,7 +112,26 @@ impl Neighbour {
         self.wanted.clear();
         self.compare.clear();
         self.list.clear();
+        self.unsure.clear();
+        self.stored.clear();
         self.spread = Spread::new();
+    }
+
+    /// Asks the peer whether it has stored `key` as it is here, once it was sent that. One that does not know the
+    /// question is not asked.
+    pub(crate) fn ask_whether_stored(&mut self, key: &Key) {
+        if self.confirms {
+            self.unsure.insert(key.clone());
+        }
+    }
+
+    /// Takes what can be asked now, at most `most`: of which nothing is on its way to the peer any more.
+    pub(crate) fn take_unsure(&mut self, most: usize) -> Vec<Key> {
+        let sent: Vec<Key> = self.unsure.iter().filter(|key| !self.dirty.contains(key)).take(most).cloned().collect();
+        for key in &sent {
+            self.unsure.remove(key);
+        }
+        sent
     }
 
     /// Both have the same of `key`, so neither owes the other anything of it.

@@ -3,6 +3,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, clippy::print_stdout, reason = "a test suite")]
 
 mod catch_up;
+mod concern;
 mod conditions;
 mod leaving;
 mod lost;

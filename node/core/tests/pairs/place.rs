@@ -2,10 +2,10 @@
 
 use peat_node_core::docs::Document;
 use peat_node_core::docs::row::{Version, View};
-use peat_node_core::event::{Condition, Direction, Edit, Reply, RequestError};
+use peat_node_core::event::{Condition, Direction, Edit, Quorum, Reply, RequestError};
 use peat_node_core::ids::{Collection, ConnId, Key, PeerId, RequestId};
 use peat_node_core::rows::MemoryRows;
-use peat_node_core::sync::frame::Frame;
+use peat_node_core::sync::frame::{CONFIRMS, Frame};
 use peat_node_core::{Config, Input, MeshNode, Now, Output, Outputs};
 use std::time::Duration;
 
@@ -24,6 +24,10 @@ pub(crate) struct Place {
     out: Vec<Output>,
     /// Bytes of frames sent.
     pub(crate) sent: usize,
+    /// Version of the protocol with the peer.
+    pub(crate) version: u16,
+    /// Answers that came while two places talked, or time passed.
+    pub(crate) heard: Vec<Reply>,
 }
 
 fn key(id: &str) -> Key {
@@ -35,7 +39,8 @@ impl Place {
         let me = PeerId([number; 32]);
         let config = Config { me, actor: [number; 16], seed: [number; 32], sync_active: true, cache_bytes: 24 << 20 };
         let (core, disk) = (MeshNode::new(config), MemoryRows::default());
-        Self { me, core, disk, uptime: Duration::ZERO, requests: 0, out: Vec::new(), sent: 0 }
+        let (version, heard) = (CONFIRMS, Vec::new());
+        Self { me, core, disk, uptime: Duration::ZERO, requests: 0, out: Vec::new(), sent: 0, version, heard }
     }
 
     /// Handles inputs as one batch, persists, and gives what is answered; what is to be sent waits in `out`.
@@ -48,6 +53,35 @@ impl Place {
         self.disk.commit(outputs.writes);
         self.out.extend(outputs.sends);
         outputs.answers
+    }
+
+    fn listen(&mut self, inputs: Vec<Input>) {
+        let answers = self.turn(inputs);
+        self.heard.extend(answers.into_iter().map(|(_, answer)| answer.unwrap()));
+    }
+
+    /// Waits for neighbours to have stored a document.
+    pub(crate) fn wait_for(&mut self, id: &str, quorum: Quorum, limit: Duration) {
+        self.requests += 1;
+        let request = RequestId(self.requests);
+        self.listen(vec![Input::Await { request, key: key(id), quorum, limit }]);
+    }
+
+    pub(crate) fn pass(&mut self, time: Duration) {
+        self.uptime += time;
+        self.listen(vec![Input::Tick]);
+    }
+
+    /// Takes the frames that wait and handles them, but its disk fails.
+    pub(crate) fn fail_to_store(&mut self, frames: Vec<Frame>, peer: PeerId) {
+        let now = Now { wall: Duration::from_secs(1_800_000_000) + self.uptime, uptime: self.uptime };
+        let mut outputs = Outputs::default();
+        for frame in frames {
+            let input = Input::Frame { conn: CONN, peer, frame: frame.encode() };
+            self.core.handle(now, input, &self.disk, &mut outputs);
+        }
+        self.core.flush(now, &self.disk, &mut outputs);
+        self.core.persist_failed(outputs.writes.keys(), &self.disk);
     }
 
     /// The frames that wait, as the peer's inputs; `own` is told that they left.
@@ -78,7 +112,7 @@ impl Place {
         let answers = self.turn(vec![Input::Write { request, key: key(id), edit, condition }]);
         match answers.into_iter().next().unwrap() {
             (_, Ok(Reply::Written(version))) => Ok(version),
-            (_, Ok(Reply::Done)) => panic!("a write is answered by its version"),
+            (_, Ok(other)) => panic!("a write is answered by its version, not {other:?}"),
             (_, Err(error)) => Err(error),
         }
     }
@@ -102,7 +136,7 @@ impl Place {
 
     /// `frame` arrives from `peer`.
     pub(crate) fn hear(&mut self, peer: &Self, frame: Frame) {
-        self.turn(vec![Input::Frame { conn: CONN, peer: peer.me, frame: frame.encode() }]);
+        self.listen(vec![Input::Frame { conn: CONN, peer: peer.me, frame: frame.encode() }]);
     }
 
     /// Takes the frames that wait.
@@ -133,12 +167,13 @@ impl Place {
 
 /// Joins two places and lets them talk until both are silent and equal.
 pub(crate) fn join(a: &mut Place, b: &mut Place) {
-    let connected = |peer, direction| Input::Connected { conn: CONN, peer, direction };
+    let version = a.version.min(b.version);
+    let connected = |peer, direction| Input::Connected { conn: CONN, peer, direction, version };
     let mut to_a = Vec::from_iter((!a.is_connected()).then(|| connected(b.me, Direction::Out)));
     let mut to_b = Vec::from_iter((!b.is_connected()).then(|| connected(a.me, Direction::In)));
     for _ in 0..10_000 {
-        a.turn(std::mem::take(&mut to_a));
-        b.turn(std::mem::take(&mut to_b));
+        a.listen(std::mem::take(&mut to_a));
+        b.listen(std::mem::take(&mut to_b));
         let (from_a, from_b) = (a.post(&mut to_a), b.post(&mut to_b));
         to_a.extend(from_b);
         to_b.extend(from_a);

@@ -3,16 +3,53 @@
 use super::{Event, Node, World, Written};
 use crate::docs::Document;
 use crate::docs::row::View;
-use crate::event::{Condition, Edit, Input, Reply, RequestError};
+use crate::event::{Condition, Edit, Input, Quorum, Reply, RequestError};
 use crate::ids::{Collection, Key, RequestId};
 use rand::Rng;
 use std::time::Duration;
 
+/// How long a writer waits for a neighbour.
+const CONCERN_LIMIT: Duration = Duration::from_secs(10);
+
 impl World {
-    pub(super) fn answer(&mut self, request: RequestId, answer: Result<Reply, RequestError>) {
+    pub(super) fn answer(&mut self, node: Node, request: RequestId, answer: Result<Reply, RequestError>) {
+        if let Some(written) = self.concerns.remove(&request) {
+            if let Ok(Reply::Stored { enough: true, .. }) = answer {
+                self.is_stored_beside(node, written);
+            }
+            return;
+        }
         self.acknowledged += usize::from(answer.is_ok());
         if let (Some(written), Ok(Reply::Written(_))) = (self.pending.remove(&request), answer) {
+            self.wait_for_a_neighbour(node, &written);
             self.kept.push(written);
+        }
+    }
+
+    /// Where things fail, every fourth writer goes on only when a neighbour has stored what it wrote.
+    fn wait_for_a_neighbour(&mut self, node: Node, written: &Written) {
+        if self.loss <= 0.0 || !written.value.is_multiple_of(4) {
+            return;
+        }
+        let request = RequestId(self.id());
+        self.concerns.insert(request, written.clone());
+        let quorum = Quorum { peers: 1, ..Quorum::default() };
+        let input = Input::Await { request, key: written.key.clone(), quorum, limit: CONCERN_LIMIT };
+        let boot = self.nodes[node].boot;
+        self.after(Duration::ZERO, Event::Arrive { node, boot, input });
+    }
+
+    fn is_stored_beside(&mut self, writer: Node, written: Written) {
+        let Written { key, leaf, value } = &written;
+        let has = |node: Node| {
+            let document = self.document(node, key);
+            document
+                .is_some_and(|document| document.as_map().get(leaf).and_then(serde_json::Value::as_u64) == Some(*value))
+        };
+        if (0..self.nodes.len()).any(|node| node != writer && has(node)) {
+            self.stored += 1;
+        } else {
+            self.unstored = Some(written);
         }
     }
 
@@ -58,6 +95,7 @@ impl World {
 
     /// Deletes every live document at the first node.
     pub(in crate::sim) fn delete_everything(&mut self) {
+        self.concerns.clear();
         let keys: Vec<Key> = self.nodes[0].disk.rows.keys().cloned().collect();
         for key in keys {
             let request = RequestId(self.id());

@@ -18,6 +18,8 @@ fn samples() -> Vec<Frame> {
         Frame::Announce(vec![(key.clone(), [9; 16])]),
         Frame::Push(Push::Eager),
         Frame::Push(Push::Lazy),
+        Frame::Confirm(vec![(key.clone(), 7, have.clone()), (key.clone(), u64::MAX, latest.clone())]),
+        Frame::Confirmed(vec![(key.clone(), 7)]),
         Frame::Want(vec![(key.clone(), None), (key.clone(), Some(have)), (key.clone(), Some(latest))]),
         Frame::Docs(vec![
             (key.clone(), [2; 16], Payload::Full { edited: Some(Stamp(1)), tombstone: Some(Stamp(2)), changes }),

@@ -33,6 +33,11 @@ pub(super) fn put_key(out: &mut BytesMut, key: &Key) {
     out.put_slice(key.as_bytes());
 }
 
+pub(super) fn put_numbered(out: &mut BytesMut, key: &Key, number: u64) {
+    put_key(out, key);
+    out.put_u64(number);
+}
+
 fn put_bytes(out: &mut BytesMut, bytes: &Bytes) {
     out.put_u32(bytes.len() as u32);
     out.put_slice(bytes);
