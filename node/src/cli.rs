@@ -167,7 +167,8 @@ pub struct RawArgs {
     /// Key of the mesh: 32 bytes in base64; better in a file
     #[arg(long, value_name = "BASE64", help_heading = "Mesh by flags")]
     pub shared_key: Option<Secret>,
-    /// File with the key of the mesh
+    /// File with the key of the mesh, or several, one on each line: the first is shown, all are accepted; it may change while
+    /// the node runs
     #[arg(long, value_name = "FILE", help_heading = "Mesh by flags")]
     pub shared_key_file: Option<String>,
     /// Peer with anyone under the same name when no key is set

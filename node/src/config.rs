@@ -104,6 +104,8 @@ pub struct FlagsMode {
     pub app_id: String,
     /// What members prove.
     pub key: MeshKey,
+    /// Where the keys are, which may change while the node runs.
+    pub key_file: Option<PathBuf>,
     /// Peers to stay connected to.
     pub peers: Vec<PeerFlag>,
 }
@@ -111,15 +113,31 @@ pub struct FlagsMode {
 /// What members of a mesh by flags prove to each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MeshKey {
-    /// That they hold this key.
-    Shared(SharedKey),
+    /// That they hold one of these keys.
+    Shared(SharedKeys),
     /// Nothing but the mesh's name (`--allow-empty-key`).
     Empty,
     /// No key is set: the node peers with nobody.
     Absent,
 }
 
-/// The key of a mesh by flags. Does not print.
+/// The keys of a mesh by flags: more than one while a new one takes the place of an old one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedKeys {
+    /// Shown to whom this node dials.
+    pub first: SharedKey,
+    /// Accepted too.
+    pub others: Vec<SharedKey>,
+}
+
+impl SharedKeys {
+    /// All, the first one first.
+    pub fn all(&self) -> impl Iterator<Item = &SharedKey> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+}
+
+/// A key of a mesh by flags. Does not print.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SharedKey([u8; 32]);
 

@@ -5,8 +5,8 @@
 //! Outputs: nothing, or the first error that keeps the node from running. What it does not do: parse, log set-up, exit.
 
 use crate::admin::{self, Admin};
-use crate::api::{Api, ApiError};
-use crate::config::{Config, IdentitySource, Listen, ManagedMode, MeshKey, Mode, PeerFlag};
+use crate::api::{AccessError, Api, ApiError};
+use crate::config::{Config, FlagsMode, IdentitySource, Listen, ManagedMode, MeshKey, Mode, PeerFlag};
 use crate::driver::{self, DriverError, Message};
 use crate::expiry;
 use crate::handle::{Engine, NodeHandle};
@@ -15,7 +15,7 @@ use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::shutdown::{DRAIN_LIMIT, drain};
 use crate::store::{DiskStore, Store, StoreError};
-use crate::transport::{self, Certificates, Credentials, Transport, TransportError};
+use crate::transport::{self, Certificates, Credentials, Keyring, Transport, TransportError};
 use peat_node_core::event::{Input, Source};
 use peat_node_core::ids::PeerId;
 use std::collections::BTreeMap;
@@ -78,6 +78,9 @@ pub enum RunError {
     /// The network.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// The key file changed since the flags were read.
+    #[error(transparent)]
+    Keys(#[from] AccessError),
     /// The driver ended by itself, which is a fault of this program.
     #[error("the driver ended")]
     DriverEnded,
@@ -219,16 +222,22 @@ impl Mesh {
             Mode::Managed(managed) => Some(Arc::new(certificates(managed, node))),
             Mode::Flags(_) => None,
         };
+        let credentials = credentials(&config.mode, certificates.as_ref());
         let setup = transport::Setup {
             identity,
             config: &config.mesh,
-            credentials: credentials(&config.mode, certificates.as_ref()),
+            credentials: credentials.clone(),
             messages: messages.clone(),
             traffic: Arc::clone(node.traffic()),
             metrics: Arc::clone(metrics),
             stop: stop.child_token(),
         };
         let transport = Transport::bind(setup).await?;
+        if let (Credentials::SharedKey(keyring), Mode::Flags(FlagsMode { key_file: Some(file), .. })) =
+            (&credentials, &config.mode)
+        {
+            transport.follow(keyring, file)?;
+        }
         let setup = driver::Setup {
             config: engine_config(identity.id(), config.mesh.auto_sync),
             quotas: config.quotas,
@@ -302,8 +311,8 @@ async fn want(messages: &mpsc::Sender<Message>, flags: &[PeerFlag]) {
 fn credentials(mode: &Mode, certificates: Option<&Arc<Certificates>>) -> Credentials {
     match (mode, certificates) {
         (Mode::Flags(flags), _) => match &flags.key {
-            MeshKey::Shared(key) => Credentials::SharedKey { app_id: flags.app_id.clone(), key: Some(key.clone()) },
-            MeshKey::Empty => Credentials::SharedKey { app_id: flags.app_id.clone(), key: None },
+            MeshKey::Shared(keys) => Credentials::SharedKey(Arc::new(Keyring::new(flags.app_id.clone(), Some(keys)))),
+            MeshKey::Empty => Credentials::SharedKey(Arc::new(Keyring::new(flags.app_id.clone(), None))),
             MeshKey::Absent => Credentials::Nobody,
         },
         (Mode::Managed(_), Some(certificates)) => Credentials::Certificates(Arc::clone(certificates)),

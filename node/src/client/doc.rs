@@ -39,7 +39,9 @@ fn concern(stored_by: &[String]) -> Result<Option<node::Concern>, ClientError> {
             (Ok(peers), _) => concern.peers = concern.peers.max(peers),
             (_, Ok(id)) => concern.endpoint_ids.push(id.to_string()),
             _ => {
-                return Err(ClientError::Usage(format!("--stored-by: `{text}` is neither a number nor an endpoint id")));
+                return Err(ClientError::Usage(format!(
+                    "--stored-by: `{text}` is neither a number nor an endpoint id"
+                )));
             }
         }
     }

@@ -82,6 +82,7 @@ fn write_mode(f: &mut fmt::Formatter<'_>, mode: &Mode) -> fmt::Result {
                 MeshKey::Absent => "(none; peers with nobody)",
             };
             line("shared-key", &key)?;
+            mode.key_file.iter().try_for_each(|file| line("shared-key-file", &file.display()))?;
             mode.peers.iter().try_for_each(|peer| match &peer.address {
                 Some(address) => line("peer", &format_args!("{}@{address}", peer.id)),
                 None => line("peer", &peer.id),

@@ -7,7 +7,7 @@ use super::access::{exposed, read_access};
 use super::quota::limits;
 use super::{
     ApiConfig, Config, ConfigError, DEFAULT_DATA_DIR, FlagsMode, IdentitySource, Listen, LogConfig, ManagedMode,
-    MeshConfig, MeshKey, Mode, PeerFlag, SharedKey,
+    MeshConfig, MeshKey, Mode, PeerFlag, SharedKey, SharedKeys,
 };
 use crate::api::access::check;
 use crate::cli::{RawArgs, Secret};
@@ -26,6 +26,8 @@ use std::time::Duration;
 const DEFAULT_DOCUMENT_BYTES: u64 = 1 << 20;
 /// Bounds of `--max-document-bytes`: a document must fit a frame of the mesh with its history.
 const DOCUMENT_BYTES: RangeInclusive<u64> = 1024..=2 << 20;
+/// Keys of a mesh at once: one more than a rotation needs is a mistake, but not yet a reason to refuse the file.
+const MOST_KEYS: usize = 8;
 /// Longest name of a mesh or node, so that it fits a label and a handshake.
 const LONGEST_NAME: usize = 253;
 
@@ -211,9 +213,12 @@ fn flags_mode(raw: &RawArgs) -> Result<FlagsMode, ConfigError> {
     let allow_empty = boolean("allow-empty-key", raw.allow_empty_key.as_ref(), false)?;
     let key = match (secret(raw.shared_key.as_ref()), given(raw.shared_key_file.as_ref())) {
         (Some(_), Some(_)) => return Err(value("shared-key-file", "give it or --shared-key, not both")),
-        (Some(text), None) => MeshKey::Shared(SharedKey::parse("shared-key", text)?),
+        (Some(text), None) => {
+            MeshKey::Shared(SharedKeys { first: SharedKey::parse("shared-key", text)?, others: Vec::new() })
+        }
         (None, Some(path)) => {
-            MeshKey::Shared(SharedKey::parse("shared-key-file", &key_file("shared-key-file", path)?)?)
+            let keys = SharedKeys::parse(&key_file("shared-key-file", path)?);
+            MeshKey::Shared(keys.map_err(|reason| value("shared-key-file", reason))?)
         }
         (None, None) if allow_empty => MeshKey::Empty,
         (None, None) => MeshKey::Absent,
@@ -228,7 +233,8 @@ fn flags_mode(raw: &RawArgs) -> Result<FlagsMode, ConfigError> {
             "needs --shared-key or --shared-key-file (or --allow-empty-key, to peer with anyone)",
         ));
     }
-    Ok(FlagsMode { app_id, key, peers })
+    let key_file = given(raw.shared_key_file.as_ref()).map(PathBuf::from);
+    Ok(FlagsMode { app_id, key, key_file, peers })
 }
 
 fn key_file(flag: &'static str, path: &str) -> Result<String, ConfigError> {
@@ -245,6 +251,26 @@ fn vault(raw: &RawArgs) -> Result<Vault, ConfigError> {
         (None, None) => return Ok(Vault::default()),
     };
     Ok(Vault::of(&key_bytes(&text).ok_or_else(|| value(flag, NO_KEY))?))
+}
+
+impl SharedKeys {
+    /// One key on each line; empty lines and those that begin with `#` do not count.
+    ///
+    /// # Errors
+    /// What is wrong, and in which line.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let lines = text.lines().map(str::trim).zip(1..);
+        let lines = lines.filter(|(line, _)| !line.is_empty() && !line.starts_with('#'));
+        let keys = lines.map(|(line, number)| {
+            key_bytes(line).map(SharedKey).ok_or_else(|| format!("has a line {number} that {NO_KEY}"))
+        });
+        let mut keys = keys.collect::<Result<Vec<_>, _>>()?.into_iter();
+        if keys.len() > MOST_KEYS {
+            return Err(format!("has more than {MOST_KEYS} keys"));
+        }
+        let first = keys.next().ok_or("has no key")?;
+        Ok(Self { first, others: keys.collect() })
+    }
 }
 
 const NO_KEY: &str = "is not 32 bytes in base64";
@@ -264,8 +290,8 @@ impl SharedKey {
 fn identity(raw: &RawArgs, mode: &Mode, node_id: Option<&str>) -> Result<IdentitySource, ConfigError> {
     match (given(raw.identity.as_ref()).unwrap_or("own"), mode, node_id) {
         ("own", _, _) => Ok(IdentitySource::Own),
-        ("derived", Mode::Flags(FlagsMode { key: MeshKey::Shared(key), .. }), Some(node_id)) => {
-            Ok(IdentitySource::Derived { key: key.clone(), node_id: node_id.to_owned() })
+        ("derived", Mode::Flags(FlagsMode { key: MeshKey::Shared(keys), .. }), Some(node_id)) => {
+            Ok(IdentitySource::Derived { key: keys.first.clone(), node_id: node_id.to_owned() })
         }
         ("derived", _, _) => Err(value("identity", "`derived` needs --shared-key and --node-id")),
         (other, _, _) => Err(value("identity", format!("`{other}` is neither `own` nor `derived`"))),

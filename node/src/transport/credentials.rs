@@ -2,25 +2,16 @@
 //!
 //! Purpose: two modes, never mixed. By flags both sides prove that they hold the mesh's key; in a managed mesh both show
 //! a certificate of its authority. Inputs: the channel's facts ([`Channel`]). Outputs: the bytes of our proof, or a
-//! verdict on the peer's. What it does not do: talk; see `handshake`.
-//!
-//! A shared-key proof is HMAC-SHA256 over role, TLS exporter, both endpoint ids and the mesh's name. The exporter
-//! (RFC 9266 in spirit) binds it to this very channel, the role keeps a proof from being sent back, the ids keep it from
-//! being moved. The HMAC key is derived (HKDF, RFC 5869) with the protocol's version in it, so the mesh's key itself is
-//! never used twice for different things.
+//! verdict on the peer's. What it does not do: talk, see `handshake`; compute the proof of a key, see `keyring`.
 
 use super::certificate::{CertificateError, Member, TrustBundle};
+use super::keyring::{Key, Keyring};
 use super::refusal::Refusal;
-use crate::config::SharedKey;
-use crate::hkdf;
 use arc_swap::ArcSwapOption;
 use peat_node_core::ids::PeerId;
-use ring::hmac;
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
-
-const PROOF_INFO: &[u8] = b"peat/mesh/1 shared key proof";
 
 /// Facts of one QUIC connection that both ends see alike.
 #[derive(Debug, Clone, Copy)]
@@ -47,18 +38,22 @@ pub(super) enum Mode {
     Certificate = 2,
 }
 
+/// What a peer proved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Proven {
+    /// That it holds this key of the mesh.
+    Key(Key),
+    /// That this certificate is its own.
+    Member(Member),
+}
+
 /// What this node has to show.
 #[derive(Debug, Clone)]
 pub enum Credentials {
     /// No key is set: it peers with nobody.
     Nobody,
     /// A mesh by flags.
-    SharedKey {
-        /// Name of the mesh.
-        app_id: String,
-        /// None: everybody under the same name is a member, by an explicit flag.
-        key: Option<SharedKey>,
-    },
+    SharedKey(Arc<Keyring>),
     /// A managed mesh.
     Certificates(Arc<Certificates>),
 }
@@ -137,18 +132,22 @@ impl Credentials {
     pub(super) fn mode(&self) -> Result<Mode, Refusal> {
         match self {
             Self::Nobody => Err(Refusal::NoKey),
-            Self::SharedKey { .. } => Ok(Mode::SharedKey),
+            Self::SharedKey(_) => Ok(Mode::SharedKey),
             Self::Certificates(certificates) if certificates.holds_any() => Ok(Mode::Certificate),
             Self::Certificates(_) => Err(Refusal::NoCertificateYet),
         }
     }
 
-    pub(super) fn prove(&self, channel: &Channel) -> Result<Vec<u8>, Refusal> {
+    /// What we show; to a peer that proved something first, what it can verify for sure.
+    pub(super) fn prove(&self, channel: &Channel, theirs: Option<&Proven>) -> Result<Vec<u8>, Refusal> {
         match self {
             Self::Nobody => Err(Refusal::NoKey),
-            Self::SharedKey { app_id, key } => {
-                let dialer = channel.role == Role::Dialer;
-                Ok(hmac::sign(&proof_key(key.as_ref(), app_id), &statement(channel, dialer, app_id)).as_ref().to_vec())
+            Self::SharedKey(keyring) => {
+                let key = theirs.and_then(|theirs| match theirs {
+                    Proven::Key(key) => Some(key),
+                    Proven::Member(_) => None,
+                });
+                Ok(keyring.prove(channel, key))
             }
             Self::Certificates(certificates) => {
                 certificates.held.load().as_ref().map(|held| held.certificate.clone()).ok_or(Refusal::NoCertificateYet)
@@ -156,98 +155,36 @@ impl Credentials {
         }
     }
 
-    /// The owner of the certificate that was shown; none where the proof is another. `now` is wall-clock time since the
-    /// Unix epoch.
-    pub(super) fn verify(&self, channel: &Channel, proof: &[u8], now: Duration) -> Result<Option<Member>, Refusal> {
+    /// What the peer's proof proves. `now` is wall-clock time since the Unix epoch.
+    pub(super) fn verify(&self, channel: &Channel, proof: &[u8], now: Duration) -> Result<Proven, Refusal> {
         match self {
             Self::Nobody => Err(Refusal::NoKey),
-            Self::SharedKey { app_id, key } => {
-                // The peer is the other end, so it spoke in the other role.
-                let dialer = channel.role == Role::Acceptor;
-                hmac::verify(&proof_key(key.as_ref(), app_id), &statement(channel, dialer, app_id), proof)
-                    .map(|()| None)
-                    .map_err(|_| Refusal::Proof)
-            }
-            Self::Certificates(certificates) => certificates.verify(&channel.peer, proof, now).map(Some),
+            Self::SharedKey(keyring) => keyring.verify(channel, proof).map(Proven::Key),
+            Self::Certificates(certificates) => certificates.verify(&channel.peer, proof, now).map(Proven::Member),
         }
     }
-}
 
-/// The mesh's name is the salt.
-fn proof_key(key: Option<&SharedKey>, app_id: &str) -> hmac::Key {
-    let key = key.map_or(&[][..], |key| key.expose());
-    hmac::Key::new(hmac::HMAC_SHA256, &hkdf::derive(app_id.as_bytes(), key, PROOF_INFO))
-}
-
-/// What a proof is over. Every part but the last has a fixed length, so no two statements read alike.
-fn statement(channel: &Channel, by_dialer: bool, app_id: &str) -> Vec<u8> {
-    let (dialer, acceptor) = match channel.role {
-        Role::Dialer => (channel.me, channel.peer),
-        Role::Acceptor => (channel.peer, channel.me),
-    };
-    let role: u8 = if by_dialer { 1 } else { 2 };
-    [&[role][..], &channel.exporter, &dialer.0, &acceptor.0, app_id.as_bytes()].concat()
+    /// Whether a key that was proved is still one of the mesh. Certificates are the core's to revoke.
+    pub(super) fn accepts(&self, proven: &Proven) -> bool {
+        match (self, proven) {
+            (Self::SharedKey(keyring), Proven::Key(key)) => keyring.holds(key),
+            (_, _) => true,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn shared(app_id: &str, key: u8) -> Credentials {
-        Credentials::SharedKey { app_id: app_id.to_owned(), key: Some(SharedKey::from([key; 32])) }
-    }
-
-    fn ends(exporter: u8) -> (Channel, Channel) {
-        let (dialer, acceptor) = (PeerId([1; 32]), PeerId([2; 32]));
-        let exporter = [exporter; 32];
-        (
-            Channel { role: Role::Dialer, me: dialer, peer: acceptor, exporter },
-            Channel { role: Role::Acceptor, me: acceptor, peer: dialer, exporter },
-        )
-    }
-
-    #[test]
-    fn a_proof_holds_for_the_other_end_of_its_own_channel() {
-        let (dialer, acceptor) = ends(9);
-        let ours = shared("harbour", 1);
-        for (from, to) in [(&dialer, &acceptor), (&acceptor, &dialer)] {
-            let proof = ours.prove(from).unwrap();
-            assert_eq!(ours.verify(to, &proof, Duration::ZERO), Ok(None));
-        }
-    }
-
-    #[test]
-    fn a_proof_is_worthless_with_another_key_name_channel_role_or_id() {
-        let (dialer, acceptor) = ends(9);
-        let ours = shared("harbour", 1);
-        let proof = ours.prove(&dialer).unwrap();
-        let refused = Err(Refusal::Proof);
-        assert_eq!(shared("harbour", 2).verify(&acceptor, &proof, Duration::ZERO), refused);
-        assert_eq!(shared("harbor", 1).verify(&acceptor, &proof, Duration::ZERO), refused);
-        assert_eq!(ours.verify(&ends(8).1, &proof, Duration::ZERO), refused);
-        assert_eq!(ours.verify(&dialer, &proof, Duration::ZERO), refused, "sent back to its author");
-        let stranger = Channel { peer: PeerId([3; 32]), ..acceptor };
-        assert_eq!(ours.verify(&stranger, &proof, Duration::ZERO), refused);
-        assert_eq!(ours.verify(&acceptor, &proof[1..], Duration::ZERO), refused);
-        assert_eq!(ours.verify(&acceptor, &[], Duration::ZERO), refused);
-    }
-
-    #[test]
-    fn an_empty_key_is_not_the_key_of_zeros() {
-        let (dialer, acceptor) = ends(9);
-        let empty = Credentials::SharedKey { app_id: "harbour".to_owned(), key: None };
-        let proof = empty.prove(&dialer).unwrap();
-        assert_eq!(empty.verify(&acceptor, &proof, Duration::ZERO), Ok(None));
-        assert_eq!(shared("harbour", 0).verify(&acceptor, &proof, Duration::ZERO), Err(Refusal::Proof));
-    }
-
     #[test]
     fn without_credentials_nobody_is_met() {
-        let (dialer, _) = ends(9);
+        let (me, peer) = (PeerId([1; 32]), PeerId([2; 32]));
+        let dialer = Channel { role: Role::Dialer, me, peer, exporter: [9; 32] };
         assert_eq!(Credentials::Nobody.mode(), Err(Refusal::NoKey));
-        assert_eq!(Credentials::Nobody.prove(&dialer), Err(Refusal::NoKey));
+        assert_eq!(Credentials::Nobody.prove(&dialer, None), Err(Refusal::NoKey));
         let waiting = Credentials::Certificates(Arc::new(Certificates::new("mesh".to_owned(), |_| true)));
         assert_eq!(waiting.mode(), Err(Refusal::NoCertificateYet));
-        assert_eq!(waiting.prove(&dialer), Err(Refusal::NoCertificateYet));
+        assert_eq!(waiting.prove(&dialer, None), Err(Refusal::NoCertificateYet));
     }
 }

@@ -16,8 +16,8 @@
 //! learns nothing before it has proved itself. Each message is a 32-bit big-endian length and that many bytes, the first
 //! of them a tag; bytes after the known fields of a Hello are skipped, so that later versions can add some.
 
-use super::certificate::{LONGEST, Member};
-use super::credentials::{Channel, Credentials, Mode, Role};
+use super::certificate::LONGEST;
+use super::credentials::{Channel, Credentials, Mode, Proven, Role};
 use super::refusal::Refusal;
 use std::io;
 use std::time::Duration;
@@ -49,8 +49,8 @@ pub(super) enum HandshakeError {
 pub(super) struct Agreed {
     /// Of the mesh protocol.
     pub(super) version: u16,
-    /// The owner of the certificate that the peer showed; none where the proof is another.
-    pub(super) member: Option<Member>,
+    /// What the peer proved.
+    pub(super) proven: Proven,
 }
 
 /// Runs one side. `now` is wall-clock time since the Unix epoch.
@@ -64,18 +64,18 @@ pub(super) async fn handshake(
     let mode = credentials.mode()?;
     match channel.role {
         Role::Dialer => {
-            introduce(send, mode, &credentials.prove(channel)?).await?;
+            introduce(send, mode, &credentials.prove(channel, None)?).await?;
             let version = agree(&read(recv, HELLO).await?, mode)?;
-            let member = credentials.verify(channel, &read(recv, PROOF).await?, now)?;
+            let proven = credentials.verify(channel, &read(recv, PROOF).await?, now)?;
             write(send, ACCEPT, &[]).await?;
-            Ok(Agreed { version, member })
+            Ok(Agreed { version, proven })
         }
         Role::Acceptor => {
             let version = agree(&read(recv, HELLO).await?, mode)?;
-            let member = credentials.verify(channel, &read(recv, PROOF).await?, now)?;
-            introduce(send, mode, &credentials.prove(channel)?).await?;
+            let proven = credentials.verify(channel, &read(recv, PROOF).await?, now)?;
+            introduce(send, mode, &credentials.prove(channel, Some(&proven))?).await?;
             read(recv, ACCEPT).await?;
-            Ok(Agreed { version, member })
+            Ok(Agreed { version, proven })
         }
     }
 }
@@ -127,13 +127,21 @@ async fn read(recv: &mut (impl AsyncRead + Unpin), tag: u8) -> Result<Vec<u8>, H
 
 #[cfg(test)]
 mod tests {
+    use super::super::keyring::Keyring;
     use super::*;
-    use crate::config::SharedKey;
+    use crate::config::{SharedKey, SharedKeys};
     use peat_node_core::ids::PeerId;
+    use std::sync::Arc;
     use tokio::io::{duplex, split};
 
     fn shared(key: u8) -> Credentials {
-        Credentials::SharedKey { app_id: "harbour".to_owned(), key: Some(SharedKey::from([key; 32])) }
+        keys(key, &[])
+    }
+
+    fn keys(first: u8, others: &[u8]) -> Credentials {
+        let key = |key: u8| SharedKey::from([key; 32]);
+        let keys = SharedKeys { first: key(first), others: others.iter().copied().map(key).collect() };
+        Credentials::SharedKey(Arc::new(Keyring::new("harbour".to_owned(), Some(&keys))))
     }
 
     fn ends() -> (Channel, Channel) {
@@ -181,6 +189,20 @@ mod tests {
         let (dialed, accepted) = meet(&shared(1), &shared(2)).await;
         assert!(matches!(accepted, Err(HandshakeError::Refused(Refusal::Proof))));
         assert!(matches!(dialed, Err(HandshakeError::Interrupted(_))));
+    }
+
+    #[tokio::test]
+    async fn at_every_step_of_a_rotation_both_ways_of_dialling_meet_and_the_old_key_is_shut_out_at_the_end() {
+        let (old, new) = (1, 2);
+        let steps = [keys(old, &[]), keys(old, &[new]), keys(new, &[old]), keys(new, &[])];
+        for (here, there) in steps.iter().zip(&steps[1..]) {
+            for (dials, accepts) in [(here, there), (there, here), (there, there)] {
+                let (dialed, accepted) = meet(dials, accepts).await;
+                assert_eq!(dialed.unwrap().proven, accepted.unwrap().proven);
+            }
+        }
+        let (_, accepted) = meet(&steps[0], &steps[3]).await;
+        assert!(matches!(accepted, Err(HandshakeError::Refused(Refusal::Proof))));
     }
 
     #[tokio::test]

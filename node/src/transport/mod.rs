@@ -11,12 +11,14 @@ mod credentials;
 pub(crate) mod der;
 mod dial;
 mod handshake;
+mod keyring;
 mod link;
 mod refusal;
 
 pub use bind::TransportError;
 pub use credentials::{Certificates, Credentials, Held};
 pub use handshake::VERSIONS;
+pub use keyring::Keyring;
 pub use refusal::Refusal;
 
 use crate::config::MeshConfig;
@@ -26,14 +28,14 @@ use crate::metrics::{Handshake, Metrics};
 use crate::traffic::Traffic;
 use bind::bind;
 use bytes::Bytes;
-use credentials::{Channel, Role};
+use credentials::{Channel, Proven, Role};
 use handshake::{Agreed, HandshakeError, handshake};
 use iroh::Endpoint;
 use iroh::endpoint::{Connection, ConnectionError, Incoming, RecvStream, SendStream, VarInt};
 use link::{Link, LinkError};
 use peat_node_core::event::{CloseReason, Direction, Input, Output};
 use peat_node_core::ids::{ConnId, PeerId};
-use refusal::{BROKEN, LEAVING, closing};
+use refusal::{BROKEN, LEAVING, WITHDRAWN, closing};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -86,6 +88,7 @@ pub struct Setup<'a> {
 struct Live {
     queue: mpsc::Sender<Bytes>,
     connection: Connection,
+    proven: Proven,
 }
 
 struct Shared {
@@ -290,14 +293,22 @@ impl Shared {
 
     /// Reports the connection, carries its frames, and reports its end.
     async fn serve(&self, met: Met, direction: Direction) {
-        let Met { peer, connection, agreed, send, recv } = met;
+        let Met { peer, connection, agreed: Agreed { version, proven }, send, recv } = met;
         let conn = ConnId(self.next.fetch_add(1, Ordering::Relaxed));
         let (queue, queued) = mpsc::channel(link::QUEUE);
-        self.live().insert(conn, Live { queue, connection: connection.clone() });
-        self.traffic.watch(conn, &connection, agreed.version, agreed.member);
+        self.live().insert(conn, Live { queue, connection: connection.clone(), proven: proven.clone() });
+        // After it is among those that a change of the keys ends.
+        if !self.credentials.accepts(&proven) {
+            connection.close(WITHDRAWN.0, WITHDRAWN.1);
+        }
+        let member = match proven {
+            Proven::Member(member) => Some(member),
+            Proven::Key(_) => None,
+        };
+        self.traffic.watch(conn, &connection, version, member);
         let link = Link { conn, peer, messages: self.messages.clone() };
         info!(peer = %peer.short(), ?direction, "a peer is connected");
-        let connected = Input::Connected { conn, peer, direction, version: agreed.version };
+        let connected = Input::Connected { conn, peer, direction, version };
         if self.messages.send(Message::Event(connected)).await.is_ok() {
             let ended = tokio::select! {
                 ended = link.write(send, queued) => ended,

@@ -119,5 +119,8 @@ pub(super) fn closing(reason: CloseReason) -> (VarInt, &'static [u8]) {
 /// This process ends.
 pub(super) const LEAVING: (VarInt, &[u8]) = (VarInt::from_u32(5), b"leaving");
 
+/// The key that the connection was made with is no longer one of the mesh.
+pub(super) const WITHDRAWN: (VarInt, &[u8]) = (VarInt::from_u32(7), b"its key was withdrawn");
+
 /// The frames of this connection could not be delivered.
 pub(super) const BROKEN: (VarInt, &[u8]) = (VarInt::from_u32(6), b"stream broken");

@@ -2,7 +2,7 @@
 
 use super::certificate::TrustBundle;
 use super::*;
-use crate::config::SharedKey;
+use crate::config::{SharedKey, SharedKeys};
 use iroh::RelayMode;
 use iroh::endpoint::presets;
 use peat_node_core::sync::frame::LONGEST;
@@ -15,6 +15,12 @@ use tempfile::TempDir;
 
 const LIMIT: Duration = Duration::from_secs(30);
 const MESH: &str = "0f9a3c5d-1111-2222-3333-444455556666";
+
+/// None: `--allow-empty-key`.
+fn with_key(app_id: &str, key: Option<u8>) -> Credentials {
+    let keys = key.map(|key| SharedKeys { first: SharedKey::from([key; 32]), others: Vec::new() });
+    Credentials::SharedKey(Arc::new(Keyring::new(app_id.to_owned(), keys.as_ref())))
+}
 
 /// A transport whose driver is the test.
 struct End {
@@ -47,8 +53,7 @@ impl End {
     }
 
     async fn with_key(app_id: &str, key: u8) -> Self {
-        let key = Some(SharedKey::from([key; 32]));
-        Self::new(|_| Credentials::SharedKey { app_id: app_id.to_owned(), key }).await
+        Self::new(|_| with_key(app_id, Some(key))).await
     }
 
     fn dial(&self, other: &Self) {
@@ -217,7 +222,7 @@ async fn the_two_modes_and_a_node_without_a_key_do_not_meet() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_key_meets_an_empty_key_only() {
-    let empty = || End::new(|_| Credentials::SharedKey { app_id: "harbour".to_owned(), key: None });
+    let empty = || End::new(|_| with_key("harbour", None));
     let (mut a, mut b, mut keyed) = (empty().await, empty().await, End::with_key("harbour", 0).await);
     a.dial(&b);
     a.connected().await;
@@ -333,7 +338,6 @@ async fn garbage_in_place_of_a_handshake_is_closed_and_the_node_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frame_over_the_limit_closes_its_connection_only() {
-    let b_key = [1; 32];
     let mut b = End::with_key("harbour", 1).await;
     let bare = Endpoint::builder(presets::Minimal).relay_mode(RelayMode::Disabled).bind().await.unwrap();
     let target = iroh::EndpointAddr::from_parts(
@@ -346,7 +350,7 @@ async fn a_frame_over_the_limit_closes_its_connection_only() {
     connection.export_keying_material(&mut exporter, EXPORTER_LABEL, b"").unwrap();
     let me = PeerId(*bare.id().as_bytes());
     let channel = Channel { role: Role::Dialer, me, peer: b.identity.id(), exporter };
-    let credentials = Credentials::SharedKey { app_id: "harbour".to_owned(), key: Some(SharedKey::from(b_key)) };
+    let credentials = with_key("harbour", Some(1));
     handshake(&mut send, &mut recv, &credentials, &channel, Duration::ZERO).await.unwrap();
     b.connected().await;
     send.write_all(&(LONGEST as u32 + 1).to_be_bytes()).await.unwrap();

@@ -18,6 +18,7 @@ mod pki;
 mod process;
 mod quota;
 mod raw;
+mod rotation;
 mod running;
 mod salvage;
 mod sealed;

@@ -1,4 +1,4 @@
-//! Files that say who may call, read again and again.
+//! Files that say who may call or join, read again and again.
 //!
 //! Purpose: follow files that a person, a cron job or a mounted Secret replaces. They are compared by content, since a
 //! Secret is swapped by a symbolic link and keeps its dates. New content counts when two looks in a row found the same:
@@ -43,20 +43,20 @@ pub enum AccessError {
 
 impl AccessError {
     /// Content that breaks a rule.
-    pub(super) fn content(source: &Source, reason: impl Into<String>) -> Self {
+    pub(crate) fn content(source: &Source, reason: impl Into<String>) -> Self {
         Self::Content { flag: source.flag, path: source.path.clone(), reason: reason.into() }
     }
 }
 
 /// A file and the flag that named it.
 #[derive(Debug, Clone)]
-pub(super) struct Source {
+pub(crate) struct Source {
     pub(super) flag: &'static str,
     pub(super) path: PathBuf,
 }
 
 impl Source {
-    pub(super) fn new(flag: &'static str, path: &Path) -> Self {
+    pub(crate) fn new(flag: &'static str, path: &Path) -> Self {
         Self { flag, path: path.to_owned() }
     }
 
@@ -72,10 +72,10 @@ impl Source {
 }
 
 /// Makes a value of the content of `N` files, in their order.
-pub(super) type Make<T, const N: usize> = Box<dyn Fn([&Source; N], [&[u8]; N]) -> Result<T, AccessError> + Send>;
+pub(crate) type Make<T, const N: usize> = Box<dyn Fn([&Source; N], [&[u8]; N]) -> Result<T, AccessError> + Send>;
 
 /// Files that belong together, and which content of theirs is in use.
-pub(super) struct Watched<T, const N: usize = 1> {
+pub(crate) struct Watched<T, const N: usize = 1> {
     sources: [Source; N],
     make: Make<T, N>,
     used: Found,
@@ -92,7 +92,7 @@ enum Found {
 
 impl<T, const N: usize> Watched<T, N> {
     /// Reads the files for the first time.
-    pub(super) fn begin(sources: [Source; N], make: Make<T, N>) -> Result<(Self, T), AccessError> {
+    pub(crate) fn begin(sources: [Source; N], make: Make<T, N>) -> Result<(Self, T), AccessError> {
         let contents = read(&sources)?;
         let value = make(sources.each_ref(), contents.each_ref().map(Vec::as_slice))?;
         let used = Found::Content(digest(&contents));
@@ -101,7 +101,7 @@ impl<T, const N: usize> Watched<T, N> {
 
     /// Reads the files again; a value of new content, or why new content cannot be used, once each. Blocks for as long as
     /// the disk takes.
-    pub(super) fn look(&mut self) -> Option<Result<T, AccessError>> {
+    pub(crate) fn look(&mut self) -> Option<Result<T, AccessError>> {
         let contents = read(&self.sources);
         let found = match &contents {
             Ok(contents) => Found::Content(digest(contents)),

@@ -21,6 +21,7 @@ mod visitor;
 
 pub(super) use door::{Door, Entry};
 pub use files::AccessError;
+pub(crate) use files::{Source, Watched};
 pub(super) use metrics::AccessMetrics;
 pub(crate) use tokens::first as first_token;
 pub(super) use visitor::{Refusal, Visitor};

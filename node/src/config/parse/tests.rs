@@ -95,7 +95,7 @@ fn a_mesh_by_flags_has_a_key_and_peers() {
         ..RawArgs::default()
     };
     let Mode::Flags(mode) = config(raw).unwrap().mode else { unreachable!() };
-    assert_eq!(mode.key, MeshKey::Shared(SharedKey([0x2a; 32])));
+    assert_eq!(mode.key, MeshKey::Shared(SharedKeys { first: SharedKey([0x2a; 32]), others: Vec::new() }));
     let addresses: Vec<_> = mode.peers.iter().map(|peer| peer.address.as_deref()).collect();
     assert_eq!(addresses, [Some("host.example:11204"), Some("[::1]:1"), None]);
     assert!(!format!("{mode:?}").contains("42, 42"), "a key does not print");
@@ -107,9 +107,23 @@ fn the_key_may_come_from_a_file() {
     std::fs::write(file.path(), format!("{KEY}\n")).unwrap();
     let raw = RawArgs { shared_key_file: some(file.path().to_str().unwrap()), ..RawArgs::default() };
     let Mode::Flags(mode) = config(raw).unwrap().mode else { unreachable!() };
-    assert_eq!(mode.key, MeshKey::Shared(SharedKey([0x2a; 32])));
+    assert_eq!(mode.key, MeshKey::Shared(SharedKeys { first: SharedKey([0x2a; 32]), others: Vec::new() }));
     let missing = refused(RawArgs { shared_key_file: some("/nowhere/key"), ..RawArgs::default() });
     assert_eq!(missing, "--shared-key-file: read /nowhere/key");
+}
+
+#[test]
+fn the_key_file_has_one_key_on_each_line_and_the_first_is_shown() {
+    let zeros = STANDARD.encode([0; 32]);
+    let keys = SharedKeys::parse(&format!("# old below\n{KEY}\n\n  {zeros}\n")).unwrap();
+    assert_eq!((&keys.first, &keys.others[..]), (&SharedKey([0x2a; 32]), &[SharedKey([0; 32])][..]));
+    for (wrong, reason) in [
+        (String::new(), "has no key"),
+        (format!("{KEY}\nc2hvcnQ=\n"), "has a line 2 that is not 32 bytes in base64"),
+        (format!("{KEY}\n").repeat(9), "has more than 8 keys"),
+    ] {
+        assert_eq!(SharedKeys::parse(&wrong), Err(reason.to_owned()));
+    }
 }
 
 #[test]
