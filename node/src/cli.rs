@@ -174,7 +174,7 @@ pub struct RawArgs {
     /// Peer with anyone under the same name when no key is set
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Mesh by flags")]
     pub allow_empty_key: Option<String>,
-    /// The node's key: `own`, in its key folder; or `derived` from the mesh's key and --node-id, which every holder of the mesh's
+    /// The node's key: `own`, in its key folder; or `derived` from the mesh's key and `--node-id`, which every holder of the mesh's
     /// key can compute too [default: own]
     #[arg(long, value_name = "KIND", help_heading = "Mesh by flags")]
     pub identity: Option<String>,

@@ -8,6 +8,7 @@ mod cache;
 mod expiry;
 mod held;
 mod history;
+mod latest;
 mod merge;
 mod read;
 mod stored;
@@ -23,7 +24,6 @@ use crate::stamp::{Clock, Stamp};
 use crate::sync::digest::Index;
 use crate::sync::frame::LONGEST;
 use crate::sync::neighbour::Since;
-use bytes::Bytes;
 use cache::Cache;
 use expiry::Policies;
 use held::{Full, Held, Latest};
@@ -218,26 +218,6 @@ impl Shelf {
             Kind::Full => self.put_full(key, document, (held, rows), outputs),
             Kind::Latest => self.put_latest(key, document.to_json().into(), (held, rows), outputs),
         }
-    }
-
-    /// Makes the row a `latest` one, whatever it was.
-    fn put_latest(
-        &mut self,
-        key: &Key,
-        text: Bytes,
-        (held, rows): (Option<Held>, &dyn Rows),
-        outputs: &mut Outputs,
-    ) -> Result<Changed, ShelfError> {
-        fits(&text)?;
-        let floor = held.as_ref().map(|held| held.have().newest());
-        let same = matches!(&held, Some(Held::Latest(Latest { text: Some(old), .. })) if *old == text);
-        if same && !self.is_worn(key, floor, rows, outputs) {
-            return Ok(None);
-        }
-        held.iter().for_each(|held| self.drop_history(key, held, outputs));
-        let stamp = self.clock.tick(self.wall, floor);
-        self.keep_latest(key, Latest { stamp, writer: self.me, text: Some(text) }, !same, outputs);
-        Ok(Some(Since::Start))
     }
 
     fn put_full(

@@ -17,6 +17,22 @@ use peat_node_core::policy::RESERVED;
 use std::time::Duration;
 
 impl NodeHandle {
+    /// Replaces a document; done means durable.
+    ///
+    /// # Errors
+    /// [`HandleError::Request`] with `Storage` or `TooLarge`; `Starting` and `Stopped`.
+    pub async fn put(&self, key: Key, document: Document) -> Result<(), HandleError> {
+        self.write(key, Edit::Put(document), Condition::Always).await.map(drop)
+    }
+
+    /// Deletes a document, here and on every peer; done means durable. None there is fine.
+    ///
+    /// # Errors
+    /// As [`NodeHandle::put`].
+    pub async fn delete(&self, key: Key) -> Result<(), HandleError> {
+        self.write(key, Edit::Delete, Condition::Always).await.map(drop)
+    }
+
     /// Makes `edit` if `condition` holds, as one step; done means durable. Gives the version of the document now.
     ///
     /// # Errors
