@@ -165,8 +165,7 @@ impl Reader {
         let newer = rows.iter().filter(|(_, row)| row.seq > self.position && is_live(row)).map(|(_, row)| row.seq);
         let room = EARLY.saturating_sub(self.early.len());
         self.early.extend(newer.take(room));
-        let told = rows.into_iter().filter(|(key, _)| self.filter.holds(key));
-        Ok(told.map(|(key, row)| Item::Stored(key, row)).collect())
+        Ok(rows.into_iter().map(|(key, row)| Item::Stored(key, row)).collect())
     }
 
     async fn changed(&mut self) -> Result<Vec<Item>, HandleError> {
@@ -198,7 +197,7 @@ impl Item {
 
 /// A row that cannot be read fails when it is told.
 fn is_live(row: &Row) -> bool {
-    View::parse(&row.bytes).is_ok_and(|view| view.live)
+    View::parse(&row.bytes).is_ok_and(|view| view.is_live())
 }
 
 /// Rows that changed after `position`, at most [`LOG_PAGE`] entries or about [`PAGE_BYTES`] and none after `until`, and the

@@ -161,6 +161,18 @@ pub struct RawArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Node")]
     pub print_config: Option<String>,
 
+    /// Hours for which other nodes are told of a delete, where the collection has no time of its own [default: 168]
+    ///
+    /// After that only a short row of it is kept, for whoever was away and still has the document.
+    #[arg(long, value_name = "HOURS", help_heading = "Node")]
+    pub tombstone_ttl_hours: Option<String>,
+    /// Seconds between two readings of the store for deletes that are older [default: 300]
+    #[arg(long, value_name = "SECONDS", help_heading = "Node")]
+    pub gc_interval_secs: Option<String>,
+    /// Old deletes that are collected at once [default: 1000]
+    #[arg(long, value_name = "COUNT", help_heading = "Node")]
+    pub gc_batch_size: Option<String>,
+
     /// Name of the mesh: nodes meet only under the same name [default: peat-default]
     #[arg(long, value_name = "NAME", help_heading = "Mesh by flags")]
     pub app_id: Option<String>,
@@ -174,7 +186,7 @@ pub struct RawArgs {
     /// Peer with anyone under the same name when no key is set
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Mesh by flags")]
     pub allow_empty_key: Option<String>,
-    /// The node's key: `own`, in its key folder; or `derived` from the mesh's key and `--node-id`, which every holder of the mesh's
+    /// The node's key: `own`, in its key folder; or `derived` from the mesh's key and --node-id, which every holder of the mesh's
     /// key can compute too [default: own]
     #[arg(long, value_name = "KIND", help_heading = "Mesh by flags")]
     pub identity: Option<String>,

@@ -49,6 +49,8 @@ pub struct Config {
     pub quotas: Limits,
     /// The key of documents.
     pub vault: Vault,
+    /// What becomes of old deletes.
+    pub gc: GcConfig,
     /// The application API.
     pub api: ApiConfig,
     /// Logging.
@@ -264,6 +266,17 @@ impl fmt::Display for Listen {
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
         }
     }
+}
+
+/// What becomes of deletes that everybody knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GcConfig {
+    /// How long neighbours are told of a delete where no policy says it.
+    pub tombstone_ttl: Duration,
+    /// How often the store is read for deletes that are older.
+    pub every: Duration,
+    /// Documents that are named to the engine at once.
+    pub batch: usize,
 }
 
 /// Logging.

@@ -335,7 +335,7 @@ impl<N: Network> Driver<N> {
         let id = RequestId(self.next_request);
         self.waiting.insert(id, answer);
         match request {
-            Request::Write { key, edit, condition } => Input::Write { request: id, key, edit, condition },
+            Request::Write { key, edit, terms } => Input::Write { request: id, key, edit, terms },
             Request::Await { key, quorum, limit } => Input::Await { request: id, key, quorum, limit },
             Request::Connect { peer, addresses } => Input::Connect { request: id, peer, addresses },
             Request::Disconnect { peer } => Input::Disconnect { request: id, peer },

@@ -1,16 +1,17 @@
-//! Looks for documents whose time is over.
+//! Looks for documents whose time is over, and for deletes of which nobody is to be told any more.
 //!
-//! Purpose: the engine has no list of its documents by age, which would cost memory for each; so their collections are read
+//! Purpose: the engine has no list of its documents by age, which would cost memory for each; so collections are read
 //! now and then, page by page, and what may be due is named to the engine, which looks again and decides.
 //! Inputs: the store; outputs: [`Input::Expire`]. What it does not do: delete anything.
 
 use crate::changes;
+use crate::config::GcConfig;
 use crate::driver::Message;
 use crate::store::{Position, Store, StoreError};
 use futures::future::ready;
 use futures::stream::{StreamExt as _, TryStreamExt as _};
 use peat_node_core::Input;
-use peat_node_core::docs::row::View;
+use peat_node_core::docs::row::{State, View};
 use peat_node_core::ids::{Collection, Key};
 use peat_node_core::policy::{DEFAULTS, Policy, RESERVED};
 use std::collections::BTreeMap;
@@ -27,12 +28,14 @@ const PART: u32 = 10;
 const SHORTEST: Duration = Duration::from_secs(1);
 /// How often it is looked whether a policy was set, at least.
 const LONGEST: Duration = Duration::from_secs(10);
-/// Documents named at once.
-const MOST: usize = 256;
-
 /// Looks again and again until `stop`, or until the engine is gone.
-pub(crate) async fn run(store: Arc<dyn Store>, messages: mpsc::Sender<Message>, stop: CancellationToken) {
-    let mut sweeper = Sweeper { store, messages, looked: BTreeMap::new() };
+pub(crate) async fn run(
+    store: Arc<dyn Store>,
+    messages: mpsc::Sender<Message>,
+    config: GcConfig,
+    stop: CancellationToken,
+) {
+    let mut sweeper = Sweeper { store, messages, config, looked: BTreeMap::new(), collected: None };
     let work = async {
         loop {
             let pause = match sweeper.sweep().await {
@@ -66,28 +69,54 @@ impl From<StoreError> for SweepError {
 struct Sweeper {
     store: Arc<dyn Store>,
     messages: mpsc::Sender<Message>,
+    config: GcConfig,
     /// The life by which a collection was read last, and when.
     looked: BTreeMap<Collection, (Duration, Instant)>,
+    /// When all rows were read for deletes.
+    collected: Option<Instant>,
 }
 
 impl Sweeper {
     /// Names what is due in every collection whose turn it is; after what time to look again.
     async fn sweep(&mut self) -> Result<Duration, SweepError> {
-        let mut pause = LONGEST;
-        for (collection, life) in lives(&self.store).await? {
+        let policies = policies(&self.store).await?;
+        let mut pause = LONGEST.min(self.config.every);
+        for (collection, life) in lives(&policies) {
             let every = (life / PART).max(SHORTEST);
             pause = pause.min(every);
             let is_fresh = |(by, at): &(Duration, Instant)| *by == life && at.elapsed() < every;
             if !self.looked.get(&collection).is_some_and(is_fresh) {
-                self.name_due(&collection, life).await?;
+                let end = move |_: &Key, view: &View<'_>| view.is_live().then(|| view.have.newest().wall() + life);
+                self.name_due(Position::of(&collection), end).await?;
                 self.looked.insert(collection, (life, Instant::now()));
             }
+        }
+        if self.collected.is_none_or(|at| at.elapsed() >= self.config.every) {
+            let default = self.config.tombstone_ttl;
+            let policy = move |name: &str| policies.get(name).copied().unwrap_or_default();
+            let end = move |key: &Key, view: &View<'_>| {
+                let is_mark = view.state == State::Deleted;
+                is_mark.then(|| policy(key.collection()).mark_ends(view.have.newest(), default))
+            };
+            self.name_due(Position::first(), end).await?;
+            self.collected = Some(Instant::now());
         }
         Ok(pause)
     }
 
-    async fn name_due(&self, collection: &Collection, life: Duration) -> Result<(), SweepError> {
-        let mut due = pin!(due(&self.store, collection, life).ready_chunks(MOST));
+    /// Names the documents from `position` on of which `end` says that it is over.
+    async fn name_due(
+        &self,
+        position: Position,
+        end: impl Fn(&Key, &View<'_>) -> Option<Duration> + Send,
+    ) -> Result<(), SweepError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let due = changes::rows(Arc::clone(&self.store), position).try_filter_map(|(key, row)| {
+            // A row that cannot be read is somebody else's to report.
+            let is_due = View::parse(&row.bytes).is_ok_and(|view| end(&key, &view).is_some_and(|end| end <= now));
+            ready(Ok(is_due.then_some(key)))
+        });
+        let mut due = pin!(due.ready_chunks(self.config.batch));
         while let Some(keys) = due.next().await {
             let keys = keys.into_iter().collect::<Result<_, _>>()?;
             let named = self.messages.send(Message::Event(Input::Expire { keys })).await;
@@ -97,33 +126,23 @@ impl Sweeper {
     }
 }
 
-/// The collections whose documents have a life.
-async fn lives(store: &Arc<dyn Store>) -> Result<Vec<(Collection, Duration)>, StoreError> {
+/// The policy of every collection that has one, set or by its name.
+async fn policies(store: &Arc<dyn Store>) -> Result<BTreeMap<String, Policy>, StoreError> {
     let mut policies: BTreeMap<String, Policy> = DEFAULTS.map(|(name, policy)| (name.to_owned(), policy)).into();
-    if let Ok(reserved) = Collection::parse(RESERVED) {
-        let mut rows = pin!(changes::rows(Arc::clone(store), Position::of(&reserved)));
-        while let Some(row) = rows.next().await {
-            let (key, row) = row?;
-            let document = View::parse(&row.bytes).and_then(|view| view.document()).unwrap_or_default();
-            if let Some(policy) = document.as_ref().and_then(Policy::from_document) {
-                policies.insert(key.doc_id().to_owned(), policy);
-            }
+    let Ok(reserved) = Collection::parse(RESERVED) else { return Ok(policies) };
+    let mut rows = pin!(changes::rows(Arc::clone(store), Position::of(&reserved)));
+    while let Some(row) = rows.next().await {
+        let (key, row) = row?;
+        let document = View::parse(&row.bytes).and_then(|view| view.document()).unwrap_or_default();
+        if let Some(policy) = document.as_ref().and_then(Policy::from_document) {
+            policies.insert(key.doc_id().to_owned(), policy);
         }
     }
-    let life = |(name, policy): (String, Policy)| Some((Collection::parse(&name).ok()?, policy.life()?));
-    Ok(policies.into_iter().filter_map(life).collect())
+    Ok(policies)
 }
 
-fn due(
-    store: &Arc<dyn Store>,
-    collection: &Collection,
-    life: Duration,
-) -> impl futures::Stream<Item = Result<Key, StoreError>> + use<> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let rows = changes::rows(Arc::clone(store), Position::of(collection));
-    rows.try_filter_map(move |(key, row)| {
-        // A row that cannot be read is somebody else's to report.
-        let is_due = |view: View<'_>| view.live && view.have.newest().wall() + life <= now;
-        ready(Ok(View::parse(&row.bytes).is_ok_and(is_due).then_some(key)))
-    })
+/// The collections whose documents have a life.
+fn lives(policies: &BTreeMap<String, Policy>) -> Vec<(Collection, Duration)> {
+    let life = |(name, policy): (&String, &Policy)| Some((Collection::parse(name).ok()?, policy.life()?));
+    policies.iter().filter_map(life).collect()
 }

@@ -26,7 +26,7 @@ use arc_swap::ArcSwapOption;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use peat_node_core::docs::Document;
 use peat_node_core::docs::row::{RowError, Version, View};
-use peat_node_core::event::{Address, Reply, RequestError};
+use peat_node_core::event::{Address, Condition, Edit, Reply, RequestError};
 use peat_node_core::ids::{Collection, Key, PeerId};
 use peat_node_core::{PeerView, Stats};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -153,6 +153,22 @@ impl NodeHandle {
         }))
     }
 
+    /// Replaces a document; done means durable.
+    ///
+    /// # Errors
+    /// [`HandleError::Request`] with `Storage` or `TooLarge`; `Starting` and `Stopped`.
+    pub async fn put(&self, key: Key, document: Document) -> Result<(), HandleError> {
+        self.write(key, Edit::Put(document), Condition::Always).await.map(drop)
+    }
+
+    /// Deletes a document, here and on every peer; done means durable. None there is fine.
+    ///
+    /// # Errors
+    /// As [`NodeHandle::put`].
+    pub async fn delete(&self, key: Key) -> Result<(), HandleError> {
+        self.write(key, Edit::Delete, Condition::Always).await.map(drop)
+    }
+
     /// Wishes `peer` to be connected; answered when it is attached or its next dial failed. Lifts a ban.
     ///
     /// # Errors
@@ -197,8 +213,7 @@ impl NodeHandle {
         Ok(self.read(key)?.map(|(content, _)| content))
     }
 
-    /// As [`NodeHandle::get`], with the version for
-    /// [`Condition::Version`](peat_node_core::event::Condition::Version).
+    /// As [`NodeHandle::get`], with the version for [`Condition::Version`].
     ///
     /// # Errors
     /// As [`NodeHandle::get`].
@@ -229,7 +244,7 @@ impl NodeHandle {
         let rows = changes::rows(Arc::clone(&self.engine()?.store), Position::of(collection));
         let ids = rows.filter_map(async |row| match row {
             Ok((key, row)) => match View::parse(&row.bytes) {
-                Ok(view) => view.live.then(|| Ok(key.doc_id().to_owned())),
+                Ok(view) => view.is_live().then(|| Ok(key.doc_id().to_owned())),
                 Err(source) => Some(Err(corrupt(&key, source).into())),
             },
             Err(error) => Some(Err(error.into())),

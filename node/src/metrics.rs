@@ -244,7 +244,7 @@ impl Metrics {
             certificate_expiry,
         } = &self.gauges;
         for (name, help, gauge) in [
-            ("rows", "Documents in the store, deleted ones included", rows),
+            ("rows", "Documents of which neighbours are told, deletes that were not collected included", rows),
             ("peers_connected", "Peers with a live, authenticated connection", connected),
             ("peers_known", "Peers this node was told of", known),
             ("backlog_documents", "Documents that wait to be sent, over all neighbours", backlog),

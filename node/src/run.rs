@@ -239,7 +239,7 @@ impl Mesh {
             transport.follow(keyring, file)?;
         }
         let setup = driver::Setup {
-            config: engine_config(identity.id(), config.mesh.auto_sync),
+            config: engine_config(identity.id(), config),
             quotas: config.quotas,
             store: Arc::clone(&store),
             network: transport.clone(),
@@ -248,7 +248,7 @@ impl Mesh {
             metrics: Arc::clone(metrics),
         };
         let running = driver::start(setup).await?;
-        tokio::spawn(expiry::run(Arc::clone(&store), messages.clone(), stop.child_token()));
+        tokio::spawn(expiry::run(Arc::clone(&store), messages.clone(), config.gc, stop.child_token()));
         let (tell, told) = watch::channel(matches!(config.mode, Mode::Flags(_)));
         let committed = running.committed;
         let vault = config.vault.clone();
@@ -331,8 +331,15 @@ fn advertised_port(bound: &[SocketAddr], managed: &ManagedMode) -> Option<u16> {
     bound.iter().find(of_family).map(SocketAddr::port)
 }
 
-fn engine_config(me: PeerId, sync_active: bool) -> peat_node_core::Config {
-    peat_node_core::Config { me, actor: rand::random(), seed: rand::random(), sync_active, cache_bytes: CACHE_BYTES }
+fn engine_config(me: PeerId, config: &Config) -> peat_node_core::Config {
+    peat_node_core::Config {
+        me,
+        actor: rand::random(),
+        seed: rand::random(),
+        sync_active: config.mesh.auto_sync,
+        cache_bytes: CACHE_BYTES,
+        tombstone_ttl: config.gc.tombstone_ttl,
+    }
 }
 
 /// The random name of a node that was given none, the same at every start.

@@ -2,7 +2,7 @@
 //!
 //! Purpose: with `--encryption-key` neither this node's disk nor a peer without the key sees what a document says. An
 //! envelope is `ENC:v1:` and the base64 of nonce (12 bytes), ciphertext and tag (16): AES-256-GCM without associated data
-//! over the canonical JSON, under a random nonce (NIST SP 800-38D: at most 2^32 documents under
+//! over the canonical JSON, under a nonce from the system's random source (NIST SP 800-38D: at most 2^32 documents under
 //! one key). Names, sizes and times stay visible. Inputs: documents and rows. Outputs: envelopes and documents.
 //! What it does not do: write, or know whether a peer has the key.
 

@@ -3,6 +3,7 @@
 //! Purpose: the only vocabulary between [`crate::MeshNode`] and a shell (the real node or the simulator).
 //! What it does not do: hold behaviour.
 
+use crate::docs::life::Ttl;
 use crate::docs::row::Version;
 use crate::docs::{Document, Sealed};
 use crate::ids::{ConnId, Key, PeerId, RequestId};
@@ -59,6 +60,21 @@ pub enum Condition {
     Version(Version),
 }
 
+/// Under what a write is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// What must hold.
+    pub condition: Condition,
+    /// How long after this write the document goes by itself, unless it is written again; none: it stays.
+    pub ttl: Option<Ttl>,
+}
+
+impl From<Condition> for Terms {
+    fn from(condition: Condition) -> Self {
+        Self { condition, ttl: None }
+    }
+}
+
 /// Which neighbours must have stored a document before its writer goes on: so many, and these among them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Quorum {
@@ -74,12 +90,12 @@ pub struct Quorum {
 pub enum Input {
     /// The deadline of [`crate::MeshNode::deadline`] has come.
     Tick,
-    /// An application writes, if `condition` holds; answered by [`Reply::Written`].
-    Write { request: RequestId, key: Key, edit: Edit, condition: Condition },
+    /// An application writes; answered by [`Reply::Written`].
+    Write { request: RequestId, key: Key, edit: Edit, terms: Terms },
     /// An application waits until neighbours have stored `key` as it is here now, or later; answered by [`Reply::Stored`]
     /// then, or after `limit`.
     Await { request: RequestId, key: Key, quorum: Quorum, limit: Duration },
-    /// Time may have taken these documents away; the core looks whether it has.
+    /// Time may have taken these documents away, or the marks of their deletes; the core looks whether it has.
     Expire { keys: Vec<Key> },
     /// A source wants `peer`; the addresses replace those it gave before.
     Want { source: Source, peer: PeerId, addresses: Vec<Address> },

@@ -39,12 +39,14 @@ pub struct Config {
     pub sync_active: bool,
     /// Memory for hot documents.
     pub cache_bytes: usize,
+    /// How long neighbours are told of a delete where no policy says it.
+    pub tombstone_ttl: Duration,
 }
 
 /// Figures for metrics and health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stats {
-    /// Rows, tombstones included.
+    /// Rows, deletes included that were not collected.
     pub rows: usize,
     /// Peers with a live connection.
     pub connected_peers: usize,
@@ -99,10 +101,10 @@ pub struct MeshNode {
 impl MeshNode {
     /// A node without documents or peers.
     pub fn new(config: Config) -> Self {
-        let Config { me, actor, seed, sync_active, cache_bytes } = config;
+        let Config { me, actor, seed, sync_active, cache_bytes, tombstone_ttl } = config;
         Self {
             me,
-            shelf: Shelf::new(me, actor, cache_bytes),
+            shelf: Shelf::new(me, actor, cache_bytes, tombstone_ttl),
             book: PeerBook::new(me),
             neighbours: BTreeMap::new(),
             rng: ChaCha8Rng::from_seed(seed),
@@ -135,10 +137,11 @@ impl MeshNode {
     pub fn handle(&mut self, now: Now, input: Input, rows: &dyn Rows, outputs: &mut Outputs) {
         let Now { uptime, .. } = now;
         self.shelf.it_is(now);
+        self.shelf.end_due(rows, outputs);
         match input {
             Input::Tick => {}
-            Input::Write { request, key, edit, condition } => {
-                let result = self.shelf.write(&key, &edit, condition, rows, outputs);
+            Input::Write { request, key, edit, terms } => {
+                let result = self.shelf.write(&key, &edit, terms, rows, outputs);
                 self.finish(request, &key, result, uptime, outputs);
             }
             Input::Await { request, key, quorum, limit } => {
@@ -201,7 +204,8 @@ impl MeshNode {
         let roots = self.neighbours.values().map(|neighbour| neighbour.next_root).filter(|at| *at != NEVER);
         let spread = self.neighbours.values().filter_map(|neighbour| neighbour.spread.deadline());
         let sync = if self.sync_active { roots.chain(spread).min() } else { None };
-        self.book.deadline().into_iter().chain(sync).chain(self.concerns.deadline()).min()
+        let end = self.shelf.next_end().map(|after| self.uptime.saturating_add(after));
+        self.book.deadline().into_iter().chain(sync).chain(self.concerns.deadline()).chain(end).min()
     }
 
     /// Every peer, connected or not.

@@ -5,6 +5,7 @@
 //! row's document, or a collection's name; outputs: a [`Policy`]. What it does not do: carry it out.
 
 use crate::docs::Document;
+use crate::stamp::Stamp;
 use serde_json::{Map, Value};
 use std::time::Duration;
 
@@ -40,6 +41,12 @@ pub struct Policy {
 /// The life of a document under [`Deletion::ImplicitTtl`] where none is set.
 const DEFAULT_LIFE: u64 = 3600;
 
+/// The marks of deletes end together, in so many parts of their life: nodes whose clocks differ a little then tell of
+/// the same ones nearly all the time.
+const PARTS: u32 = 16;
+/// But not in longer parts.
+const LONGEST_PART: Duration = Duration::from_secs(3600);
+
 impl Policy {
     const fn new(deletion: Deletion, soft_delete_ttl: Option<u64>, tombstone_ttl: Option<u64>) -> Self {
         Self { deletion, soft_delete_ttl, tombstone_ttl }
@@ -54,6 +61,23 @@ impl Policy {
     pub fn life(&self) -> Option<Duration> {
         let seconds = self.soft_delete_ttl.filter(|seconds| *seconds > 0).unwrap_or(DEFAULT_LIFE);
         (self.deletion == Deletion::ImplicitTtl).then(|| Duration::from_secs(seconds))
+    }
+
+    /// After which time neighbours are no longer told of a delete; `default` where none is set.
+    pub fn mark_life(&self, default: Duration) -> Duration {
+        let seconds = match self.deletion {
+            Deletion::Soft => self.soft_delete_ttl,
+            Deletion::Tombstone | Deletion::ImplicitTtl | Deletion::Immutable => self.tombstone_ttl,
+        };
+        seconds.filter(|seconds| *seconds > 0).map_or(default, Duration::from_secs)
+    }
+
+    /// Wall time at which neighbours are no longer told of a delete of `stamp`.
+    pub fn mark_ends(&self, stamp: Stamp, default: Duration) -> Duration {
+        let life = self.mark_life(default);
+        let part = (life / PARTS).clamp(Duration::from_secs(1), LONGEST_PART).as_secs();
+        let end = stamp.wall().saturating_add(life).as_secs();
+        Duration::from_secs((end / part).saturating_add(1).saturating_mul(part))
     }
 
     /// As it is stored.
@@ -131,6 +155,15 @@ mod tests {
         assert_eq!(life(Deletion::ImplicitTtl, Some(0)), Some(Duration::from_secs(3600)));
         assert_eq!(life(Deletion::ImplicitTtl, None), Some(Duration::from_secs(3600)));
         assert_eq!((life(Deletion::Soft, Some(60)), life(Deletion::Tombstone, Some(60))), (None, None));
+    }
+
+    #[test]
+    fn the_mark_of_a_delete_lives_as_long_as_the_policy_says_or_the_default() {
+        let mark = |deletion, soft, tombstone| Policy::new(deletion, soft, tombstone).mark_life(Duration::from_secs(9));
+        assert_eq!(mark(Deletion::Soft, Some(60), Some(70)), Duration::from_secs(60));
+        assert_eq!(mark(Deletion::Tombstone, Some(60), Some(70)), Duration::from_secs(70));
+        assert_eq!(mark(Deletion::ImplicitTtl, Some(60), None), Duration::from_secs(9));
+        assert_eq!(mark(Deletion::Soft, Some(0), None), Duration::from_secs(9));
     }
 
     #[test]

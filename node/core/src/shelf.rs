@@ -5,27 +5,33 @@
 //! What it does not do: know neighbours.
 
 mod cache;
+mod collect;
+mod ends;
 mod expiry;
+mod generation;
 mod held;
 mod history;
-mod latest;
+mod keep;
 mod merge;
 mod read;
 mod stored;
 
-use crate::docs::first::{self, First};
+use crate::docs::first;
 use crate::docs::full::{FullDoc, FullError};
-use crate::docs::row::{self, Chunks, Have, RowError, Version, View};
+use crate::docs::life::{Life, Ttl};
+use crate::docs::row::{Chunks, RowError, State, Version, View};
 use crate::docs::{Document, Kind};
-use crate::event::{Condition, Edit, History, Now, Outputs, Write};
+use crate::event::{Condition, Edit, Now, Outputs, Terms};
 use crate::ids::{Key, PeerId};
 use crate::rows::{ReadError, Rows};
-use crate::stamp::{Clock, Stamp};
+use crate::stamp::Clock;
 use crate::sync::digest::Index;
 use crate::sync::frame::LONGEST;
 use crate::sync::neighbour::Since;
+use bytes::Bytes;
 use cache::Cache;
-use expiry::Policies;
+use ends::Ends;
+use expiry::{Policies, end};
 use held::{Full, Held, Latest};
 use history::next_actor;
 use std::collections::BTreeSet;
@@ -95,7 +101,13 @@ pub(crate) struct Shelf {
     /// Wall time as far as it is believed, for what time takes away.
     today: Duration,
     policies: Policies,
+    ends: Ends,
+    /// How long neighbours are told of a delete where no policy says it.
+    mark_life: Duration,
+    /// What neighbours are told of: every row but those that were collected.
     pub(crate) index: Index,
+    /// Whether the store has rows that were collected.
+    collects: bool,
     cache: Cache,
     /// Documents whose history could not be read where nothing could be written.
     damaged: BTreeSet<Key>,
@@ -105,7 +117,8 @@ pub(crate) struct Shelf {
 }
 
 impl Shelf {
-    pub(crate) fn new(me: PeerId, actor: [u8; 16], cache_bytes: usize) -> Self {
+    /// `mark_life`: how long neighbours are told of a delete where no policy says it.
+    pub(crate) fn new(me: PeerId, actor: [u8; 16], cache_bytes: usize, mark_life: Duration) -> Self {
         Self {
             me,
             actor,
@@ -113,7 +126,10 @@ impl Shelf {
             wall: Duration::ZERO,
             today: Duration::ZERO,
             policies: Policies::default(),
+            ends: Ends::default(),
+            mark_life,
             index: Index::default(),
+            collects: false,
             cache: Cache::new(cache_bytes),
             damaged: BTreeSet::new(),
             untold: BTreeSet::new(),
@@ -124,7 +140,9 @@ impl Shelf {
     /// Notes the stored rows at start.
     pub(crate) fn restore(&mut self, rows: Vec<Stored>, wall: Duration) {
         rows.iter().for_each(|row| self.clock.observe(row.newest, wall));
-        self.index = Index::of(rows.into_iter().map(|row| row.entry).collect());
+        self.collects = rows.iter().any(|row| row.entry.is_none());
+        rows.iter().filter_map(|row| row.end.as_ref()).for_each(|(key, end)| self.ends.set(key, Some(*end)));
+        self.index = Index::of(rows.into_iter().filter_map(|row| row.entry).collect());
     }
 
     /// Takes note of the time.
@@ -139,6 +157,7 @@ impl Shelf {
         self.policies.forget(key);
         // What was lost may have had changes of this actor, and the mesh has them: their numbers are not used again.
         self.actor = next_actor(self.actor);
+        self.ends.set(key, None);
         self.index.set(key, None);
     }
 
@@ -148,7 +167,10 @@ impl Shelf {
         self.policies.forget(key);
         // A row that cannot be read now is not a missing one, or the next write would begin the document anew.
         let Ok(stored) = rows.read(key) else { return };
-        self.index.set(key, stored.and_then(|row| View::parse(&row).ok().map(|view| view.version)));
+        let view = stored.as_ref().and_then(|row| View::parse(row).ok());
+        self.ends.set(key, view.as_ref().and_then(|view| end(&view.have, view.is_live())));
+        let told = view.filter(|view| view.state != State::Collected);
+        self.index.set(key, told.map(|view| view.version));
     }
 
     /// Documents whose history was damaged and that went on from their text, since start.
@@ -160,21 +182,24 @@ impl Shelf {
         self.cache.bytes()
     }
 
-    /// Makes `edit`, if `condition` holds.
+    /// Makes `edit`, under `terms`.
     pub(crate) fn write(
         &mut self,
         key: &Key,
         edit: &Edit,
-        condition: Condition,
+        Terms { condition, ttl }: Terms,
         rows: &dyn Rows,
         outputs: &mut Outputs,
     ) -> Result<Changed, ShelfError> {
         self.check(key, condition, rows, outputs)?;
+        if ttl.is_some() && self.refuses_delete(key, rows, outputs)? {
+            return Err(ShelfError::Immutable);
+        }
         match edit {
-            Edit::Put(document) => self.put(key, document, rows, outputs),
+            Edit::Put(document) => self.put(key, (document, ttl), rows, outputs),
             Edit::Seal(sealed) => {
                 let held = self.load_to_write(key, rows, outputs)?;
-                self.put_latest(key, sealed.to_text().into(), (held, rows), outputs)
+                self.put_latest(key, (sealed.to_text().into(), ttl), (held, rows), outputs)
             }
             Edit::Merge(patch) => {
                 if self.is_sealed(key, rows, outputs)? {
@@ -183,7 +208,7 @@ impl Shelf {
                 let mut document = self.document(key, rows, outputs)?.unwrap_or_default();
                 document.merge(patch);
                 fits(document.to_json().as_bytes())?;
-                self.put(key, &document, rows, outputs)
+                self.put(key, (&document, ttl), rows, outputs)
             }
             Edit::Delete => self.delete(key, rows, outputs),
         }
@@ -208,46 +233,80 @@ impl Shelf {
     fn put(
         &mut self,
         key: &Key,
-        document: &Document,
+        (document, ttl): (&Document, Option<Ttl>),
         rows: &dyn Rows,
         outputs: &mut Outputs,
     ) -> Result<Changed, ShelfError> {
         let held = self.load_to_write(key, rows, outputs)?;
-        let kind = held.as_ref().map_or_else(|| Kind::of(key.collection()), |held| held.have().kind());
-        match kind {
-            Kind::Full => self.put_full(key, document, (held, rows), outputs),
-            Kind::Latest => self.put_latest(key, document.to_json().into(), (held, rows), outputs),
+        match (held.as_ref().map_or_else(|| Kind::of(key.collection()), Held::kind), held) {
+            (Kind::Full, Some(Held::Full(full))) => self.put_full(key, (document, ttl), (full, rows), outputs),
+            (Kind::Full, Some(Held::Collected(life))) => self.put_first(key, (document, ttl), life, outputs),
+            (Kind::Full, _) => self.put_first(key, (document, ttl), Life::default(), outputs),
+            (Kind::Latest, held) => self.put_latest(key, (document.to_json().into(), ttl), (held, rows), outputs),
         }
+    }
+
+    /// Makes the row a `latest` one, whatever it was.
+    fn put_latest(
+        &mut self,
+        key: &Key,
+        (text, ttl): (Bytes, Option<Ttl>),
+        (held, rows): (Option<Held>, &dyn Rows),
+        outputs: &mut Outputs,
+    ) -> Result<Changed, ShelfError> {
+        fits(&text)?;
+        let floor = held.as_ref().map(Held::newest);
+        let same = matches!(&held, Some(Held::Latest(Latest { text: Some(old), .. })) if *old == text);
+        let stays = held.as_ref().is_some_and(|held| held.ttl() == ttl);
+        if same && stays && !self.is_worn(key, (floor, ttl), rows, outputs) {
+            return Ok(None);
+        }
+        held.iter().for_each(|held| self.drop_history(key, held, outputs));
+        let stamp = self.clock.tick(self.wall, floor);
+        self.keep_latest(key, Latest { stamp, writer: self.me, ttl, text: Some(text) }, !same, outputs);
+        Ok(Some(Since::Start))
+    }
+
+    /// Begins a document where there is none; `gone` is the life of the one that was forgotten here.
+    fn put_first(
+        &mut self,
+        key: &Key,
+        (document, ttl): (&Document, Option<Ttl>),
+        gone: Life,
+        outputs: &mut Outputs,
+    ) -> Result<Changed, ShelfError> {
+        let first = first::make(document, self.actor).map_err(FullError::Shape)?;
+        first.iter().try_for_each(|first| fits(&first.bytes))?;
+        let edited = Some(self.clock.tick(self.wall, Some(gone.newest())));
+        let life = Life { born: gone.tombstone, edited, tombstone: gone.tombstone, ttl };
+        let text = document.to_json();
+        match first {
+            Some(first) => self.keep_first(key, first, life, (text, true), outputs),
+            // Automerge has no change for an empty document.
+            None => self.keep_full(key, self.new_full(life), Vec::new(), Some(text), true, outputs),
+        }
+        Ok(Some(Since::Start))
     }
 
     fn put_full(
         &mut self,
         key: &Key,
-        document: &Document,
-        (held, rows): (Option<Held>, &dyn Rows),
+        (document, ttl): (&Document, Option<Ttl>),
+        (mut full, rows): (Full, &dyn Rows),
         outputs: &mut Outputs,
     ) -> Result<Changed, ShelfError> {
-        if held.is_none()
-            && let Some(first) = first::make(document, self.actor).map_err(FullError::Shape)?
-        {
-            fits(&first.bytes)?;
-            let edited = self.clock.tick(self.wall, None);
-            self.keep_first(key, first, (Some(edited), None), (document.to_json(), true), outputs);
-            return Ok(Some(Since::Start));
-        }
-        let floor = held.as_ref().map(|held| held.have().newest());
-        let since = held.is_some();
-        let mut full = self.full(held);
-        let since = if since { Since::Heads(full.doc.heads()) } else { Since::Start };
+        let floor = Some(full.life.newest());
+        let since = Since::Heads(full.doc.heads());
         let added = full.doc.put(document)?;
-        let same = added.is_none() && full.is_live();
-        if same && !self.is_worn(key, floor, rows, outputs) {
+        let same = added.is_none() && full.life.is_live();
+        if same && full.life.ttl == ttl && !self.is_worn(key, (floor, ttl), rows, outputs) {
             self.cache.put(key, full.doc);
             return Ok(None);
         }
         let added = added.unwrap_or_default();
         fits(&added)?;
-        full.edited = Some(self.clock.tick(self.wall, floor));
+        full.life.edited = Some(self.clock.tick(self.wall, floor));
+        full.life.ttl = ttl;
         self.keep_full(key, full, added, Some(document.to_json()), !same, outputs);
         Ok(Some(since))
     }
@@ -263,15 +322,17 @@ impl Shelf {
             self.put_back(key, held);
             return Err(ShelfError::Immutable);
         }
-        let stamp = self.clock.tick(self.wall, Some(held.have().newest()));
+        let stamp = self.clock.tick(self.wall, Some(held.newest()));
         match held {
-            Held::Full(full) => {
+            Held::Full(mut full) => {
                 let since = Since::Heads(full.doc.heads());
-                self.keep_full(key, Full { tombstone: Some(stamp), ..full }, Vec::new(), None, true, outputs);
+                full.life.tombstone = Some(stamp);
+                self.keep_full(key, full, Vec::new(), None, true, outputs);
                 Ok(Some(since))
             }
+            Held::Collected(_) => Ok(None),
             Held::Latest(_) => {
-                self.keep_latest(key, Latest { stamp, writer: self.me, text: None }, true, outputs);
+                self.keep_latest(key, Latest { stamp, writer: self.me, ttl: None, text: None }, true, outputs);
                 Ok(Some(Since::Start))
             }
         }
@@ -290,95 +351,8 @@ impl Shelf {
         }
     }
 
-    /// The full document of `held`, or a new one.
-    fn full(&self, held: Option<Held>) -> Full {
-        match held {
-            Some(Held::Full(full)) => full,
-            Some(Held::Latest(_)) | None => {
-                let doc = FullDoc::new(self.actor);
-                Full { doc, edited: None, tombstone: None, chunks: Chunks::default() }
-            }
-        }
-    }
-
-    /// Writes a full document of which `added` is new. `text`: its JSON, where the caller has that at hand.
-    fn keep_full(
-        &mut self,
-        key: &Key,
-        full: Full,
-        added: Vec<u8>,
-        text: Option<String>,
-        visible: bool,
-        outputs: &mut Outputs,
-    ) {
-        let have = full.have();
-        let text = full.is_live().then(|| text.unwrap_or_else(|| full.doc.document().to_json()));
-        self.keep_history(key, (have, full.chunks), (added, || full.doc.save()), (text, visible), outputs);
-        self.cache.put(key, full.doc);
-    }
-
-    /// Writes a document that begins with `first`; it is loaded when it is edited.
-    fn keep_first(
-        &mut self,
-        key: &Key,
-        first: First,
-        (edited, tombstone): (Option<Stamp>, Option<Stamp>),
-        (text, visible): (String, bool),
-        outputs: &mut Outputs,
-    ) {
-        let First { hash, bytes } = first;
-        let have = Have::Full { heads: vec![hash], edited, tombstone };
-        let text = row::is_live(edited, tombstone).then_some(text);
-        let visible = visible || text.is_some();
-        let whole = bytes.clone();
-        self.keep_history(key, (have, Chunks::default()), (bytes, || whole), (text, visible), outputs);
-    }
-
-    /// Writes the row of a full document and what is new of its history, of which `whole` gives all.
-    fn keep_history(
-        &mut self,
-        key: &Key,
-        (have, mut chunks): (Have, Chunks),
-        (added, whole): (Vec<u8>, impl FnOnce() -> Vec<u8>),
-        (text, visible): (Option<String>, bool),
-        outputs: &mut Outputs,
-    ) {
-        let pending = outputs.writes.remove(key);
-        let visible = visible || pending.as_ref().is_some_and(|write| write.visible);
-        let history = chunks.add(added, pending.and_then(|write| write.history), whole);
-        let row = row::encode(&have, chunks, text.as_deref());
-        self.index.set(key, Some(have.version()));
-        outputs.writes.insert(key.clone(), Write { row, history, visible });
-    }
-
-    fn keep_latest(&mut self, key: &Key, latest: Latest, visible: bool, outputs: &mut Outputs) {
-        self.policies.forget(key);
-        let have = latest.have();
-        let text = latest.text.as_deref().and_then(|text| std::str::from_utf8(text).ok());
-        let row = row::encode(&have, Chunks::default(), text);
-        self.index.set(key, Some(have.version()));
-        let pending = outputs.writes.remove(key);
-        let visible = visible || pending.as_ref().is_some_and(|write| write.visible);
-        // Of a document that was a full one until now, the records go.
-        let history = pending.and_then(|write| write.history);
-        outputs.writes.insert(key.clone(), Write { row, history, visible });
-    }
-
-    /// The row of another kind that comes now has no use for the records of this one.
-    fn drop_history(&self, key: &Key, held: &Held, outputs: &mut Outputs) {
-        let Held::Full(full) = held else { return };
-        let have = full.have();
-        let row = row::encode(&have, Chunks::default(), None);
-        let history = Some(History::Replace { base: Vec::new(), count: full.chunks.count });
-        let visible = full.is_live() || outputs.writes.get(key).is_some_and(|write| write.visible);
-        outputs.writes.insert(key.clone(), Write { row, history, visible });
-    }
-
-    fn put_back(&mut self, key: &Key, held: Held) {
-        match held {
-            Held::Full(full) => self.cache.put(key, full.doc),
-            Held::Latest(_) => {}
-        }
+    fn new_full(&self, life: Life) -> Full {
+        Full { doc: FullDoc::new(self.actor), life, chunks: Chunks::default() }
     }
 }
 

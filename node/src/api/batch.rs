@@ -12,8 +12,9 @@ use crate::changes::blocking;
 use crate::handle::NodeHandle;
 use connectrpc::ConnectError;
 use futures::stream::{FuturesUnordered, StreamExt as _};
+use peat_node_core::docs::life::Ttl;
 use peat_node_core::docs::row::Version;
-use peat_node_core::event::{Condition, Edit};
+use peat_node_core::event::{Condition, Edit, Terms};
 use peat_proto::sidecar::peat::node::v1 as proto;
 use peat_proto::sidecar::peat::node::v1::__buffa::oneof::edit;
 use std::collections::BTreeMap;
@@ -79,7 +80,8 @@ impl Sidecar {
             Some(edit::Condition::IfAbsent(_)) => Condition::Absent,
             Some(edit::Condition::IfVersion(version)) => Condition::Version(parse_version(&version)?),
         };
-        self.handle.write(key, edit, condition).await.map_err(|error| error.into_status())
+        let ttl = time_to_live(request.ttl_secs, &edit)?;
+        self.handle.write(key, edit, Terms { condition, ttl }).await.map_err(|error| error.into_status())
     }
 
     /// Reads on the blocking pool: a thousand rows need not all be in memory.
@@ -145,6 +147,17 @@ fn read_one(
 
 fn refused(error: ConnectError) -> proto::ReadResult {
     proto::ReadResult { error: told(error).into(), ..Default::default() }
+}
+
+fn time_to_live(seconds: u64, edit: &Edit) -> Result<Option<Ttl>, ConnectError> {
+    let refused = |reason| Err(ConnectError::invalid_argument(format!("ttl_secs: {reason}")));
+    match (seconds, edit) {
+        (0, _) => Ok(None),
+        (_, Edit::Delete) => refused("a deleted document has no time to live".to_owned()),
+        (seconds, _) => {
+            Ttl::of(seconds).map_or_else(|| refused(format!("{seconds} is over {}", u32::MAX)), |ttl| Ok(Some(ttl)))
+        }
+    }
 }
 
 fn parse_version(bytes: &[u8]) -> Result<Version, ConnectError> {

@@ -32,8 +32,14 @@ impl Rows for Stored<'_> {
 
 impl Bench {
     fn new() -> Self {
-        let config =
-            Config { me: PeerId([1; 32]), actor: [2; 16], seed: [3; 32], sync_active: true, cache_bytes: 1 << 20 };
+        let config = Config {
+            me: PeerId([1; 32]),
+            actor: [2; 16],
+            seed: [3; 32],
+            sync_active: true,
+            cache_bytes: 1 << 20,
+            tombstone_ttl: Duration::from_secs(3600),
+        };
         Self { store: Arc::default(), node: MeshNode::new(config), committed: watch::channel(0).0 }
     }
 
@@ -46,7 +52,7 @@ impl Bench {
     }
 
     fn write(&mut self, key: Key, edit: Edit) {
-        self.handle(Input::Write { request: RequestId(1), key, edit, condition: Condition::Always });
+        self.handle(Input::Write { request: RequestId(1), key, edit, terms: Condition::Always.into() });
     }
 
     fn put(&mut self, collection: &str, id: &str, value: u32) {

@@ -145,6 +145,9 @@ pub enum DocCommand {
         /// `--timeout` comes first; the document is written nevertheless
         #[arg(long, value_name = "COUNT|ID")]
         stored_by: Vec<String>,
+        /// Seconds after which it goes by itself, on every node, unless it is written again; 0: it stays
+        #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+        ttl: u64,
         /// Which node, and how to print
         #[command(flatten)]
         api: ApiArgs,

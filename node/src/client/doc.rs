@@ -19,9 +19,9 @@ const LIST_PAGE: u32 = 1_000;
 
 pub(super) async fn run(command: DocCommand) -> Result<(), ClientError> {
     match command {
-        DocCommand::Put { collection, id, json, stored_by, api } => {
+        DocCommand::Put { collection, id, json, stored_by, ttl, api } => {
             let concern = concern(&stored_by)?;
-            put(&api, (collection, id), &json, concern).await
+            put(&api, (collection, id), &json, (concern, ttl)).await
         }
         DocCommand::Get { collection, id, api } => get(&api, collection, id).await,
         DocCommand::List { collection, api } => list(&api, collection).await,
@@ -52,7 +52,7 @@ async fn put(
     api: &ApiArgs,
     (collection, id): (String, String),
     json: &str,
-    concern: Option<node::Concern>,
+    (concern, ttl_secs): (Option<node::Concern>, u64),
 ) -> Result<(), ClientError> {
     let json_data = match (json, json.strip_prefix('@')) {
         ("-", _) => read("standard input", std::io::stdin())?,
@@ -64,21 +64,22 @@ async fn put(
     };
     let client = Client::new(api)?;
     let (text, value) = named("stored", &collection, &id);
-    let Some(concern) = concern else {
+    if concern.is_none() && ttl_secs == 0 {
         let request = proto::PutDocumentRequest { collection, doc_id: id, json_data, ..Default::default() };
         client.put_document_with_options(request, client.deadline()).await?;
         Printer::new(api.output).line(&text, || value)?;
         return Ok(());
-    };
+    }
     let edit = Some(edit::Edit::PutJson(json_data));
-    let edits = vec![node::Edit { collection, doc_id: id, edit, ..Default::default() }];
+    let edits = vec![node::Edit { collection, doc_id: id, edit, ttl_secs, ..Default::default() }];
+    let waits = concern.is_some();
     let request = node::WriteRequest { edits, concern: concern.into(), ..Default::default() };
     let answer = client.node.write_with_options(request, client.deadline()).await?.into_owned();
     let result = answer.results.into_iter().next().unwrap_or_default();
     if let Some(error) = result.error.as_option() {
         return Err(ClientError::Edit { code: error.code.clone(), message: error.message.clone() });
     }
-    if !result.concern_met {
+    if waits && !result.concern_met {
         return Err(ClientError::Concern(result.stored_by));
     }
     Printer::new(api.output).line(&text, || value)?;

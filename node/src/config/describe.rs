@@ -17,11 +17,12 @@ impl fmt::Display for Config {
             admin_listen,
             document_limit,
             quotas,
+            gc,
             vault,
             api,
             log,
             print: _,
-            warnings,
+            warnings: _,
         } = self;
         let mut line = |flag: &str, value: &dyn fmt::Display| writeln!(f, "{flag} = {value}");
         line("node-id", &node_id.as_deref().unwrap_or("(random, kept in the data folder)"))?;
@@ -46,13 +47,16 @@ impl fmt::Display for Config {
         line("http2-keepalive-interval-secs", &api.keepalive_interval.as_secs())?;
         line("http2-keepalive-timeout-secs", &api.keepalive_timeout.as_secs())?;
         line("http2-max-concurrent-streams", &api.max_streams)?;
+        line("tombstone-ttl-hours", &(gc.tombstone_ttl.as_secs() / 3600))?;
+        line("gc-interval-secs", &gc.every.as_secs())?;
+        line("gc-batch-size", &gc.batch)?;
         line("iroh-udp-port", &mesh.udp_port)?;
         line("mesh-listen", &mesh.bind.map_or_else(|| "(all)".to_owned(), |ip| ip.to_string()))?;
         line("auto-sync", &mesh.auto_sync)?;
         line("log-level", &log.filter)?;
         line("log-format", &if log.json { "json" } else { "text" })?;
         write_mode(f, mode)?;
-        warnings.iter().try_for_each(|warning| writeln!(f, "# {warning}"))
+        self.warnings.iter().try_for_each(|warning| writeln!(f, "# {warning}"))
     }
 }
 

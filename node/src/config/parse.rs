@@ -6,8 +6,8 @@
 use super::access::{exposed, read_access};
 use super::quota::limits;
 use super::{
-    ApiConfig, Config, ConfigError, DEFAULT_DATA_DIR, FlagsMode, IdentitySource, Listen, LogConfig, ManagedMode,
-    MeshConfig, MeshKey, Mode, PeerFlag, SharedKey, SharedKeys,
+    ApiConfig, Config, ConfigError, DEFAULT_DATA_DIR, FlagsMode, GcConfig, IdentitySource, Listen, LogConfig,
+    ManagedMode, MeshConfig, MeshKey, Mode, PeerFlag, SharedKey, SharedKeys,
 };
 use crate::api::access::check;
 use crate::cli::{RawArgs, Secret};
@@ -28,6 +28,8 @@ const DEFAULT_DOCUMENT_BYTES: u64 = 1 << 20;
 const DOCUMENT_BYTES: RangeInclusive<u64> = 1024..=2 << 20;
 /// Keys of a mesh at once: one more than a rotation needs is a mistake, but not yet a reason to refuse the file.
 const MOST_KEYS: usize = 8;
+/// Hours of telling of a delete that are few enough for a warning.
+const SHORT_TOMBSTONES: u64 = 24;
 /// Longest name of a mesh or node, so that it fits a label and a handshake.
 const LONGEST_NAME: usize = 253;
 
@@ -65,6 +67,7 @@ pub(super) fn config(raw: RawArgs) -> Result<Config, ConfigError> {
         document_limit: api.document_limit,
         quotas: limits(&raw)?,
         vault: vault(&raw)?,
+        gc: gc(&raw, &mut warnings)?,
         api,
         log: log(&raw)?,
         print: boolean("print-config", raw.print_config.as_ref(), false)?,
@@ -137,6 +140,22 @@ fn api(raw: &RawArgs) -> Result<(ApiConfig, Vec<String>), ConfigError> {
         max_streams: count("http2-max-concurrent-streams", &raw.http2_max_concurrent_streams, 128)? as u32,
     };
     Ok((api, warnings))
+}
+
+fn gc(raw: &RawArgs, warnings: &mut Vec<String>) -> Result<GcConfig, ConfigError> {
+    let hours = number("tombstone-ttl-hours", raw.tombstone_ttl_hours.as_ref(), 1..=87_600, 168, "hours")?;
+    if hours < SHORT_TOMBSTONES {
+        warnings.push(format!(
+            "--tombstone-ttl-hours={hours}: a node that joins later than that after a delete is not told of it"
+        ));
+    }
+    let every = number("gc-interval-secs", raw.gc_interval_secs.as_ref(), 1..=86_400, 300, "seconds")?;
+    let batch = number("gc-batch-size", raw.gc_batch_size.as_ref(), 1..=65_536, 1000, "a count")?;
+    Ok(GcConfig {
+        tombstone_ttl: Duration::from_secs(hours * 3600),
+        every: Duration::from_secs(every),
+        batch: batch as usize,
+    })
 }
 
 fn listener(text: &str) -> Result<Listen, ConfigError> {

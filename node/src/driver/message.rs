@@ -4,7 +4,7 @@
 //! What it does not do: anything.
 
 use crate::handle::Published;
-use peat_node_core::event::{Address, Condition, Edit, Quorum, Reply, RequestError};
+use peat_node_core::event::{Address, Edit, Quorum, Reply, RequestError, Terms};
 use peat_node_core::ids::{Key, PeerId};
 use peat_node_core::{Input, Output};
 use std::sync::Arc;
@@ -20,8 +20,8 @@ pub enum Request {
         key: Key,
         /// What to do to it.
         edit: Edit,
-        /// What must hold for that.
-        condition: Condition,
+        /// Under what.
+        terms: Terms,
     },
     /// See [`Input::Await`].
     Await {

@@ -45,7 +45,8 @@ impl Bench {
         let acts = Arc::default();
         let network = Recorder { store: Arc::clone(&store), acts: Arc::clone(&acts) };
         let published = Arc::default();
-        let config = Config { me: ME, actor: [3; 16], seed: [4; 32], sync_active: true, cache_bytes: 1 << 20 };
+        let (actor, seed, tombstone_ttl) = ([3; 16], [4; 32], Duration::from_secs(3600));
+        let config = Config { me: ME, actor, seed, sync_active: true, cache_bytes: 1 << 20, tombstone_ttl };
         let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
         let setup = Setup {
             config,
@@ -68,7 +69,7 @@ impl Bench {
 
     async fn put(&self, id: &str, json: &str) -> Result<Reply, RequestError> {
         let edit = Edit::Put(Document::parse(json).unwrap());
-        self.call(Request::Write { key: key(id), edit, condition: Condition::Always }).await
+        self.call(Request::Write { key: key(id), edit, terms: Condition::Always.into() }).await
     }
 
     async fn event(&self, input: Input) {
@@ -96,7 +97,7 @@ async fn what_is_answered_is_committed_and_seen_by_readers() {
     bench.put("one", r#"{"a":1}"#).await.unwrap();
     assert_eq!(*bench.running.committed.borrow(), 1);
     assert!(bench.store.read(&key("one")).unwrap().is_some());
-    let delete = Request::Write { key: key("none"), edit: Edit::Delete, condition: Condition::Always };
+    let delete = Request::Write { key: key("none"), edit: Edit::Delete, terms: Condition::Always.into() };
     assert_eq!(bench.call(delete).await, Ok(Reply::Written(None)));
     assert_eq!(bench.view().await.stats.rows, 1);
 }

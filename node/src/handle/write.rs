@@ -11,37 +11,22 @@ use crate::store::Row;
 use crate::vault::{Content, Vault};
 use peat_node_core::docs::Document;
 use peat_node_core::docs::row::{Version, View};
-use peat_node_core::event::{Condition, Edit, Quorum, Reply, RequestError};
+use peat_node_core::event::{Condition, Edit, Quorum, Reply, RequestError, Terms};
 use peat_node_core::ids::Key;
 use peat_node_core::policy::RESERVED;
 use std::time::Duration;
 
 impl NodeHandle {
-    /// Replaces a document; done means durable.
-    ///
-    /// # Errors
-    /// [`HandleError::Request`] with `Storage` or `TooLarge`; `Starting` and `Stopped`.
-    pub async fn put(&self, key: Key, document: Document) -> Result<(), HandleError> {
-        self.write(key, Edit::Put(document), Condition::Always).await.map(drop)
-    }
-
-    /// Deletes a document, here and on every peer; done means durable. None there is fine.
-    ///
-    /// # Errors
-    /// As [`NodeHandle::put`].
-    pub async fn delete(&self, key: Key) -> Result<(), HandleError> {
-        self.write(key, Edit::Delete, Condition::Always).await.map(drop)
-    }
-
-    /// Makes `edit` if `condition` holds, as one step; done means durable. Gives the version of the document now.
+    /// Makes `edit` under `terms`, as one step; done means durable. Gives the version of the document now.
     ///
     /// # Errors
     /// As [`NodeHandle::put`], and [`HandleError::Request`] with `Conflict`, which says the version there is, or
     /// `Sealed`.
-    pub async fn write(&self, key: Key, edit: Edit, condition: Condition) -> Result<Option<Version>, HandleError> {
+    pub async fn write(&self, key: Key, edit: Edit, terms: impl Into<Terms>) -> Result<Option<Version>, HandleError> {
         let vault = &self.engine()?.vault;
+        let terms @ Terms { condition, ttl } = terms.into();
         if !vault.has_key() || key.collection() == RESERVED {
-            return self.make(key, edit, condition).await;
+            return self.make(key, edit, terms).await;
         }
         loop {
             let row = self.row(&key)?;
@@ -50,7 +35,7 @@ impl NodeHandle {
                 Edit::Merge(patch) => merge(vault, patch, row.as_ref(), &key, condition)?,
                 Edit::Seal(_) | Edit::Delete => (edit.clone(), condition),
             };
-            match self.make(key.clone(), edit, holding).await {
+            match self.make(key.clone(), edit, Terms { condition: holding, ttl }).await {
                 // Somebody wrote between the look and the patch, which had no condition of its own.
                 Err(HandleError::Request(RequestError::Conflict { .. })) if holding != condition => {}
                 made => return made,
@@ -58,8 +43,8 @@ impl NodeHandle {
         }
     }
 
-    async fn make(&self, key: Key, edit: Edit, condition: Condition) -> Result<Option<Version>, HandleError> {
-        Ok(match self.ask(Request::Write { key, edit, condition }).await? {
+    async fn make(&self, key: Key, edit: Edit, terms: Terms) -> Result<Option<Version>, HandleError> {
+        Ok(match self.ask(Request::Write { key, edit, terms }).await? {
             Reply::Written(version) => version,
             Reply::Done | Reply::Stored { .. } => None,
         })
@@ -97,7 +82,7 @@ fn merge(
     condition: Condition,
 ) -> Result<(Edit, Condition), HandleError> {
     let view = row.map(|row| super::view(key, row)).transpose()?;
-    let live = view.as_ref().filter(|view| view.live);
+    let live = view.as_ref().filter(|view| view.is_live());
     let version = live.map(|view| view.version);
     let holding = version.map_or(Condition::Absent, Condition::Version);
     if condition != Condition::Always && condition != holding {

@@ -42,7 +42,7 @@ fn flag(name: &str, value: &str) -> Vec<String> {
 }
 
 /// Flags for a health and metrics port that is free now, and its address.
-fn admin() -> (Vec<String>, SocketAddr) {
+pub(super) fn admin() -> (Vec<String>, SocketAddr) {
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     (flag("--admin-listen", &address.to_string()), address)
 }
@@ -55,7 +55,7 @@ async fn scrape(admin: SocketAddr) -> Option<String> {
     Some(text)
 }
 
-async fn wait_for_metric(admin: SocketAddr, line: &str) {
+pub(super) async fn wait_for_metric(admin: SocketAddr, line: &str) {
     wait_for(line, || async { scrape(admin).await.filter(|text| text.lines().any(|have| have == line)) }).await;
 }
 

@@ -1,6 +1,7 @@
 //! Policies of collections: set on one node, told by every one, and enforced.
 
 use super::Api;
+use super::access::{admin, wait_for_metric};
 use super::caller::Caller;
 use super::process::PATIENCE;
 use serde_json::{Value, json};
@@ -67,4 +68,25 @@ async fn a_document_under_implicit_ttl_goes_by_itself_and_the_others_stay() {
     };
     timeout(PATIENCE, gone).await.unwrap();
     assert_eq!(caller.ok("ListDocuments", json!({"collection": "ships"})).await, json!({"docIds": ["a"]}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_is_told_for_the_time_of_its_policy_and_leaves_nothing_to_be_told() {
+    let (mut flags, metrics) = admin();
+    flags.extend(["--gc-interval-secs", "1"].map(str::to_owned));
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let api = Api::start(&flags).await;
+    let (_, mut caller) = Caller::all(&api).await.swap_remove(0);
+    let policy =
+        json!({"collection": "flares", "deletionPolicy": "DELETION_POLICY_TOMBSTONE", "tombstoneTtlSecs": "1"});
+    caller.ok("SetCollectionConfig", json!({"config": policy})).await;
+    for collection in ["flares", "ships"] {
+        caller.ok("PutDocument", json!({"collection": collection, "docId": "a", "jsonData": "{}"})).await;
+        caller.ok("DeleteDocument", json!({"collection": collection, "docId": "a"})).await;
+    }
+    // The policy, and the delete that is told for seven days.
+    wait_for_metric(metrics, "peat_node_rows 2").await;
+    caller.ok("PutDocument", json!({"collection": "flares", "docId": "a", "jsonData": "{\"n\":1}"})).await;
+    let read = caller.ok("GetDocument", json!({"collection": "flares", "docId": "a"})).await;
+    assert_eq!(read["jsonData"], r#"{"n":1}"#);
 }

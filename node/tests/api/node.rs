@@ -8,6 +8,7 @@ use connectrpc::Protocol;
 use connectrpc::client::{ClientConfig, Http2Connection};
 use peat_proto::sidecar::peat::node::v1::{NodeClient, WatchRequest};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 /// An edit of `papers/<id>`, with these members beside.
 fn edit(id: &str, members: Value) -> Value {
@@ -288,5 +289,31 @@ async fn refused(api: &Api, protocol: Protocol, request: Value) -> Failure {
     match client.watch(request).await {
         Err(error) => error.into(),
         Ok(mut stream) => stream.message().await.err().unwrap().into(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_goes_by_itself_when_its_writer_said_and_the_next_write_says_anew() {
+    let api = Api::start(&[]).await;
+    for (way, mut caller) in Caller::all(&api).await {
+        let put = |id: &str, ttl: &str| edit(&format!("{way}-{id}"), json!({"putJson": "{}", "ttlSecs": ttl}));
+        for (id, ttl) in [("short", "1"), ("kept", "1"), ("long", "3600")] {
+            write(&mut caller, put(id, ttl)).await["version"].as_str().unwrap();
+        }
+        write(&mut caller, put("kept", "0")).await["version"].as_str().unwrap();
+        let gone = async {
+            while read(&mut caller, &format!("{way}-short")).await != json!({}) {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, gone).await.unwrap();
+        for id in ["kept", "long"] {
+            assert_eq!(read(&mut caller, &format!("{way}-{id}")).await["jsonData"], "{}", "{way}: {id}");
+        }
+        let wrong = write(&mut caller, put("wrong", "4294967296")).await;
+        assert_eq!(error(&wrong).0, "INVALID_ARGUMENT", "{way}");
+        assert!(error(&wrong).1.contains("ttl_secs"), "{way}: {wrong}");
+        let wrong = write(&mut caller, edit("a", json!({"delete": {}, "ttlSecs": "1"}))).await;
+        assert!(error(&wrong).1.contains("ttl_secs"), "{way}: {wrong}");
     }
 }

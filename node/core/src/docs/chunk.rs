@@ -11,22 +11,9 @@ const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
 /// Magic, checksum and type.
 const HEAD: usize = 9;
 
-/// What a chunk holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ChunkKind {
-    /// A whole document.
-    Document,
-    /// One change, plain or compressed.
-    Change,
-}
-
-/// What the first chunk of `bytes` holds.
-pub(crate) fn kind(bytes: &[u8]) -> Option<ChunkKind> {
-    match (bytes.starts_with(&MAGIC), bytes.get(HEAD - 1)?) {
-        (true, 0) => Some(ChunkKind::Document),
-        (true, 1 | 2) => Some(ChunkKind::Change),
-        _ => None,
-    }
+/// Whether the first chunk of `bytes` is a change, plain or compressed.
+pub(crate) fn is_change(bytes: &[u8]) -> bool {
+    bytes.starts_with(&MAGIC) && matches!(bytes.get(HEAD - 1), Some(1 | 2))
 }
 
 /// Where each change is; none when there is anything else.
@@ -35,7 +22,9 @@ pub(crate) fn changes(bytes: &[u8]) -> Option<Vec<Range<usize>>> {
     let mut start = 0;
     while start < bytes.len() {
         let rest = &bytes[start..];
-        let Some(ChunkKind::Change) = kind(rest) else { return None };
+        if !is_change(rest) {
+            return None;
+        }
         let (length, width) = leb128(&rest[HEAD..])?;
         let end = start.checked_add(HEAD + width)?.checked_add(length)?;
         if end > bytes.len() {

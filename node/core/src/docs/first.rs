@@ -59,7 +59,7 @@ pub fn make(document: &Document, actor: [u8; 16]) -> Result<Option<First>, Shape
 /// The document that `bytes` write, and their hash; none when they are not one change on nothing, or hold more than a
 /// document has when it is written at once.
 pub fn read(bytes: &[u8]) -> Option<(ChangeHash, Document)> {
-    let change = Change::from_bytes(bytes.to_vec()).ok()?;
+    let change = Change::try_from(bytes).ok()?;
     let alone = change.deps().is_empty() && change.other_actor_ids().is_empty();
     if !alone || change.seq() != 1 || change.start_op() != NonZeroU64::MIN {
         return None;

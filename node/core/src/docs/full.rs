@@ -5,7 +5,7 @@
 //! does.
 
 use super::Document;
-use super::chunk::{self, ChunkKind};
+use super::chunk;
 use super::path::{self, ShapeError};
 use automerge::hydrate;
 use automerge::transaction::Transactable;
@@ -70,7 +70,7 @@ impl FullDoc {
     /// # Errors
     /// [`FullError::Load`] for anything else.
     pub fn load(saved: &[u8], actor: [u8; 16]) -> Result<Self, FullError> {
-        let doc = if chunk::kind(saved) == Some(ChunkKind::Change) {
+        let doc = if chunk::is_change(saved) {
             // Automerge takes changes that wait for others only behind a document.
             Automerge::load(&[&Automerge::new().save(), saved].concat())
         } else {
@@ -143,7 +143,7 @@ impl FullDoc {
         let mut added = Vec::new();
         for bytes in changes {
             let bytes = bytes.as_ref();
-            let change = Change::from_bytes(bytes.to_vec()).map_err(|error| FullError::Decode(error.to_string()))?;
+            let change = Change::try_from(bytes).map_err(|error| FullError::Decode(error.to_string()))?;
             if self.doc.get_change_meta_by_hash(&change.hash()).is_none() {
                 added.extend_from_slice(bytes);
                 fresh.push(change);

@@ -2,7 +2,8 @@
 //!
 //! Purpose: [`json`] parses and prints, [`path`] flattens an object into leaves, [`full`] keeps them in Automerge
 //! and [`first`] writes and reads a new one without it,
-//! [`chunk`] tells Automerge's chunks apart, [`sealed`] keeps what is encrypted,
+//! [`chunk`] tells Automerge's chunks apart, [`sealed`] keeps what is encrypted, [`life`] says whether a delete or an edit
+//! counts, and
 //! [`row`] is what a store and a peer hold of a document. What it does not do: know peers, time or disks.
 
 pub(crate) mod chunk;
@@ -10,6 +11,7 @@ pub mod first;
 pub mod full;
 pub mod json;
 pub mod kind;
+pub mod life;
 mod path;
 pub mod row;
 pub mod sealed;

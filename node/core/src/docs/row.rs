@@ -4,10 +4,12 @@
 //! Inputs: bytes from disk; outputs: a [`View`], or a [`RowError`]. What it does not do: checksum; the store does. The
 //! history of a full document is not in its row, which only says how many chunks of it there are: see [`Chunks`].
 //!
-//! Layout, big endian: format `2`, kind (`1` full, `2` latest), live (`0`, `1`), version (16), stamp (8), tombstone (8,
-//! 0 = none); then for full: chunks (2), bytes of the base (4), bytes behind it (4), count of heads (2), heads (32
+//! Layout, big endian: format `3`, kind (`1` full, `2` latest), state (`0` deleted, `1` live, `2` collected), version
+//! (16), stamp (8), tombstone (8, 0 = none), time to live (4, seconds, 0 = none; not in format `2`); then for full: birth
+//! (8, 0 = none; not in format `2`), chunks (2), bytes of the base (4), bytes behind it (4), count of heads (2), heads (32
 //! each); for latest: writer (32); at the end of both the JSON text, absent when deleted.
 
+use super::life::{Life, Ttl};
 use super::{Document, Kind, sealed};
 use crate::ids::PeerId;
 use crate::stamp::Stamp;
@@ -17,7 +19,9 @@ use sha2::{Digest as _, Sha256};
 /// Fingerprint of a row's logical state: equal on two nodes exactly when the rows are, whatever their local encoding.
 pub type Version = [u8; 16];
 
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
+/// Before documents could be born again and have a time to live; still read.
+const WITHOUT_BIRTH: u8 = 2;
 const HEADER: usize = 3 + 16 + 8 + 8;
 
 /// What decides between two rows of one document, and names what one of them has.
@@ -27,10 +31,8 @@ pub enum Have {
     Full {
         /// Automerge heads, ascending.
         heads: Vec<ChangeHash>,
-        /// Stamp of the last edit.
-        edited: Option<Stamp>,
-        /// Stamp of the last delete.
-        tombstone: Option<Stamp>,
+        /// When it was written and deleted.
+        life: Life,
     },
     /// Last writer wins.
     Latest {
@@ -38,6 +40,8 @@ pub enum Have {
         stamp: Stamp,
         /// Who wrote.
         writer: PeerId,
+        /// Said by the write.
+        ttl: Option<Ttl>,
     },
 }
 
@@ -46,13 +50,16 @@ impl Have {
     pub fn version(&self) -> Version {
         let mut hash = Sha256::new();
         match self {
-            Self::Full { heads, edited, tombstone } => {
+            Self::Full { heads, life: Life { born, edited, tombstone, ttl } } => {
                 hash.update([1]);
                 heads.iter().for_each(|head| hash.update(head.0));
                 hash.update(number(*edited).to_be_bytes());
                 hash.update(number(*tombstone).to_be_bytes());
+                // Most were never deleted, and keep the version that they had when none could be born again.
+                born.iter().for_each(|born| hash.update(born.0.to_be_bytes()));
+                ttl.iter().for_each(|ttl| hash.update(Ttl::encode(Some(*ttl)).to_be_bytes()));
             }
-            Self::Latest { stamp, writer } => {
+            Self::Latest { stamp, writer, .. } => {
                 hash.update([2]);
                 hash.update(stamp.0.to_be_bytes());
                 hash.update(writer.0);
@@ -63,10 +70,18 @@ impl Have {
         version
     }
 
+    /// How long after its last write the document goes by itself, where that write said so.
+    pub const fn ttl(&self) -> Option<Ttl> {
+        match self {
+            Self::Full { life, .. } => life.ttl,
+            Self::Latest { ttl, .. } => *ttl,
+        }
+    }
+
     /// The newest stamp in the row.
     pub fn newest(&self) -> Stamp {
         match self {
-            Self::Full { edited, tombstone, .. } => edited.max(tombstone).unwrap_or_default(),
+            Self::Full { life, .. } => life.newest(),
             Self::Latest { stamp, .. } => *stamp,
         }
     }
@@ -78,6 +93,17 @@ impl Have {
             Self::Latest { .. } => Kind::Latest,
         }
     }
+}
+
+/// What a row is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Readers see no document; neighbours are told so.
+    Deleted,
+    /// Readers see a document.
+    Live,
+    /// Deleted so long ago that nobody is told any more: it only waits for those who do not know yet.
+    Collected,
 }
 
 fn number(stamp: Option<Stamp>) -> u64 {
@@ -105,7 +131,7 @@ pub struct View<'a> {
     /// How concurrent writes merge.
     pub kind: Kind,
     /// Whether readers see a document.
-    pub live: bool,
+    pub state: State,
     /// Fingerprint of the logical state.
     pub version: Version,
     /// What the row has.
@@ -136,36 +162,40 @@ impl<'a> View<'a> {
     /// [`RowError`] for bytes that were never written by this software, or by a newer one.
     pub fn parse(row: &'a [u8]) -> Result<Self, RowError> {
         let (header, rest) = row.split_at_checked(HEADER).ok_or(RowError::Short)?;
-        if header[0] != FORMAT {
+        if ![FORMAT, WITHOUT_BIRTH].contains(&header[0]) {
             return Err(RowError::Format(header[0]));
         }
-        let live = match header[2] {
-            0 => false,
-            1 => true,
-            _ => return Err(RowError::Field("live flag")),
+        let state = match header[2] {
+            0 => State::Deleted,
+            1 => State::Live,
+            2 => State::Collected,
+            _ => return Err(RowError::Field("state")),
         };
         let mut version = [0; 16];
         version.copy_from_slice(&header[3..19]);
         let edited = stamp(u64::from_be_bytes(array(&header[19..27])?));
         let tombstone = stamp(u64::from_be_bytes(array(&header[27..35])?));
+        let is_newest = header[0] == FORMAT;
+        let (ttl, rest) = if is_newest { time_to_live(rest)? } else { (None, rest) };
         let (kind, have, chunks, text) = match header[1] {
             1 => {
+                let (born, rest) = if is_newest { birth(rest)? } else { (None, rest) };
                 let (chunks, rest) = Chunks::parse(rest)?;
                 let (heads, text) = heads(rest)?;
-                (Kind::Full, Have::Full { heads, edited, tombstone }, chunks, text)
+                (Kind::Full, Have::Full { heads, life: Life { born, edited, tombstone, ttl } }, chunks, text)
             }
             2 => {
                 let (writer, text) = rest.split_at_checked(32).ok_or(RowError::Short)?;
-                let have = Have::Latest { stamp: edited.unwrap_or_default(), writer: PeerId(array(writer)?) };
+                let have = Have::Latest { stamp: edited.unwrap_or_default(), writer: PeerId(array(writer)?), ttl };
                 (Kind::Latest, have, Chunks::default(), text)
             }
             _ => return Err(RowError::Field("kind")),
         };
         let text = std::str::from_utf8(text).map_err(|_| RowError::Field("text"))?;
-        if live == text.is_empty() {
+        if (state == State::Live) == text.is_empty() {
             return Err(RowError::Short);
         }
-        Ok(Self { kind, live, version, have, chunks, text })
+        Ok(Self { kind, state, version, have, chunks, text })
     }
 
     /// The document that readers see; none when it is deleted.
@@ -181,9 +211,14 @@ impl<'a> View<'a> {
         self.text().and_then(sealed::envelope)
     }
 
+    /// Whether readers see a document.
+    pub fn is_live(&self) -> bool {
+        self.state == State::Live
+    }
+
     /// The document as JSON text; none when it is deleted.
     pub fn text(&self) -> Option<&'a str> {
-        self.live.then_some(self.text)
+        self.is_live().then_some(self.text)
     }
 }
 
@@ -205,7 +240,11 @@ impl Chunks {
 /// bytes that are no row.
 pub fn weight(row: &[u8]) -> Option<(bool, u64)> {
     let (header, rest) = row.split_at_checked(HEADER)?;
-    let chunks = if header[1] == 1 { Chunks::parse(rest).ok()?.0 } else { Chunks::default() };
+    let chunks = match (header[0], header[1]) {
+        (FORMAT, 1) => Chunks::parse(rest.get(4 + 8..)?).ok()?.0,
+        (WITHOUT_BIRTH, 1) => Chunks::parse(rest).ok()?.0,
+        _ => Chunks::default(),
+    };
     Some((header[2] == 1, row.len() as u64 + u64::from(chunks.base) + u64::from(chunks.appended)))
 }
 
@@ -220,27 +259,45 @@ fn heads(rest: &[u8]) -> Result<(Vec<ChangeHash>, &[u8]), RowError> {
     Ok((heads.chunks_exact(32).map(|head| Ok(ChangeHash(array(head)?))).collect::<Result<_, RowError>>()?, rest))
 }
 
-/// Whether a full row with these stamps shows a document: a delete loses to later edits and beats the others.
-pub const fn is_live(edited: Option<Stamp>, tombstone: Option<Stamp>) -> bool {
-    match (edited, tombstone) {
-        (Some(edited), Some(tombstone)) => edited.0 > tombstone.0,
-        (Some(_), None) => true,
-        (None, _) => false,
-    }
+fn time_to_live(rest: &[u8]) -> Result<(Option<Ttl>, &[u8]), RowError> {
+    let (ttl, rest) = rest.split_at_checked(4).ok_or(RowError::Short)?;
+    Ok((Ttl::decode(u32::from_be_bytes(array(ttl)?)), rest))
+}
+
+fn birth(rest: &[u8]) -> Result<(Option<Stamp>, &[u8]), RowError> {
+    let (born, rest) = rest.split_at_checked(8).ok_or(RowError::Short)?;
+    Ok((stamp(u64::from_be_bytes(array(born)?)), rest))
 }
 
 /// Encodes a row. `text`: the document as JSON, none when deleted. `chunks`: where the history of a full one is.
 pub fn encode(have: &Have, chunks: Chunks, text: Option<&str>) -> Vec<u8> {
+    let state = if text.is_some() { State::Live } else { State::Deleted };
+    encode_in(state, have, chunks, text)
+}
+
+/// Encodes the row of a delete of which nobody is told any more, without its history.
+pub fn encode_collected(have: &Have) -> Vec<u8> {
+    encode_in(State::Collected, have, Chunks::default(), None)
+}
+
+fn encode_in(state: State, have: &Have, chunks: Chunks, text: Option<&str>) -> Vec<u8> {
     let (kind, stamps) = match have {
-        Have::Full { edited, tombstone, .. } => (1, [number(*edited), number(*tombstone)]),
+        Have::Full { life, .. } => (1, [number(life.edited), number(life.tombstone)]),
         Have::Latest { stamp, .. } => (2, [stamp.0, 0]),
     };
-    let mut row = Vec::with_capacity(HEADER + Chunks::BYTES + 2 + 32 + text.map_or(0, str::len));
-    row.extend([FORMAT, kind, u8::from(text.is_some())]);
+    let mut row = Vec::with_capacity(HEADER + 4 + 8 + Chunks::BYTES + 2 + 32 + text.map_or(0, str::len));
+    let state = match state {
+        State::Deleted => 0,
+        State::Live => 1,
+        State::Collected => 2,
+    };
+    row.extend([FORMAT, kind, state]);
     row.extend(have.version());
     stamps.iter().for_each(|number| row.extend(number.to_be_bytes()));
+    row.extend(Ttl::encode(have.ttl()).to_be_bytes());
     match have {
-        Have::Full { heads, .. } => {
+        Have::Full { heads, life } => {
+            row.extend(number(life.born).to_be_bytes());
             row.extend(chunks.count.to_be_bytes());
             row.extend(chunks.base.to_be_bytes());
             row.extend(chunks.appended.to_be_bytes());
@@ -261,19 +318,36 @@ mod tests {
 
     #[test]
     fn a_row_reads_back_as_it_was_written() {
-        let have = Have::Latest { stamp: Stamp(7), writer: PeerId([3; 32]) };
+        let have = Have::Latest { stamp: Stamp(7), writer: PeerId([3; 32]), ttl: Ttl::of(60) };
         let row = encode(&have, Chunks::default(), Some(r#"{"a":1}"#));
         let view = View::parse(&row).unwrap();
-        assert_eq!((view.kind, view.live, view.version), (Kind::Latest, true, have.version()));
+        assert_eq!((view.kind, view.state, view.version), (Kind::Latest, State::Live, have.version()));
+        assert_eq!(view.have, have);
         assert_eq!(view.document().unwrap().unwrap().to_json(), r#"{"a":1}"#);
         let deleted = encode(&have, Chunks::default(), None);
         assert_eq!(View::parse(&deleted).unwrap().document().unwrap(), None);
         assert_eq!(weight(&deleted), Some((false, deleted.len() as u64)));
+        let collected = encode_collected(&have);
+        let view = View::parse(&collected).unwrap();
+        assert_eq!((view.state, view.version), (State::Collected, have.version()));
+    }
+
+    #[test]
+    fn a_row_that_was_written_before_documents_could_be_born_again_is_read() {
+        let life = Life { edited: Some(Stamp(1)), ..Life::default() };
+        let have = Have::Full { heads: vec![ChangeHash([1; 32])], life };
+        let chunks = Chunks { count: 3, base: 70_000, appended: 5 };
+        let mut row = encode(&have, chunks, Some("{}"));
+        row.drain(HEADER..HEADER + 4 + 8);
+        row[0] = WITHOUT_BIRTH;
+        let view = View::parse(&row).unwrap();
+        assert_eq!((view.version, &view.have, view.chunks, view.text()), (have.version(), &have, chunks, Some("{}")));
     }
 
     #[test]
     fn a_cut_row_is_an_error_at_every_length() {
-        let have = Have::Full { heads: vec![ChangeHash([1; 32])], edited: Some(Stamp(1)), tombstone: None };
+        let life = Life { born: Some(Stamp(3)), edited: Some(Stamp(1)), tombstone: None, ttl: Ttl::of(9) };
+        let have = Have::Full { heads: vec![ChangeHash([1; 32])], life };
         let chunks = Chunks { count: 3, base: 70_000, appended: 5 };
         let row = encode(&have, chunks, Some("{}"));
         assert_eq!(View::parse(&row).unwrap().chunks, chunks);
@@ -283,13 +357,5 @@ mod tests {
             assert!(View::parse(&row[..length]).is_err(), "{length}");
         }
         assert!(matches!(View::parse(&[9; 64]), Err(RowError::Format(9))));
-    }
-
-    #[test]
-    fn a_delete_beats_the_edits_before_it_and_loses_to_later_ones() {
-        assert!(!is_live(Some(Stamp(1)), Some(Stamp(2))));
-        assert!(!is_live(Some(Stamp(2)), Some(Stamp(2))));
-        assert!(is_live(Some(Stamp(3)), Some(Stamp(2))));
-        assert!(!is_live(None, None));
     }
 }

@@ -165,8 +165,10 @@ impl MeshNode {
         let Some(ours) = self.shelf.have(key, rows, outputs)? else { return Ok(false) };
         Ok(match (&ours, theirs) {
             (ours, theirs) if ours == theirs => true,
-            (Have::Full { edited, tombstone, .. }, Have::Full { heads, edited: e, tombstone: t }) => {
-                edited >= e && tombstone >= t && self.shelf.knows(key, heads, rows, outputs)?
+            (Have::Full { life, .. }, Have::Full { heads, life: theirs }) => {
+                life.born == theirs.born
+                    && life.join(*theirs) == *life
+                    && self.shelf.knows(key, heads, rows, outputs)?
             }
             (ours, theirs) => rank(ours) >= rank(theirs),
         })

@@ -16,7 +16,7 @@ use bytes::Bytes;
 const FRAME_BYTES: usize = 64 << 10;
 /// Tree places answered in one frame: sixteen digests each.
 const PLACES: usize = 128;
-/// Announcements in one frame.
+/// Announcements, or collected deletes, in one frame.
 const ANNOUNCED: usize = 1024;
 /// Questions in one frame.
 const WANTS: usize = 256;
@@ -32,7 +32,8 @@ impl MeshNode {
         if !self.sync_active {
             return;
         }
-        let peers: Vec<PeerId> = self.neighbours.keys().copied().collect();
+        let to_do = self.neighbours.iter().filter(|(_, neighbour)| neighbour.has_work(now.uptime));
+        let peers: Vec<PeerId> = to_do.map(|(peer, _)| *peer).collect();
         for peer in peers {
             self.ask_for_the_late(&peer, now.uptime);
             self.drain(&peer, rows, outputs);
@@ -71,6 +72,10 @@ impl MeshNode {
         }
         if std::mem::take(&mut neighbour.open_root) {
             return Some(Frame::Root(self.shelf.index.root()));
+        }
+        if !neighbour.collected.is_empty() {
+            let rows = std::iter::from_fn(|| neighbour.collected.pop_first()).take(ANNOUNCED).collect();
+            return Some(Frame::Collected(rows));
         }
         if !neighbour.compare.is_empty() {
             let places = pop(&mut neighbour.compare, PLACES).into_iter();
@@ -144,7 +149,7 @@ impl MeshNode {
             if let (Some(rest), Some(neighbour)) = (rest, self.neighbours.get_mut(peer)) {
                 neighbour.owe_exactly(&key, rest);
             }
-            let Some(version) = self.shelf.index.version(&key) else { continue };
+            let Ok(Some(version)) = self.shelf.version(&key, rows, outputs) else { continue };
             if let Some(neighbour) = self.neighbours.get_mut(peer).filter(|_| self.concerns.has(&key)) {
                 neighbour.ask_whether_stored(&key);
             }

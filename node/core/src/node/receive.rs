@@ -38,7 +38,10 @@ impl MeshNode {
         match Frame::decode(frame) {
             Ok(Frame::Root(theirs)) => self.on_root(peer, theirs),
             Ok(Frame::Children(theirs)) => self.on_children(peer, &theirs),
-            Ok(Frame::Keys { place, after, upto, rows }) => self.on_keys(peer, place, (after, upto), rows),
+            Ok(Frame::Keys { place, after, upto, rows: theirs }) => {
+                let theirs = self.tell_collected(peer, theirs, rows, outputs);
+                self.on_keys(peer, place, (after, upto), theirs);
+            }
             Ok(Frame::Want(keys)) => {
                 for (key, theirs) in keys {
                     if self.on_want(peer, &key, theirs, rows, outputs).is_err() {
@@ -61,6 +64,12 @@ impl MeshNode {
                 }
             }
             Ok(Frame::Confirmed(answers)) => self.on_confirmed(peer, answers, outputs),
+            Ok(Frame::Collected(theirs)) => {
+                for (key, version) in theirs {
+                    // One that cannot be read now is found again by the next comparison.
+                    self.shelf.collect_too(&key, version, rows, outputs).unwrap_or_default();
+                }
+            }
             Ok(Frame::Announce(theirs)) => self.on_announce(peer, theirs, now.uptime),
             Ok(Frame::Push(push)) => {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
@@ -123,6 +132,26 @@ impl MeshNode {
         }
     }
 
+    /// The peer lists deletes that are collected here: it hears so, and is not asked for them. Gives the other rows.
+    fn tell_collected(
+        &mut self,
+        peer: PeerId,
+        mut theirs: Vec<(Key, Brief)>,
+        rows: &dyn Rows,
+        outputs: &Outputs,
+    ) -> Vec<(Key, Brief)> {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return theirs };
+        let shelf = &self.shelf;
+        theirs.retain(|(key, theirs)| {
+            let ours = shelf.collected_version(key, rows, outputs).filter(|ours| brief(ours) == *theirs);
+            ours.is_none_or(|ours| {
+                neighbour.collected.insert(key.clone(), ours);
+                false
+            })
+        });
+        theirs
+    }
+
     fn on_want(
         &mut self,
         peer: PeerId,
@@ -137,9 +166,12 @@ impl MeshNode {
             (Some(_), None) => (Some(Since::Start), false),
             (Some(ours), Some(theirs)) if ours == theirs => (None, false),
             (Some(ours), Some(theirs)) => match (&ours, theirs) {
-                (Have::Full { edited, tombstone, .. }, Have::Full { heads, edited: e, tombstone: t }) => {
-                    let ask = e > *edited || t > *tombstone || !self.shelf.knows(key, &heads, rows, outputs)?;
-                    (Some(Since::Heads(heads)), ask)
+                (Have::Full { life, .. }, Have::Full { heads, life: theirs }) => {
+                    let same_history = life.born == theirs.born;
+                    let newer = theirs.join(*life) != *life;
+                    let since = if same_history { Since::Heads(heads.clone()) } else { Since::Start };
+                    let lacks = newer || (same_history && !self.shelf.knows(key, &heads, rows, outputs)?);
+                    (Some(since), lacks)
                 }
                 (_, theirs) => {
                     let newer = rank(&ours) > rank(&theirs);
@@ -173,7 +205,12 @@ impl MeshNode {
             let merged = self.shelf.merge(key, payload, rows, outputs)?;
             self.note_origin(key, version, peer, merged.changed.is_some());
             self.owe_all(key, merged.changed, Some(peer), now.uptime);
+            let is_collected =
+                self.shelf.index.version(key).is_none() && self.shelf.version(key, rows, outputs)? == Some(version);
             let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Ok(()) };
+            if is_collected {
+                neighbour.collected.insert(key.clone(), version);
+            }
             if merged.gaps {
                 want(neighbour, key);
             }

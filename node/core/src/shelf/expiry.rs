@@ -1,4 +1,4 @@
-//! Documents that time takes away, in collections under [`Deletion::ImplicitTtl`].
+//! Documents that time takes away: in collections under [`Deletion::ImplicitTtl`], and where their writer said so.
 //!
 //! Purpose: every node comes to the same row by itself, from the row and the policy alone: the document's last stamp,
 //! with a counter that no write has. So an expiry needs no message, and one that a peer tells of is believed only when
@@ -8,6 +8,7 @@
 
 use super::read::read;
 use super::{Latest, Shelf, ShelfError};
+use crate::docs::life::{Life, Ttl};
 use crate::docs::row::{Have, View};
 use crate::event::Outputs;
 use crate::ids::{Collection, Key};
@@ -23,6 +24,22 @@ const TOLERANCE: Duration = Duration::from_secs(60);
 
 /// An unchanged put renews a document when this part of its life is over.
 const RENEW_AFTER: u32 = 10;
+
+/// Documents whose writers said when they go, that go at once.
+const MOST_ENDS: usize = 256;
+
+/// When one is looked at again that could not be read.
+const UNREADABLE: Duration = Duration::from_secs(10);
+
+/// How long a document stays after its last write; none: for ever. What its writer said goes before the policy.
+fn life(policy: &Policy, ttl: Option<Ttl>) -> Option<Duration> {
+    ttl.map(Ttl::duration).or_else(|| policy.life())
+}
+
+/// Wall time at which a document goes because its writer said so.
+pub(super) fn end(have: &Have, is_live: bool) -> Option<Duration> {
+    have.ttl().filter(|_| is_live).map(|ttl| have.newest().wall() + ttl.duration())
+}
 
 /// Policies that were asked for.
 #[derive(Debug, Default)]
@@ -61,27 +78,38 @@ impl Shelf {
         Ok(self.policy(key.collection(), rows, outputs)?.deletion == Deletion::Immutable)
     }
 
-    /// Whether an unchanged put is to renew the document that was last written at `stamp`.
-    pub(super) fn is_worn(&mut self, key: &Key, stamp: Option<Stamp>, rows: &dyn Rows, outputs: &Outputs) -> bool {
-        let life = self.policy(key.collection(), rows, outputs).ok().and_then(|policy| policy.life());
+    /// Whether an unchanged put is to renew the document that was last written at `stamp` and has this time to live.
+    pub(super) fn is_worn(
+        &mut self,
+        key: &Key,
+        (stamp, ttl): (Option<Stamp>, Option<Ttl>),
+        rows: &dyn Rows,
+        outputs: &Outputs,
+    ) -> bool {
+        let policy = self.policy(key.collection(), rows, outputs);
+        let life = policy.ok().and_then(|policy| life(&policy, ttl));
         life.zip(stamp).is_some_and(|(life, stamp)| self.wall >= stamp.wall() + life / RENEW_AFTER)
     }
 
-    /// Takes the document of `key` away if it is due.
+    /// Takes the document of `key` away if it is due, or the mark of its delete.
     pub(crate) fn expire(&mut self, key: &Key, rows: &dyn Rows, outputs: &mut Outputs) -> Result<(), ShelfError> {
-        let Some(life) = self.policy(key.collection(), rows, outputs)?.life() else { return Ok(()) };
+        let policy = self.policy(key.collection(), rows, outputs)?;
         let Some(row) = read(key, rows, outputs)? else { return Ok(()) };
         let view = View::parse(&row)?;
-        if !view.live || !self.is_due(view.have.newest(), life, Duration::ZERO) {
+        let Some(life) = life(&policy, view.have.ttl()).filter(|_| view.is_live()) else {
+            self.collect(key, &view, &policy, outputs);
+            return Ok(());
+        };
+        if !self.is_due(view.have.newest(), life, Duration::ZERO) {
             return Ok(());
         }
         match view.have {
-            Have::Latest { stamp, writer } => {
-                self.keep_latest(key, Latest { stamp: stamp.expired(), writer, text: None }, true, outputs);
+            Have::Latest { stamp, writer, ttl } => {
+                self.keep_latest(key, Latest { stamp: stamp.expired(), writer, ttl, text: None }, true, outputs);
             }
-            Have::Full { heads, edited, .. } => {
-                let have = Have::Full { heads, edited, tombstone: edited.map(Stamp::expired) };
-                self.keep_history(key, (have, view.chunks), (Vec::new(), Vec::new), (None, true), outputs);
+            Have::Full { heads, life } => {
+                let have = Have::Full { heads, life: Life { tombstone: life.edited.map(Stamp::expired), ..life } };
+                self.keep_history(key, (have, view.chunks), (Vec::new(), |none| none), (None, true), outputs);
             }
         }
         Ok(())
@@ -95,20 +123,48 @@ impl Shelf {
         rows: &dyn Rows,
         outputs: &Outputs,
     ) -> Result<Option<Payload>, ShelfError> {
-        let Some(life) = self.policy(key.collection(), rows, outputs)?.life() else { return Ok(Some(payload)) };
+        let ttl = match &payload {
+            Payload::Latest { ttl, .. } => *ttl,
+            Payload::Full { life, .. } => life.ttl,
+        };
+        let policy = self.policy(key.collection(), rows, outputs)?;
+        let Some(life) = life(&policy, ttl) else { return Ok(Some(payload)) };
         let due = |stamp: Stamp, early| self.is_due(stamp, life, early);
         Ok(match payload {
             Payload::Latest { stamp, text: None, .. } if stamp.is_expiry() && !due(stamp, TOLERANCE) => None,
-            Payload::Latest { stamp, writer, text: Some(_) } if due(stamp, Duration::ZERO) => {
-                Some(Payload::Latest { stamp: stamp.expired(), writer, text: None })
+            Payload::Latest { stamp, writer, ttl, text: Some(_) } if due(stamp, Duration::ZERO) => {
+                Some(Payload::Latest { stamp: stamp.expired(), writer, ttl, text: None })
             }
-            Payload::Full { edited, tombstone, changes } => {
-                let tombstone = tombstone.filter(|stamp| !stamp.is_expiry() || due(*stamp, TOLERANCE));
-                let expired = edited.filter(|stamp| due(*stamp, Duration::ZERO)).map(Stamp::expired);
-                Some(Payload::Full { edited, tombstone: tombstone.max(expired), changes })
+            Payload::Full { life, changes } => {
+                // What took an edit away that is not the last one is of no consequence any more.
+                let is_believed =
+                    |stamp: &Stamp| !stamp.is_expiry() || Some(*stamp) < life.edited || due(*stamp, TOLERANCE);
+                let tombstone = life.tombstone.filter(is_believed);
+                let expired = life.edited.filter(|stamp| due(*stamp, Duration::ZERO)).map(Stamp::expired);
+                Some(Payload::Full { life: Life { tombstone: tombstone.max(expired), ..life }, changes })
             }
             payload @ Payload::Latest { .. } => Some(payload),
         })
+    }
+
+    /// Takes away what is over of the documents whose writers said when, some of them if there are many.
+    pub(crate) fn end_due(&mut self, rows: &dyn Rows, outputs: &mut Outputs) {
+        for _ in 0..MOST_ENDS {
+            let Some(key) = self.ends.pop(self.today) else { return };
+            if self.expire(&key, rows, outputs).is_err() {
+                self.ends.set(&key, Some(self.today + UNREADABLE));
+            }
+        }
+    }
+
+    /// After what time [`Shelf::end_due`] has something to do.
+    pub(crate) fn next_end(&self) -> Option<Duration> {
+        self.ends.next().map(|end| end.saturating_sub(self.today))
+    }
+
+    /// Notes when the document of `key` goes by itself.
+    pub(super) fn note_end(&mut self, key: &Key, have: &Have, is_live: bool) {
+        self.ends.set(key, end(have, is_live));
     }
 
     fn is_due(&self, stamp: Stamp, life: Duration, early: Duration) -> bool {

@@ -1,7 +1,9 @@
 //! A document in memory, of either kind, with what decides between it and another.
 
+use crate::docs::Kind;
 use crate::docs::full::FullDoc;
-use crate::docs::row::{self, Chunks, Have};
+use crate::docs::life::{Life, Ttl};
+use crate::docs::row::{Chunks, Have};
 use crate::ids::PeerId;
 use crate::stamp::Stamp;
 use bytes::Bytes;
@@ -10,22 +12,13 @@ use bytes::Bytes;
 #[derive(Debug)]
 pub(super) struct Full {
     pub(super) doc: FullDoc,
-    pub(super) edited: Option<Stamp>,
-    pub(super) tombstone: Option<Stamp>,
+    pub(super) life: Life,
     pub(super) chunks: Chunks,
 }
 
 impl Full {
     pub(super) fn have(&self) -> Have {
-        Have::Full { heads: self.doc.heads(), edited: self.edited, tombstone: self.tombstone }
-    }
-
-    pub(super) const fn stamps(&self) -> (Option<Stamp>, Option<Stamp>) {
-        (self.edited, self.tombstone)
-    }
-
-    pub(super) const fn is_live(&self) -> bool {
-        row::is_live(self.edited, self.tombstone)
+        Have::Full { heads: self.doc.heads(), life: self.life }
     }
 }
 
@@ -34,12 +27,13 @@ impl Full {
 pub(super) struct Latest {
     pub(super) stamp: Stamp,
     pub(super) writer: PeerId,
+    pub(super) ttl: Option<Ttl>,
     pub(super) text: Option<Bytes>,
 }
 
 impl Latest {
     pub(super) const fn have(&self) -> Have {
-        Have::Latest { stamp: self.stamp, writer: self.writer }
+        Have::Latest { stamp: self.stamp, writer: self.writer, ttl: self.ttl }
     }
 
     pub(super) const fn order(&self) -> (Stamp, PeerId) {
@@ -52,20 +46,39 @@ impl Latest {
 pub(super) enum Held {
     Full(Full),
     Latest(Latest),
+    /// A full document that was deleted long ago, without its history.
+    Collected(Life),
 }
 
 impl Held {
-    pub(super) fn have(&self) -> Have {
+    pub(super) const fn kind(&self) -> Kind {
         match self {
-            Self::Full(full) => full.have(),
-            Self::Latest(latest) => latest.have(),
+            Self::Full(_) | Self::Collected(_) => Kind::Full,
+            Self::Latest(_) => Kind::Latest,
         }
     }
 
-    pub(super) const fn is_live(&self) -> bool {
+    pub(super) fn newest(&self) -> Stamp {
         match self {
-            Self::Full(full) => full.is_live(),
+            Self::Full(full) => full.life.newest(),
+            Self::Latest(latest) => latest.stamp,
+            Self::Collected(life) => life.newest(),
+        }
+    }
+
+    pub(super) const fn ttl(&self) -> Option<Ttl> {
+        match self {
+            Self::Full(full) => full.life.ttl,
+            Self::Latest(latest) => latest.ttl,
+            Self::Collected(_) => None,
+        }
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        match self {
+            Self::Full(full) => full.life.is_live(),
             Self::Latest(latest) => latest.text.is_some(),
+            Self::Collected(_) => false,
         }
     }
 }

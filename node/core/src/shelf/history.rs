@@ -25,20 +25,20 @@ const WORTH_A_BASE: u32 = 8 << 10;
 const MOST: u16 = 256;
 
 impl Chunks {
-    /// What to write when `added` comes behind what is there, of which `pending` is not yet written; `whole` saves the
-    /// document with `added`.
+    /// What to write when `added` comes behind what is there, of which `pending` is not yet written; `whole` gives the
+    /// document as it is with `added`, which it may use.
     pub(super) fn add(
         &mut self,
         added: Vec<u8>,
         pending: Option<History>,
-        whole: impl FnOnce() -> Vec<u8>,
+        whole: impl FnOnce(Vec<u8>) -> Vec<u8>,
     ) -> Option<History> {
         if added.is_empty() {
             return pending;
         }
         self.appended = self.appended.saturating_add(size(&added));
         if self.appended > self.base.max(WORTH_A_BASE) || self.count >= MOST {
-            let base = whole();
+            let base = whole(added);
             let count = std::mem::replace(&mut self.count, 1);
             (self.base, self.appended) = (size(&base), 0);
             // Where the store's records are to be replaced anyway, there are as many as that said.
@@ -93,7 +93,7 @@ impl Shelf {
     pub(super) fn mend(&mut self, key: &Key, rows: &dyn Rows, outputs: &mut Outputs) -> Result<(), ShelfError> {
         let Some(row) = read(key, rows, outputs)? else { return Ok(()) };
         let view = View::parse(&row)?;
-        let Have::Full { edited, tombstone, .. } = view.have else { return Ok(()) };
+        let Have::Full { life, .. } = view.have else { return Ok(()) };
         rows.gave_up(key);
         // The lost history may have had changes of this actor, and the mesh has them: their numbers are not used again.
         self.actor = next_actor(self.actor);
@@ -104,7 +104,7 @@ impl Shelf {
         let history = Some(History::Replace { base: Vec::new(), count: view.chunks.count });
         outputs.writes.insert(key.clone(), Write { row: Vec::new(), history, visible });
         let chunks = Chunks::default();
-        self.keep_full(key, Full { doc, edited, tombstone, chunks }, added, None, visible, outputs);
+        self.keep_full(key, Full { doc, life, chunks }, added, None, visible, outputs);
         self.mended += 1;
         Ok(())
     }

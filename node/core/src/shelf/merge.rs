@@ -3,11 +3,12 @@
 //! Inputs: payloads; outputs: rows, and what other neighbours lack then. Heads, last edit and last delete only grow, so
 //! any order of any messages gives the same row. What it does not do: know which neighbour sent it.
 
-use super::held::{Held, Latest};
+use super::held::{Full, Held, Latest};
 use super::{Merged, Shelf, ShelfError};
 use crate::docs::Kind;
 use crate::docs::first::{self, First};
 use crate::docs::full::Applied;
+use crate::docs::life::Life;
 use crate::event::Outputs;
 use crate::ids::Key;
 use crate::rows::Rows;
@@ -15,6 +16,7 @@ use crate::stamp::Stamp;
 use crate::sync::frame::Payload;
 use crate::sync::neighbour::Since;
 use bytes::Bytes;
+use std::cmp::Ordering;
 
 impl Shelf {
     /// Joins what a peer sent with what is here.
@@ -33,9 +35,9 @@ impl Shelf {
         self.clock.observe(incoming.0, self.wall);
         let mut hides = false;
         let held = match held {
-            Some(held) if held.have().kind() == incoming.1 => Some(held),
+            Some(held) if held.kind() == incoming.1 => Some(held),
             // Two kinds under one key: the newer row counts whole, and at the same stamp the full one.
-            Some(held) if (held.have().newest(), held.have().kind()) > incoming => {
+            Some(held) if (held.newest(), held.kind()) > incoming => {
                 self.put_back(key, held);
                 return Ok(Merged { changed: None, gaps: false, sender_behind: true });
             }
@@ -47,11 +49,9 @@ impl Shelf {
             None => None,
         };
         match payload {
-            Payload::Full { edited, tombstone, changes } => {
-                self.merge_full(key, held, hides, (edited, tombstone), &changes, outputs)
-            }
-            Payload::Latest { stamp, writer, text } => {
-                Ok(self.merge_latest(key, held, Latest { stamp, writer, text }, outputs))
+            Payload::Full { life, changes } => self.merge_full(key, held, hides, (life, &changes), outputs),
+            Payload::Latest { stamp, writer, ttl, text } => {
+                Ok(self.merge_latest(key, held, Latest { stamp, writer, ttl, text }, outputs))
             }
         }
     }
@@ -61,41 +61,75 @@ impl Shelf {
         key: &Key,
         held: Option<Held>,
         hides: bool,
-        stamps: (Option<Stamp>, Option<Stamp>),
-        changes: &[Bytes],
+        theirs: (Life, &[Bytes]),
         outputs: &mut Outputs,
     ) -> Result<Merged, ShelfError> {
-        if held.is_none()
-            && let [change] = changes
+        match held {
+            Some(Held::Full(ours)) => match theirs.0.born.cmp(&ours.life.born) {
+                Ordering::Equal => self.join(key, ours, theirs, outputs),
+                Ordering::Less => self.merge_older(key, ours, theirs, outputs),
+                Ordering::Greater => self.merge_newer(key, ours, theirs, outputs),
+            },
+            Some(Held::Collected(gone)) => self.merge_collected(key, gone, theirs, outputs),
+            Some(Held::Latest(_)) | None => self.merge_new(key, hides, theirs, outputs),
+        }
+    }
+
+    /// Takes what a peer has where nothing is. `hides`: readers saw a document until now.
+    pub(super) fn merge_new(
+        &mut self,
+        key: &Key,
+        hides: bool,
+        (life, changes): (Life, &[Bytes]),
+        outputs: &mut Outputs,
+    ) -> Result<Merged, ShelfError> {
+        let merged = Merged { changed: Some(Since::Start), gaps: false, sender_behind: false };
+        if let [change] = changes
             && let Some((hash, document)) = first::read(change)
         {
             let first = First { hash, bytes: change.to_vec() };
-            self.keep_first(key, first, stamps, (document.to_json(), hides), outputs);
-            return Ok(Merged { changed: Some(Since::Start), gaps: false, sender_behind: false });
+            self.keep_first(key, first, life, (document.to_json(), hides), outputs);
+            return Ok(merged);
         }
-        let is_new = held.is_none();
-        let mut full = self.full(held);
-        let (before, stood, was_live) = (full.doc.heads(), full.stamps(), full.is_live());
+        let mut full = self.new_full(life);
         let Applied { added, document } = full.doc.apply(changes)?;
-        full.edited = full.edited.max(stamps.0);
-        full.tombstone = full.tombstone.max(stamps.1);
-        let (gaps, is_live) = (full.doc.has_gaps(), full.is_live());
+        if full.doc.has_gaps() {
+            // Nobody reads half a document; the peer sends the whole.
+            return Ok(Merged { changed: None, gaps: true, ..merged });
+        }
+        let text = document.map(|document| document.to_json());
+        self.keep_full(key, full, added, text, hides || life.is_live(), outputs);
+        Ok(merged)
+    }
+
+    /// Joins two of one generation.
+    pub(super) fn join(
+        &mut self,
+        key: &Key,
+        mut full: Full,
+        (life, changes): (Life, &[Bytes]),
+        outputs: &mut Outputs,
+    ) -> Result<Merged, ShelfError> {
+        let (before, stood) = (full.doc.heads(), full.life);
+        let Applied { added, document } = full.doc.apply(changes)?;
+        full.life = stood.join(life);
+        let gaps = full.doc.has_gaps();
         let heads_moved = full.doc.heads() != before;
-        let changed = is_new || heads_moved || full.stamps() != stood;
+        let changed = heads_moved || full.life != stood;
         if changed || gaps {
-            let visible = hides || was_live != is_live || (is_live && heads_moved);
+            let is_live = full.life.is_live();
+            let visible = stood.is_live() != is_live || (is_live && heads_moved);
             self.keep_full(key, full, added, document.map(|document| document.to_json()), visible, outputs);
         } else {
             self.cache.put(key, full.doc);
         }
-        let since = if is_new { Since::Start } else { Since::Heads(before) };
-        Ok(Merged { changed: changed.then_some(since), gaps, sender_behind: false })
+        Ok(Merged { changed: changed.then_some(Since::Heads(before)), gaps, sender_behind: false })
     }
 
     fn merge_latest(&mut self, key: &Key, held: Option<Held>, theirs: Latest, outputs: &mut Outputs) -> Merged {
         let ours = match &held {
             Some(Held::Latest(ours)) => Some(ours.order()),
-            Some(Held::Full(_)) | None => None,
+            Some(Held::Full(_) | Held::Collected(_)) | None => None,
         };
         if ours >= Some(theirs.order()) {
             return Merged { changed: None, gaps: false, sender_behind: ours > Some(theirs.order()) };
@@ -108,7 +142,7 @@ impl Shelf {
 
 fn newest(payload: &Payload) -> (Stamp, Kind) {
     match payload {
-        Payload::Full { edited, tombstone, .. } => ((*edited).max(*tombstone).unwrap_or_default(), Kind::Full),
+        Payload::Full { life, .. } => (life.newest(), Kind::Full),
         Payload::Latest { stamp, .. } => (*stamp, Kind::Latest),
     }
 }

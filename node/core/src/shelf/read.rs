@@ -6,7 +6,7 @@
 use super::held::{Full, Held, Latest};
 use super::history::history_bytes;
 use super::{Shelf, ShelfError};
-use crate::docs::row::{Have, View};
+use crate::docs::row::{Have, State, Version, View};
 use crate::docs::{Document, chunk};
 use crate::event::Outputs;
 use crate::ids::Key;
@@ -23,31 +23,45 @@ impl Shelf {
         rows: &dyn Rows,
         outputs: &Outputs,
     ) -> Result<Option<Document>, ShelfError> {
-        if self.index.version(key).is_none() {
-            return Ok(None);
-        }
-        let Some(row) = read(key, rows, outputs)? else { return Ok(None) };
+        let Some(row) = self.row(key, rows, outputs)? else { return Ok(None) };
         Ok(View::parse(&row)?.document()?)
     }
 
     /// Whether readers see ciphertext.
     pub(super) fn is_sealed(&self, key: &Key, rows: &dyn Rows, outputs: &Outputs) -> Result<bool, ShelfError> {
-        let row = if self.index.version(key).is_some() { read(key, rows, outputs)? } else { None };
-        Ok(match row {
+        Ok(match self.row(key, rows, outputs)? {
             Some(row) => View::parse(&row)?.sealed().is_some(),
             None => false,
         })
     }
 
-    /// What is here of `key`.
+    /// What is here of `key`; none of a document of which only a collected delete is left.
     pub(crate) fn have(&self, key: &Key, rows: &dyn Rows, outputs: &Outputs) -> Result<Option<Have>, ShelfError> {
-        if self.index.version(key).is_none() {
-            return Ok(None);
+        let Some(row) = self.row(key, rows, outputs)? else { return Ok(None) };
+        let view = View::parse(&row)?;
+        Ok((view.state != State::Collected).then_some(view.have))
+    }
+
+    /// The version of the row of `key`, collected deletes included.
+    pub(crate) fn version(&self, key: &Key, rows: &dyn Rows, outputs: &Outputs) -> Result<Option<Version>, ShelfError> {
+        if let Some(version) = self.index.version(key) {
+            return Ok(Some(version));
         }
-        Ok(match read(key, rows, outputs)? {
-            Some(row) => Some(View::parse(&row)?.have),
+        Ok(match self.row(key, rows, outputs)? {
+            Some(row) => Some(View::parse(&row)?.version),
             None => None,
         })
+    }
+
+    /// The version of the collected delete of `key`, if there is one that can be read.
+    pub(crate) fn collected_version(&self, key: &Key, rows: &dyn Rows, outputs: &Outputs) -> Option<Version> {
+        let is_told = self.index.version(key).is_some();
+        self.version(key, rows, outputs).ok().flatten().filter(|_| !is_told)
+    }
+
+    /// The row of `key`; where there can be none, the store is not asked.
+    fn row(&self, key: &Key, rows: &dyn Rows, outputs: &Outputs) -> Result<Option<Vec<u8>>, ReadError> {
+        if self.collects || self.index.version(key).is_some() { read(key, rows, outputs) } else { Ok(None) }
     }
 
     /// Whether every head of `theirs` is known here.
@@ -61,7 +75,7 @@ impl Shelf {
         let Some(held) = self.load(key, rows, outputs)? else { return Ok(false) };
         let knows = match &held {
             Held::Full(full) => full.doc.knows(heads),
-            Held::Latest(_) => false,
+            Held::Latest(_) | Held::Collected(_) => false,
         };
         self.put_back(key, held);
         Ok(knows)
@@ -84,17 +98,18 @@ impl Shelf {
         }
         let Some(held) = self.load(key, rows, outputs)? else { return Ok(None) };
         let payload = match &held {
-            Held::Full(Full { doc, edited, tombstone, .. }) => {
+            Held::Full(Full { doc, life, .. }) => {
                 let heads: &[_] = match since {
                     Since::Start => &[],
                     Since::Heads(heads) => heads,
                 };
                 let (changes, rest) = doc.some_changes_since(heads, room);
                 let changes = changes.into_iter().map(Bytes::from).collect();
-                (Payload::Full { edited: *edited, tombstone: *tombstone, changes }, rest.map(Since::Heads))
+                (Payload::Full { life: *life, changes }, rest.map(Since::Heads))
             }
-            Held::Latest(Latest { stamp, writer, text }) => {
-                (Payload::Latest { stamp: *stamp, writer: *writer, text: text.clone() }, None)
+            Held::Collected(life) => (Payload::Full { life: *life, changes: Vec::new() }, None),
+            Held::Latest(Latest { stamp, writer, ttl, text }) => {
+                (Payload::Latest { stamp: *stamp, writer: *writer, ttl: *ttl, text: text.clone() }, None)
             }
         };
         self.put_back(key, held);
@@ -112,24 +127,22 @@ impl Shelf {
     ) -> Result<Option<Payload>, ShelfError> {
         let Some(row) = read(key, rows, outputs)? else { return Ok(None) };
         let view = View::parse(&row)?;
-        let Have::Full { edited, tombstone, .. } = view.have else { return Ok(None) };
+        let Have::Full { life, .. } = view.have else { return Ok(None) };
         let Some(bytes) = history_bytes(key, &view, rows, outputs)?.filter(|bytes| bytes.len() <= room) else {
             return Ok(None);
         };
         let bytes = Bytes::from(bytes);
         let changes =
             chunk::changes(&bytes).map(|changes| changes.into_iter().map(|range| bytes.slice(range)).collect());
-        Ok(changes.map(|changes| Payload::Full { edited, tombstone, changes }))
+        Ok(changes.map(|changes| Payload::Full { life, changes }))
     }
 
     pub(super) fn load(&mut self, key: &Key, rows: &dyn Rows, outputs: &Outputs) -> Result<Option<Held>, ShelfError> {
-        if self.index.version(key).is_none() {
-            return Ok(None);
-        }
-        let Some(row) = read(key, rows, outputs)? else { return Ok(None) };
+        let Some(row) = self.row(key, rows, outputs)? else { return Ok(None) };
         let view = View::parse(&row)?;
         Ok(Some(match view.have {
-            Have::Full { edited, tombstone, .. } => {
+            Have::Full { life, .. } if view.state == State::Collected => Held::Collected(life),
+            Have::Full { life, .. } => {
                 let doc = match self.cache.take(key) {
                     Some(doc) => Some(doc),
                     None => self.read_history(key, &view, rows, outputs)?,
@@ -138,11 +151,11 @@ impl Shelf {
                     self.damaged.insert(key.clone());
                     return Err(ShelfError::History);
                 };
-                Held::Full(Full { doc, edited, tombstone, chunks: view.chunks })
+                Held::Full(Full { doc, life, chunks: view.chunks })
             }
-            Have::Latest { stamp, writer } => {
+            Have::Latest { stamp, writer, ttl } => {
                 let text = view.text().map(|text| Bytes::copy_from_slice(text.as_bytes()));
-                Held::Latest(Latest { stamp, writer, text })
+                Held::Latest(Latest { stamp, writer, ttl, text })
             }
         }))
     }

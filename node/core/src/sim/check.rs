@@ -3,8 +3,9 @@
 //! Inputs: the world after it healed; outputs: the first [`Problem`]. What it does not do: change the world.
 
 use super::world::{World, Written};
-use crate::docs::row::View;
+use crate::docs::row::{State, View};
 use crate::ids::{Key, PeerId};
+use crate::policy::RESERVED;
 use std::fmt;
 
 /// A run that broke an invariant; its text says how to replay it.
@@ -68,6 +69,14 @@ pub enum Problem {
         /// How many.
         documents: u64,
     },
+    /// Neighbours are told of a delete for longer than they are to be.
+    #[error("node {node:?} still tells of {marks} deletes")]
+    Marks {
+        /// Where.
+        node: PeerId,
+        /// How many.
+        marks: usize,
+    },
     /// A deleted document is back.
     #[error("deleted document {key} is back on node {node:?}")]
     Resurrection {
@@ -130,11 +139,22 @@ pub(super) fn nothing_was_mended(world: &World) -> Result<(), Problem> {
     }
 }
 
+/// Nobody is told of any delete any more, where everything is deleted.
+pub(super) fn all_marks_are_collected(world: &World) -> Result<(), Problem> {
+    let mark = |row: &&Vec<u8>| View::parse(row).is_ok_and(|view| view.state == State::Deleted);
+    let marks = world.disks().map(|(node, disk)| (node, disk.rows.values().filter(mark).count()));
+    match marks.into_iter().find(|(_, marks)| *marks > 0) {
+        Some((node, marks)) => Err(Problem::Marks { node, marks }),
+        None => Ok(()),
+    }
+}
+
 /// No document is live after all were deleted.
 pub(super) fn nothing_is_back(world: &World) -> Result<(), Problem> {
     for (node, disk) in world.disks() {
-        let live = |row: &&Vec<u8>| View::parse(row).is_ok_and(|view| view.live);
-        if let Some((key, _)) = disk.rows.iter().find(|(_, row)| live(row)) {
+        let live = |row: &Vec<u8>| View::parse(row).is_ok_and(|view| view.is_live());
+        let is_back = |(key, row): &(&Key, &Vec<u8>)| key.collection() != RESERVED && live(row);
+        if let Some((key, _)) = disk.rows.iter().find(is_back) {
             return Err(Problem::Resurrection { node, key: format!("{key:?}") });
         }
     }

@@ -3,7 +3,7 @@
 //! Purpose: find an order of events in which the engine loses or diverges, and replay it from one number.
 //! Inputs: a [`Scenario`] with its seed; outputs: a [`Report`], or a [`Failure`] that prints the seed.
 //! Faults: lost, late and reordered frames, partitions, crashes that lose what was not yet durable, clocks that
-//! disagree. Frames are lost one by one, which is harsher than QUIC. What it does not do: run the shell, or measure
+//! disagree; deletes are forgotten within seconds, while nodes are away. Frames are lost one by one, which is harsher than QUIC. What it does not do: run the shell, or measure
 //! speed.
 
 mod check;
@@ -38,6 +38,8 @@ pub struct Scenario {
     pub partitions: usize,
     /// How long after the last fault all nodes must be equal.
     pub heal: Duration,
+    /// How long neighbours are told of a delete.
+    pub marks: Duration,
 }
 
 impl Scenario {
@@ -54,12 +56,14 @@ impl Scenario {
             crashes: nodes / 4,
             partitions: 4,
             heal: Duration::from_secs(300),
+            marks: Duration::from_secs(8),
         }
     }
 
     /// A mesh of `nodes` with about sixteen neighbours each and nothing that fails.
     pub fn calm(seed: u64, nodes: usize) -> Self {
-        Self { peers: 7, loss: 0.0, slow: 0.0, crashes: 0, partitions: 0, ..Self::rough(seed, nodes) }
+        let marks = Duration::from_secs(300);
+        Self { peers: 7, loss: 0.0, slow: 0.0, crashes: 0, partitions: 0, marks, ..Self::rough(seed, nodes) }
     }
 }
 
@@ -119,8 +123,14 @@ pub fn run(scenario: &Scenario) -> Result<Report, Failure> {
     world.restart_all();
     world.run_until(world.uptime() + Duration::from_secs(30));
     check::nothing_is_back(&world).map_err(fail)?;
+    world.run_until(world.uptime() + scenario.marks * 2 + SKEW);
+    check::all_marks_are_collected(&world).map_err(fail)?;
+    check::nothing_is_back(&world).map_err(fail)?;
     Ok(Report { acknowledged, rows, payloads, redundant, healed_in, ..world.report() })
 }
+
+/// How far clocks are apart at most.
+const SKEW: Duration = Duration::from_secs(30);
 
 /// Wall time of the simulated world at uptime zero.
 const EPOCH: Duration = Duration::from_secs(1_800_000_000);

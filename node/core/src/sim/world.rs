@@ -7,7 +7,7 @@ mod apps;
 mod faults;
 mod links;
 
-use super::{Report, Scenario, now};
+use super::{Report, SKEW, Scenario, now};
 use crate::event::{Input, Outputs};
 use crate::ids::{ConnId, Key, PeerId, RequestId};
 use crate::node::MeshNode;
@@ -19,6 +19,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 type Node = usize;
+
+/// How often nodes look for deletes to be collected.
+const SWEEP: Duration = Duration::from_secs(3);
 
 /// A leaf that some application wrote and nobody removes.
 #[derive(Debug, Clone)]
@@ -67,6 +70,8 @@ enum Event {
         length: Duration,
     },
     Rejoin,
+    /// Each node looks for deletes of which nobody is to be told any more.
+    Sweep,
 }
 
 struct SimNode {
@@ -94,6 +99,7 @@ pub(super) struct World {
     side: Vec<u8>,
     loss: f64,
     slow: f64,
+    marks: Duration,
     pending: BTreeMap<RequestId, Written>,
     kept: Vec<Written>,
     /// Writers that wait for a neighbour to have stored what they wrote.
@@ -118,7 +124,7 @@ impl World {
                     (0..scenario.peers).map(|_| rng.random_range(0..scenario.nodes)).collect();
                 peers.insert((node + 1) % scenario.nodes);
                 peers.remove(node);
-                let skew = Duration::from_millis(rng.random_range(0..120_000));
+                let skew = rng.random_range(Duration::ZERO..SKEW);
                 let me = PeerId(rng.random());
                 SimNode {
                     me,
@@ -143,6 +149,7 @@ impl World {
             side: vec![0; scenario.nodes],
             loss: scenario.loss,
             slow: scenario.slow,
+            marks: scenario.marks,
             pending: BTreeMap::new(),
             kept: Vec::new(),
             concerns: BTreeMap::new(),
@@ -154,6 +161,7 @@ impl World {
             trace: DefaultHasher::new(),
         };
         all.iter().for_each(|&node| world.boot(node));
+        world.set_policy();
         world.plan(scenario);
         world
     }
@@ -168,6 +176,7 @@ impl World {
             let (at, node) = (self.moment(scenario.trouble), self.rng.random_range(nodes.clone()));
             self.at(at, Event::Crash { node });
         }
+        self.after(SWEEP, Event::Sweep);
         let slot = scenario.trouble / (scenario.partitions.max(1) as u32);
         for number in 0..scenario.partitions as u32 {
             let length = slot / 2;
@@ -231,6 +240,7 @@ impl World {
             Event::Boot { node } => self.boot(node),
             Event::Partition { length } => self.partition(length),
             Event::Rejoin => self.side.fill(0),
+            Event::Sweep => self.sweep(),
         }
     }
 

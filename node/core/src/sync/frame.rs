@@ -10,6 +10,7 @@ mod packed;
 mod wire;
 
 use super::digest::{Brief, Digest, FAN_OUT, Place};
+use crate::docs::life::{Life, Ttl};
 use crate::docs::row::{Have, Version};
 use crate::ids::{Key, PeerId};
 use crate::stamp::Stamp;
@@ -57,6 +58,9 @@ pub enum Frame {
     Confirm(Vec<(Key, u64, Have)>),
     /// "I have stored what you asked for under this number." Since version 2.
     Confirmed(Vec<(Key, u64)>),
+    /// "Of these deletes I tell nobody any more." The receiver does the same if its clock is not far behind, or the two
+    /// would find the difference again and again.
+    Collected(Vec<(Key, Version)>),
 }
 
 /// Content of one document.
@@ -64,10 +68,8 @@ pub enum Frame {
 pub enum Payload {
     /// Changes, dependencies first; perhaps only some of those the receiver lacks.
     Full {
-        /// Stamp of the last edit.
-        edited: Option<Stamp>,
-        /// Stamp of the last delete.
-        tombstone: Option<Stamp>,
+        /// When it was written and deleted.
+        life: Life,
         /// Encoded Automerge changes.
         changes: Vec<Bytes>,
     },
@@ -77,6 +79,8 @@ pub enum Payload {
         stamp: Stamp,
         /// Who wrote.
         writer: PeerId,
+        /// How long after the write the document goes by itself.
+        ttl: Option<Ttl>,
         /// Canonical JSON; none when deleted.
         text: Option<Bytes>,
     },
@@ -86,13 +90,10 @@ impl std::fmt::Debug for Payload {
     /// Prints sizes, never content.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Full { edited, tombstone, changes } => f
-                .debug_struct("Full")
-                .field("edited", edited)
-                .field("tombstone", tombstone)
-                .field("changes", &changes.len())
-                .finish(),
-            Self::Latest { stamp, writer, text } => f
+            Self::Full { life, changes } => {
+                f.debug_struct("Full").field("life", life).field("changes", &changes.len()).finish()
+            }
+            Self::Latest { stamp, writer, ttl: _, text } => f
                 .debug_struct("Latest")
                 .field("stamp", stamp)
                 .field("writer", writer)
@@ -135,6 +136,7 @@ const ROOT: u8 = 7;
 const PACKED: u8 = 8;
 const CONFIRM: u8 = 9;
 const CONFIRMED: u8 = 10;
+const COLLECTED: u8 = 11;
 
 /// Documents of fewer bytes go as they are: a packed frame of one small document is hardly smaller.
 const WORTH_PACKING: usize = 4 << 10;
@@ -201,6 +203,10 @@ impl Frame {
                 out.put_u8(CONFIRMED);
                 put_list(&mut out, answers, |out, (key, number)| put_numbered(out, key, *number));
             }
+            Self::Collected(rows) => {
+                out.put_u8(COLLECTED);
+                put_list(&mut out, rows, put_version);
+            }
             Self::Push(push) => out.extend([PUSH, u8::from(*push == Push::Eager)]),
         }
         out.freeze()
@@ -239,6 +245,7 @@ impl Frame {
                 Ok((take_key(input)?, take_u64(input)?, take_have(input)?))
             })?),
             CONFIRMED => Self::Confirmed(take_list(input, 12, |input| Ok((take_key(input)?, take_u64(input)?)))?),
+            COLLECTED => Self::Collected(take_list(input, 20, take_version)?),
             PUSH => Self::Push(match take_u8(input)? {
                 0 => Push::Lazy,
                 1 => Push::Eager,

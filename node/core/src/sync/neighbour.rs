@@ -8,6 +8,7 @@ use super::digest::Place;
 use super::frame::CONFIRMS;
 use super::owed::Owed;
 use super::spread::Spread;
+use crate::docs::row::Version;
 use crate::ids::{ConnId, Key};
 use automerge::ChangeHash;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +41,8 @@ pub(crate) struct Neighbour {
     pub(crate) compare: BTreeSet<Place>,
     /// Tree places whose keys are owed, with the key behind which the list goes on.
     pub(crate) list: BTreeMap<Place, Option<Key>>,
+    /// Deletes that it told of and that are collected here.
+    pub(crate) collected: BTreeMap<Key, Version>,
     /// Whether changes are told at once or announced.
     pub(crate) spread: Spread,
     /// Documents of which somebody here waits for the peer's word.
@@ -64,6 +67,7 @@ impl Neighbour {
             wanted: BTreeSet::new(),
             compare: BTreeSet::new(),
             list: BTreeMap::new(),
+            collected: BTreeMap::new(),
             spread: Spread::new(),
             unsure: BTreeSet::new(),
             stored: BTreeMap::new(),
@@ -106,6 +110,15 @@ impl Neighbour {
         self.dirty.is_empty() && self.wanted.is_empty() && self.list.is_empty() && self.compare.is_empty()
     }
 
+    /// Whether a flush has anything to do for it.
+    pub(crate) fn has_work(&self, uptime: Duration) -> bool {
+        !self.is_settled()
+            || self.open_root
+            || !(self.collected.is_empty() && self.unsure.is_empty() && self.stored.is_empty())
+            || self.next_root <= uptime
+            || self.spread.has_work(uptime)
+    }
+
     /// Forgets what is owed, when sync is switched off; the next comparison of roots finds it again.
     pub(crate) fn clear(&mut self) {
         self.dirty = Owed::default();
@@ -114,6 +127,7 @@ impl Neighbour {
         self.list.clear();
         self.unsure.clear();
         self.stored.clear();
+        self.collected.clear();
         self.spread = Spread::new();
     }
 

@@ -148,6 +148,11 @@ impl Spread {
         self.gathering.len() + self.announce.len() + if uptime < until { announced } else { 0 }
     }
 
+    /// Whether there is something to tell, or [`Spread::pass`] has something to do.
+    pub(crate) fn has_work(&self, uptime: Duration) -> bool {
+        self.wish.is_some() || !self.announce.is_empty() || self.deadline().is_some_and(|at| at <= uptime)
+    }
+
     /// Uptime at which [`Spread::pass`] has something to do.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         self.due.into_iter().chain(self.look).min()

@@ -3,9 +3,11 @@
 #![allow(clippy::panic, clippy::unwrap_used, clippy::print_stdout, reason = "a test suite")]
 
 mod catch_up;
+mod collected;
 mod concern;
 mod conditions;
 mod leaving;
 mod lost;
 mod place;
 mod sealed;
+mod ttl;

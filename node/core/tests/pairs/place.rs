@@ -1,12 +1,12 @@
 //! One core with its rows, and a loss-free wire between two.
 
 use peat_node_core::docs::Document;
-use peat_node_core::docs::row::{Version, View};
-use peat_node_core::event::{Condition, Direction, Edit, Quorum, Reply, RequestError};
+use peat_node_core::docs::row::{State, Version, View};
+use peat_node_core::event::{Condition, Direction, Edit, Quorum, Reply, RequestError, Terms};
 use peat_node_core::ids::{Collection, ConnId, Key, PeerId, RequestId};
 use peat_node_core::rows::MemoryRows;
 use peat_node_core::sync::frame::{CONFIRMS, Frame};
-use peat_node_core::{Config, Input, MeshNode, Now, Output, Outputs};
+use peat_node_core::{Config, Input, MeshNode, Now, Output, Outputs, Stored};
 use std::time::Duration;
 
 type Answers = Vec<(RequestId, Result<Reply, RequestError>)>;
@@ -19,6 +19,8 @@ pub(crate) struct Place {
     core: MeshNode,
     disk: MemoryRows,
     uptime: Duration,
+    /// How far its clock is ahead of the others'.
+    pub(crate) ahead: Duration,
     requests: u64,
     /// What waits to be sent.
     out: Vec<Output>,
@@ -30,23 +32,37 @@ pub(crate) struct Place {
     pub(crate) heard: Vec<Reply>,
 }
 
-fn key(id: &str) -> Key {
+/// Wall time when a place begins.
+const NOON: Duration = Duration::from_secs(1_800_000_000);
+/// How long neighbours are told of a delete.
+pub(crate) const MARKS: Duration = Duration::from_secs(3600);
+
+pub(crate) fn key(id: &str) -> Key {
     Key::new(&Collection::parse("ships").unwrap(), id).unwrap()
+}
+
+/// A process of `me` that begins; `number` is its own.
+fn core(me: PeerId, number: u8) -> MeshNode {
+    let (actor, seed, tombstone_ttl) = ([number; 16], [number; 32], MARKS);
+    MeshNode::new(Config { me, actor, seed, sync_active: true, cache_bytes: 24 << 20, tombstone_ttl })
 }
 
 impl Place {
     pub(crate) fn new(number: u8) -> Self {
         let me = PeerId([number; 32]);
-        let config = Config { me, actor: [number; 16], seed: [number; 32], sync_active: true, cache_bytes: 24 << 20 };
-        let (core, disk) = (MeshNode::new(config), MemoryRows::default());
-        let (version, heard) = (CONFIRMS, Vec::new());
-        Self { me, core, disk, uptime: Duration::ZERO, requests: 0, out: Vec::new(), sent: 0, version, heard }
+        let (core, disk) = (core(me, number), MemoryRows::default());
+        let (version, heard, ahead) = (CONFIRMS, Vec::new(), Duration::ZERO);
+        Self { me, core, disk, uptime: Duration::ZERO, ahead, requests: 0, out: Vec::new(), sent: 0, version, heard }
+    }
+
+    fn now(&self) -> Now {
+        Now { wall: NOON + self.ahead + self.uptime, uptime: self.uptime }
     }
 
     /// Handles inputs as one batch, persists, and gives what is answered; what is to be sent waits in `out`.
     fn turn(&mut self, inputs: Vec<Input>) -> Answers {
         self.uptime += Duration::from_millis(1);
-        let now = Now { wall: Duration::from_secs(1_800_000_000) + self.uptime, uptime: self.uptime };
+        let now = self.now();
         let mut outputs = Outputs::default();
         inputs.into_iter().for_each(|input| self.core.handle(now, input, &self.disk, &mut outputs));
         self.core.flush(now, &self.disk, &mut outputs);
@@ -74,7 +90,7 @@ impl Place {
 
     /// Takes the frames that wait and handles them, but its disk fails.
     pub(crate) fn fail_to_store(&mut self, frames: Vec<Frame>, peer: PeerId) {
-        let now = Now { wall: Duration::from_secs(1_800_000_000) + self.uptime, uptime: self.uptime };
+        let now = self.now();
         let mut outputs = Outputs::default();
         for frame in frames {
             let input = Input::Frame { conn: CONN, peer, frame: frame.encode() };
@@ -105,11 +121,11 @@ impl Place {
         &mut self,
         id: &str,
         edit: Edit,
-        condition: Condition,
+        terms: impl Into<Terms>,
     ) -> Result<Option<Version>, RequestError> {
         self.requests += 1;
         let request = RequestId(self.requests);
-        let answers = self.turn(vec![Input::Write { request, key: key(id), edit, condition }]);
+        let answers = self.turn(vec![Input::Write { request, key: key(id), edit, terms: terms.into() }]);
         match answers.into_iter().next().unwrap() {
             (_, Ok(Reply::Written(version))) => Ok(version),
             (_, Ok(other)) => panic!("a write is answered by its version, not {other:?}"),
@@ -124,6 +140,38 @@ impl Place {
     pub(crate) fn read(&self, id: &str) -> Option<String> {
         let row = self.disk.rows.get(&key(id))?;
         View::parse(row).unwrap().text().map(str::to_owned)
+    }
+
+    /// Lets time pass, and names every deleted document.
+    pub(crate) fn sweep_after(&mut self, time: Duration) {
+        self.uptime += time;
+        let deleted = |row: &[u8]| View::parse(row).unwrap().state == State::Deleted;
+        let keys = self.disk.rows.iter().filter(|(_, row)| deleted(row)).map(|(key, _)| key.clone()).collect();
+        self.turn(vec![Input::Expire { keys }]);
+    }
+
+    /// What the store has of a document: its state, and bytes of its history.
+    pub(crate) fn stored(&self, id: &str) -> (State, usize) {
+        let history = self.disk.history.iter().filter(|((of, _), _)| *of == key(id));
+        (View::parse(&self.disk.rows[&key(id)]).unwrap().state, history.map(|(_, record)| record.len()).sum())
+    }
+
+    /// The process ends and another begins with the same store.
+    pub(crate) fn restart(&mut self) {
+        let rows = self.disk.rows.iter().map(|(key, row)| Stored::read(key.clone(), row).unwrap()).collect();
+        self.core = core(self.me, self.me.0[0] + 100);
+        self.core.restore(rows, self.now().wall);
+        self.out.clear();
+    }
+
+    /// When it has something to do, from now on.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        self.core.deadline().map(|at| at.saturating_sub(self.uptime))
+    }
+
+    /// Rows of which neighbours are told.
+    pub(crate) fn told(&self) -> usize {
+        self.core.stats().rows
     }
 
     /// The shell found the row damaged and set it aside.
@@ -167,19 +215,24 @@ impl Place {
 
 /// Joins two places and lets them talk until both are silent and equal.
 pub(crate) fn join(a: &mut Place, b: &mut Place) {
+    assert!(talk(a, b, 10_000), "not equal after ten thousand turns");
+}
+
+/// Joins two places and lets them talk for so many turns, or until both are silent and equal; whether they are.
+pub(crate) fn talk(a: &mut Place, b: &mut Place, turns: usize) -> bool {
     let version = a.version.min(b.version);
     let connected = |peer, direction| Input::Connected { conn: CONN, peer, direction, version };
     let mut to_a = Vec::from_iter((!a.is_connected()).then(|| connected(b.me, Direction::Out)));
     let mut to_b = Vec::from_iter((!b.is_connected()).then(|| connected(a.me, Direction::In)));
-    for _ in 0..10_000 {
+    for _ in 0..turns {
         a.listen(std::mem::take(&mut to_a));
         b.listen(std::mem::take(&mut to_b));
         let (from_a, from_b) = (a.post(&mut to_a), b.post(&mut to_b));
         to_a.extend(from_b);
         to_b.extend(from_a);
         if to_a.is_empty() && to_b.is_empty() && a.digest() == b.digest() {
-            return;
+            return true;
         }
     }
-    panic!("not equal after ten thousand turns");
+    false
 }

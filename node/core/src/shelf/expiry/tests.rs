@@ -9,6 +9,7 @@ use crate::sync::neighbour::Since;
 
 const NOON: Duration = Duration::from_secs(1_700_000_000);
 const LIFE: Duration = Duration::from_secs(3600);
+const KEPT: Duration = Duration::from_secs(7 * 86_400);
 
 struct Place {
     shelf: Shelf,
@@ -22,7 +23,8 @@ fn key(collection: &str) -> Key {
 impl Place {
     /// A node at noon.
     fn new(number: u8) -> Self {
-        let mut place = Self { shelf: Shelf::new(PeerId([number; 32]), [number; 16], 0), disk: MemoryRows::default() };
+        let shelf = Shelf::new(PeerId([number; 32]), [number; 16], 0, KEPT);
+        let mut place = Self { shelf, disk: MemoryRows::default() };
         place.it_is(Duration::ZERO, Duration::ZERO);
         place
     }
@@ -34,7 +36,7 @@ impl Place {
 
     fn write(&mut self, key: &Key, edit: &Edit) -> Result<bool, ShelfError> {
         let mut outputs = Outputs::default();
-        let changed = self.shelf.write(key, edit, Condition::Always, &self.disk, &mut outputs)?;
+        let changed = self.shelf.write(key, edit, Condition::Always.into(), &self.disk, &mut outputs)?;
         let visible = outputs.writes.values().any(|write| write.visible);
         self.disk.commit(outputs.writes);
         Ok(changed.is_some() && visible)

@@ -6,9 +6,11 @@ use crate::ids::{Collection, PeerId};
 use crate::rows::MemoryRows;
 use crate::sync::neighbour::Since;
 
+const KEPT: std::time::Duration = std::time::Duration::from_secs(3600);
+
 fn shelf() -> Shelf {
     // No room for hot documents: every edit reads what the ones before it wrote.
-    Shelf::new(PeerId([1; 32]), [1; 16], 0)
+    Shelf::new(PeerId([1; 32]), [1; 16], 0, KEPT)
 }
 
 fn ship() -> Key {
@@ -18,7 +20,7 @@ fn ship() -> Key {
 fn edit(shelf: &mut Shelf, disk: &mut MemoryRows, text: &str) -> usize {
     let mut outputs = Outputs::default();
     let edit = Edit::Put(Document::parse(text).unwrap());
-    shelf.write(&ship(), &edit, Condition::Always, disk, &mut outputs).unwrap();
+    shelf.write(&ship(), &edit, Condition::Always.into(), disk, &mut outputs).unwrap();
     disk.commit(outputs.writes)
 }
 
@@ -45,7 +47,7 @@ fn edits_of_one_batch_become_one_record() {
     let mut outputs = Outputs::default();
     for n in 0..5 {
         let edit = Edit::Put(Document::parse(&format!(r#"{{"n":{n}}}"#)).unwrap());
-        shelf.write(&ship(), &edit, Condition::Always, &disk, &mut outputs).unwrap();
+        shelf.write(&ship(), &edit, Condition::Always.into(), &disk, &mut outputs).unwrap();
     }
     disk.commit(std::mem::take(&mut outputs.writes));
     assert_eq!(disk.history.len(), 1);
@@ -75,7 +77,7 @@ fn a_document_whose_history_is_damaged_goes_on_from_its_text_and_neighbours_hear
 #[test]
 fn a_mended_document_still_merges_with_what_neighbours_have_of_it() {
     let (mut here, mut disk) = (shelf(), MemoryRows::default());
-    let (mut there, mut other) = (Shelf::new(PeerId([2; 32]), [2; 16], 0), MemoryRows::default());
+    let (mut there, mut other) = (Shelf::new(PeerId([2; 32]), [2; 16], 0, KEPT), MemoryRows::default());
     let mut hand_over = |from: &mut Shelf, disk: &MemoryRows| {
         let mut outputs = Outputs::default();
         let (payload, _) = from.payload(&ship(), &Since::Start, usize::MAX, disk, &outputs).unwrap().unwrap();
@@ -111,9 +113,9 @@ fn a_disk_that_does_not_answer_makes_no_document_a_new_one() {
     shelf.forget(&ship(), &Silent);
     let patch = Edit::Merge(Document::parse(r#"{"a":3}"#).unwrap());
     let mut outputs = Outputs::default();
-    let refused = shelf.write(&ship(), &patch, Condition::Always, &Silent, &mut outputs);
+    let refused = shelf.write(&ship(), &patch, Condition::Always.into(), &Silent, &mut outputs);
     assert!(matches!(refused, Err(ShelfError::Read(_))) && outputs.writes.is_empty());
-    shelf.write(&ship(), &patch, Condition::Always, &disk, &mut outputs).unwrap();
+    shelf.write(&ship(), &patch, Condition::Always.into(), &disk, &mut outputs).unwrap();
     disk.commit(outputs.writes);
     assert_eq!(text(&disk), r#"{"a":3,"b":2}"#);
 }

@@ -1,10 +1,12 @@
 //! Applications of the simulated world: they read what is durable, write, and remember what was acknowledged.
 
-use super::{Event, Node, World, Written};
+use super::{Event, Node, SWEEP, World, Written};
 use crate::docs::Document;
-use crate::docs::row::View;
-use crate::event::{Condition, Edit, Input, Quorum, Reply, RequestError};
+use crate::docs::life::Ttl;
+use crate::docs::row::{State, View};
+use crate::event::{Condition, Edit, Input, Quorum, Reply, RequestError, Terms};
 use crate::ids::{Collection, Key, RequestId};
+use crate::policy::{Deletion, Policy, RESERVED};
 use rand::Rng;
 use std::time::Duration;
 
@@ -53,7 +55,8 @@ impl World {
         }
     }
 
-    /// One write of an application, of four kinds; the first three must survive once acknowledged.
+    /// One write of an application, of five kinds; the first three must survive once acknowledged, documents of the others
+    /// come and go.
     pub(super) fn write(&mut self, node: Node) {
         if self.nodes[node].core.is_none() {
             return;
@@ -66,26 +69,54 @@ impl World {
         }
         let request = RequestId(self.id());
         let value = request.0;
-        let (kind, shared) = (self.rng.random_range(0..5), self.rng.random_range(0..6));
+        let (kind, shared) = (self.rng.random_range(0..6), self.rng.random_range(0..6));
         let (key, leaf) = match kind {
             0 => (key("single", &format!("doc-{value}")), "only".to_owned()),
             1 | 2 => (key("shared", &format!("doc-{shared}")), format!("leaf-{value}")),
             3 => (key("tracks", &format!("own-{value}")), "only".to_owned()),
-            _ => (key("tracks", &format!("doc-{shared}")), "last".to_owned()),
+            4 => (key("tracks", &format!("doc-{shared}")), "last".to_owned()),
+            _ => (key("notes", &format!("doc-{shared}")), format!("leaf-{}", value % 3)),
         };
         if kind < 4 {
             self.pending.insert(request, Written { key: key.clone(), leaf: leaf.clone(), value });
         }
-        let input = if kind == 4 && self.rng.random_bool(0.3) {
-            Input::Write { request, key, edit: Edit::Delete, condition: Condition::Always }
+        let input = if kind >= 4 && self.rng.random_bool(0.3) {
+            Input::Write { request, key, edit: Edit::Delete, terms: Condition::Always.into() }
         } else {
             let mut members = self.document(node, &key).map(Document::into_map).unwrap_or_default();
             members.insert(leaf, value.into());
             let edit = Edit::Put(Document::from_map(members));
-            Input::Write { request, key, edit, condition: Condition::Always }
+            // Some of the documents that come and go do so by themselves.
+            let ttl = Ttl::of(value % 7).filter(|_| kind >= 4);
+            let terms = Terms { condition: Condition::Always, ttl };
+            Input::Write { request, key, edit, terms }
         };
         self.nodes[node].inbox.push_back(input);
         self.drive(node);
+    }
+
+    /// Names all deletes to each node; those that are due go.
+    pub(super) fn sweep(&mut self) {
+        for node in 0..self.nodes.len() {
+            let deleted = |row: &[u8]| View::parse(row).is_ok_and(|view| view.state == State::Deleted);
+            let rows = self.nodes[node].disk.rows.iter().filter(|(_, row)| deleted(row));
+            let keys: Vec<Key> = rows.map(|(key, _)| key.clone()).collect();
+            if !keys.is_empty() && self.nodes[node].core.is_some() {
+                self.nodes[node].inbox.push_back(Input::Expire { keys });
+                self.drive(node);
+            }
+        }
+        self.after(SWEEP, Event::Sweep);
+    }
+
+    /// Sets, at the first node, how long the deletes of a collection are told that has a policy of its own.
+    pub(super) fn set_policy(&mut self) {
+        let (request, boot) = (RequestId(self.id()), self.nodes[0].boot);
+        let tombstone_ttl = Some(self.marks.as_secs());
+        let policy = Policy { deletion: Deletion::Tombstone, soft_delete_ttl: None, tombstone_ttl };
+        let edit = Edit::Put(policy.to_document());
+        let input = Input::Write { request, key: key(RESERVED, "tracks"), edit, terms: Condition::Always.into() };
+        self.after(Duration::ZERO, Event::Arrive { node: 0, boot, input });
     }
 
     /// What an application reads at `node`: what is durable.
@@ -96,11 +127,12 @@ impl World {
     /// Deletes every live document at the first node.
     pub(in crate::sim) fn delete_everything(&mut self) {
         self.concerns.clear();
-        let keys: Vec<Key> = self.nodes[0].disk.rows.keys().cloned().collect();
+        let keys = self.nodes[0].disk.rows.keys().filter(|key| key.collection() != RESERVED);
+        let keys: Vec<Key> = keys.cloned().collect();
         for key in keys {
             let request = RequestId(self.id());
             let boot = self.nodes[0].boot;
-            let input = Input::Write { request, key, edit: Edit::Delete, condition: Condition::Always };
+            let input = Input::Write { request, key, edit: Edit::Delete, terms: Condition::Always.into() };
             self.after(Duration::ZERO, Event::Arrive { node: 0, boot, input });
         }
         self.run_until(self.uptime + Duration::from_secs(1));

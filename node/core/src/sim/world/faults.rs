@@ -41,7 +41,9 @@ impl World {
         let wall = now(self.uptime, self.nodes[node].skew).wall;
         let SimNode { me, boot, core, disk, inbox, .. } = &mut self.nodes[node];
         *boot += 1;
-        let mut fresh = MeshNode::new(Config { me: *me, actor, seed, sync_active: true, cache_bytes: 1 << 20 });
+        let tombstone_ttl = self.marks;
+        let config = Config { me: *me, actor, seed, sync_active: true, cache_bytes: 1 << 20, tombstone_ttl };
+        let mut fresh = MeshNode::new(config);
         let rows = disk.rows.iter().filter_map(|(key, row)| Stored::read(key.clone(), row).ok()).collect::<Vec<_>>();
         debug_assert_eq!(rows.len(), disk.rows.len(), "the simulated disk damages nothing");
         fresh.restore(rows, wall);

@@ -5,10 +5,16 @@ use crate::ids::Collection;
 use automerge::ChangeHash;
 use proptest::prelude::*;
 
+const LIFE: Life = Life { born: None, edited: Some(Stamp(1)), tombstone: Some(Stamp(2)), ttl: None };
+
+fn latest_payload(text: Bytes) -> Payload {
+    Payload::Latest { stamp: Stamp(3), writer: PeerId([4; 32]), ttl: Ttl::of(7), text: Some(text) }
+}
+
 fn samples() -> Vec<Frame> {
     let key = Key::new(&Collection::parse("c").unwrap(), "d").unwrap();
-    let have = Have::Full { heads: vec![ChangeHash([5; 32])], edited: Some(Stamp(1)), tombstone: None };
-    let latest = Have::Latest { stamp: Stamp(3), writer: PeerId([4; 32]) };
+    let have = Have::Full { heads: vec![ChangeHash([5; 32])], life: LIFE };
+    let latest = Have::Latest { stamp: Stamp(3), writer: PeerId([4; 32]), ttl: Ttl::of(7) };
     let changes = vec![Bytes::from_static(b"one"), Bytes::from_static(b"")];
     vec![
         fleet(),
@@ -16,14 +22,15 @@ fn samples() -> Vec<Frame> {
         Frame::Children(vec![(Place::ROOT, [7; FAN_OUT]), (Place::new(3, 4095).unwrap(), [u64::MAX; FAN_OUT])]),
         Frame::Keys { place: Place::ROOT, after: None, upto: Some(key.clone()), rows: vec![(key.clone(), 1)] },
         Frame::Announce(vec![(key.clone(), [9; 16])]),
+        Frame::Collected(vec![(key.clone(), [8; 16])]),
         Frame::Push(Push::Eager),
         Frame::Push(Push::Lazy),
         Frame::Confirm(vec![(key.clone(), 7, have.clone()), (key.clone(), u64::MAX, latest.clone())]),
         Frame::Confirmed(vec![(key.clone(), 7)]),
         Frame::Want(vec![(key.clone(), None), (key.clone(), Some(have)), (key.clone(), Some(latest))]),
         Frame::Docs(vec![
-            (key.clone(), [2; 16], Payload::Full { edited: Some(Stamp(1)), tombstone: Some(Stamp(2)), changes }),
-            (key, [3; 16], Payload::Latest { stamp: Stamp(3), writer: PeerId([4; 32]), text: Some("{}".into()) }),
+            (key.clone(), [2; 16], Payload::Full { life: LIFE, changes }),
+            (key, [3; 16], latest_payload("{}".into())),
         ]),
     ]
 }
@@ -34,7 +41,7 @@ fn fleet() -> Frame {
     let docs = (0..40).map(|n: u8| {
         let text = format!(r#"{{"name":"ship {n}","position":{{"lat":{n}.5,"lon":11}}}}"#);
         let key = Key::new(&collection, &n.to_string()).unwrap();
-        (key, [n; 16], Payload::Latest { stamp: Stamp(3), writer: PeerId([4; 32]), text: Some(text.into()) })
+        (key, [n; 16], latest_payload(text.into()))
     });
     Frame::Docs(docs.collect())
 }

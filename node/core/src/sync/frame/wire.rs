@@ -4,6 +4,7 @@
 //! anything is allocated for it. What it does not do: know frames.
 
 use super::{FrameError, Payload};
+use crate::docs::life::{Life, Ttl};
 use crate::docs::row::{Have, Version};
 use crate::ids::{Key, PeerId};
 use crate::stamp::Stamp;
@@ -43,37 +44,43 @@ fn put_bytes(out: &mut BytesMut, bytes: &Bytes) {
     out.put_slice(bytes);
 }
 
-fn put_stamps(out: &mut BytesMut, edited: Option<Stamp>, tombstone: Option<Stamp>) {
-    out.put_u64(edited.unwrap_or_default().0);
-    out.put_u64(tombstone.unwrap_or_default().0);
+fn put_ttl(out: &mut BytesMut, ttl: Option<Ttl>) {
+    out.put_u32(Ttl::encode(ttl));
+}
+
+fn put_life(out: &mut BytesMut, life: Life) {
+    [life.born, life.edited, life.tombstone].iter().for_each(|stamp| out.put_u64(stamp.unwrap_or_default().0));
+    put_ttl(out, life.ttl);
 }
 
 pub(super) fn put_have(out: &mut BytesMut, have: &Have) {
     match have {
-        Have::Full { heads, edited, tombstone } => {
+        Have::Full { heads, life } => {
             out.put_u8(1);
-            put_stamps(out, *edited, *tombstone);
+            put_life(out, *life);
             put_list(out, heads, |out, head| out.put_slice(&head.0));
         }
-        Have::Latest { stamp, writer } => {
+        Have::Latest { stamp, writer, ttl } => {
             out.put_u8(2);
             out.put_u64(stamp.0);
             out.put_slice(&writer.0);
+            put_ttl(out, *ttl);
         }
     }
 }
 
 pub(super) fn put_payload(out: &mut BytesMut, payload: &Payload) {
     match payload {
-        Payload::Full { edited, tombstone, changes } => {
+        Payload::Full { life, changes } => {
             out.put_u8(1);
-            put_stamps(out, *edited, *tombstone);
+            put_life(out, *life);
             put_list(out, changes, put_bytes);
         }
-        Payload::Latest { stamp, writer, text } => {
+        Payload::Latest { stamp, writer, ttl, text } => {
             out.put_u8(2);
             out.put_u64(stamp.0);
             out.put_slice(&writer.0);
+            put_ttl(out, *ttl);
             put_option(out, text.as_ref(), put_bytes);
         }
     }
@@ -167,32 +174,38 @@ fn take_stamp(input: &mut Bytes) -> Result<Stamp, FrameError> {
     Ok(Stamp(take_u64(input)?))
 }
 
-fn take_stamps(input: &mut Bytes) -> Result<(Option<Stamp>, Option<Stamp>), FrameError> {
-    let some = |stamp: Stamp| (stamp != Stamp::default()).then_some(stamp);
-    Ok((some(take_stamp(input)?), some(take_stamp(input)?)))
+fn take_ttl(input: &mut Bytes) -> Result<Option<Ttl>, FrameError> {
+    need(input, 4)?;
+    Ok(Ttl::decode(input.get_u32()))
+}
+
+fn take_life(input: &mut Bytes) -> Result<Life, FrameError> {
+    let mut stamp = || take_stamp(input).map(|stamp| (stamp != Stamp::default()).then_some(stamp));
+    let (born, edited, tombstone) = (stamp()?, stamp()?, stamp()?);
+    Ok(Life { born, edited, tombstone, ttl: take_ttl(input)? })
 }
 
 pub(super) fn take_have(input: &mut Bytes) -> Result<Have, FrameError> {
     match take_u8(input)? {
         1 => {
-            let (edited, tombstone) = take_stamps(input)?;
-            let heads = take_list(input, 32, |input| take_array(input).map(ChangeHash))?;
-            Ok(Have::Full { heads, edited, tombstone })
+            let life = take_life(input)?;
+            Ok(Have::Full { heads: take_list(input, 32, |input| take_array(input).map(ChangeHash))?, life })
         }
-        2 => Ok(Have::Latest { stamp: take_stamp(input)?, writer: PeerId(take_array(input)?) }),
+        2 => {
+            let (stamp, writer) = (take_stamp(input)?, PeerId(take_array(input)?));
+            Ok(Have::Latest { stamp, writer, ttl: take_ttl(input)? })
+        }
         _ => Err(FrameError::Field("kind")),
     }
 }
 
 pub(super) fn take_payload(input: &mut Bytes) -> Result<Payload, FrameError> {
     match take_u8(input)? {
-        1 => {
-            let (edited, tombstone) = take_stamps(input)?;
-            Ok(Payload::Full { edited, tombstone, changes: take_list(input, 4, take_bytes)? })
-        }
+        1 => Ok(Payload::Full { life: take_life(input)?, changes: take_list(input, 4, take_bytes)? }),
         2 => Ok(Payload::Latest {
             stamp: take_stamp(input)?,
             writer: PeerId(take_array(input)?),
+            ttl: take_ttl(input)?,
             text: take_option(input, take_bytes)?,
         }),
         _ => Err(FrameError::Field("kind")),
