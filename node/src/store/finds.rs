@@ -170,7 +170,7 @@ mod tests {
     }
 
     fn row(text: Option<&str>) -> Write {
-        let have = Have::Latest { stamp: Stamp(7), writer: PeerId([3; 32]) };
+        let have = Have::Latest { stamp: Stamp(7), writer: PeerId([3; 32]), ttl: None };
         let history = Some(History::Append { number: 0, chunk: b"change".to_vec() });
         Write { row: encode(&have, Chunks::default(), text), history, visible: true }
     }
