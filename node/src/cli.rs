@@ -18,6 +18,7 @@ pub use usage::one_line;
 
 use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser};
 use settings::Origins;
+use std::collections::btree_map::Entry;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::Path;
@@ -293,9 +294,9 @@ pub fn parse(args: Vec<OsString>, env: impl Fn(&str) -> Option<OsString>) -> Res
     let matches = command.clone().try_get_matches_from(&args)?;
     if let Some(path) = matches.get_one::<String>("config").map(|path| path.trim()).filter(|path| !path.is_empty()) {
         for (key, values) in file::read(Path::new(path), &command)? {
-            if !origins.contains_key(&key) {
-                values.iter().for_each(|value| args.push(argument(&key, value.as_ref())));
-                origins.insert(key, Origin::File(path.into()));
+            if let Entry::Vacant(unset) = origins.entry(key) {
+                values.iter().for_each(|value| args.push(argument(unset.key(), value.as_ref())));
+                unset.insert(Origin::File(path.into()));
             }
         }
     }

@@ -61,7 +61,7 @@ impl Config {
     /// # Errors
     /// The first value that cannot be used.
     pub fn read(parsed: Parsed) -> Result<Self, ConfigError> {
-        let mut config = Self::try_from(parsed.cli.run).map_err(|error| error.from_where(&parsed.settings))?;
+        let mut config = Self::try_from(parsed.cli.run).map_err(|error| error.with_origin(&parsed.settings))?;
         config.settings = parsed.settings;
         if !parsed.aliases.is_empty() {
             let names = parsed.aliases.join(", ");
@@ -292,7 +292,7 @@ pub enum ConfigError {
         /// The variable or file that has it.
         origin: Origin,
         /// What is wrong with it.
-        source: Box<ConfigError>,
+        source: Box<Self>,
     },
     /// Known upstream, not built here.
     #[error("--{flag} is not available in this version: {instead}")]
@@ -306,7 +306,7 @@ pub enum ConfigError {
 
 impl ConfigError {
     /// Adds the variable or file that the flag's value came from.
-    fn from_where(self, settings: &Settings) -> Self {
+    fn with_origin(self, settings: &Settings) -> Self {
         let flag = match &self {
             Self::Value { flag, .. } | Self::Mixed { flag, .. } | Self::Unavailable { flag, .. } => flag,
             Self::KeyFile { .. } => "shared-key-file",

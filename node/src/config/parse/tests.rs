@@ -201,10 +201,14 @@ fn an_address_is_a_host_and_a_port() {
     }
 }
 
-/// What comes of arguments and a configuration file.
-fn read(args: &[&str]) -> Result<Config, ConfigError> {
+fn command_line(args: &[&str]) -> crate::cli::Parsed {
     let args = std::iter::once("peat-node").chain(args.iter().copied()).map(Into::into).collect();
-    Config::read(crate::cli::parse(args, |name| (name == "PEAT_NODE_NODE_ID").then(|| "ferry".into())).unwrap())
+    crate::cli::parse(args, |name| (name == "PEAT_NODE_NODE_ID").then(|| "ferry".into())).unwrap()
+}
+
+/// What comes of arguments, one variable and a configuration file.
+fn read(args: &[&str]) -> Result<Config, ConfigError> {
+    Config::read(command_line(args))
 }
 
 /// Everything but where it came from.
