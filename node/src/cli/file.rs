@@ -178,7 +178,7 @@ mod tests {
             ("config: x\n", &["config", "--help"]),
             ("help: x\n", &["help"]),
             ("encryption-kay: x\n", &["encryption-kay"]),
-            ("'a\n\n  b': x\n", &["unknown key"]),
+            ("\"a\\nb\": x\n", &["unknown key"]),
             ("data-dir: {a: b}\n", &["data-dir", "string", "line 1"]),
             ("data-dir: [a]\n", &["data-dir", "string"]),
             ("listen: {a: b}\n", &["listen", "a string or a list of strings"]),
