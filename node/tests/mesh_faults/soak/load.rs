@@ -24,11 +24,11 @@ pub const COLLECTIONS: [&str; 3] = ["tracks", "ferries", "parcels"];
 /// Documents of each collection.
 const DOCUMENTS: usize = 400;
 
-/// A subscriber that does not stay reads so many events.
+/// A subscriber who does not stay reads so many events.
 const GLANCE: usize = 200;
 
 /// What the calls are counted by.
-const KINDS: [&str; 6] = ["puts", "edits", "deletes", "reads", "lists", "events"];
+const KINDS: [&str; 7] = ["puts", "edits", "deletes", "reads", "lists", "glances", "events"];
 
 type Counts = Arc<[AtomicUsize; KINDS.len()]>;
 
@@ -74,8 +74,10 @@ impl Load {
             );
             load.pace(3, 20, client.clone(), move |client, n| async move { read(&client, of(n)).await });
             load.pace(4, 500, client.clone(), move |client, _| async move { list(&client).await });
-            load.subscribe(client.clone(), usize::MAX);
-            load.subscribe(client, GLANCE);
+            load.pace(5, 1000, client.clone(), move |client, _| async move {
+                watch(&client, GLANCE, &AtomicUsize::default()).await
+            });
+            load.subscribe(client);
         }
         load
     }
@@ -116,18 +118,12 @@ impl Load {
         });
     }
 
-    /// Reads a subscription to its end, again and again if it ends after so many events.
-    fn subscribe(&mut self, client: Client, events: usize) {
+    /// Reads a subscription for as long as the load lasts.
+    fn subscribe(&mut self, client: Client) {
         let (stop, counts) = (self.stop.clone(), self.counts.clone());
         self.workers.spawn(async move {
-            while !stop.is_cancelled() {
-                let read = watch(&client, events, &counts[5]);
-                if let Some(Err(error)) = stop.run_until_cancelled(read).await {
-                    stop.cancel();
-                    return Err(error);
-                }
-            }
-            Ok(())
+            let read = watch(&client, usize::MAX, &counts[6]);
+            stop.run_until_cancelled(read).await.unwrap_or(Ok(())).inspect_err(|_| stop.cancel())
         });
     }
 }
