@@ -1,19 +1,27 @@
-//! The command line: flags, subcommands and the environment, without meaning.
+//! The command line: flags, subcommands, the environment and the configuration file, without meaning.
 //!
-//! Purpose: collect text. Every flag of the node has an environment variable, `PEAT_NODE_` and its name in capitals; the
-//! flag wins, an empty variable counts as unset, and the older `PEAT_SIDECAR_` name is read when the new one is not set.
-//! Inputs: arguments and a look-up of variables. Outputs: a [`Cli`] whose texts [`crate::config::Config`] checks.
-//! What it does not do: judge values; read files.
+//! Purpose: collect text. The flags are the one table: every flag of the node has an environment variable, `PEAT_NODE_` and
+//! its name in capitals, and is a key of the file; a flag wins over its variable and that over the file. An empty variable
+//! counts as unset, and the older `PEAT_SIDECAR_` name is read when the new one is not set.
+//! Inputs: arguments and a look-up of variables. Outputs: a [`Cli`] whose texts [`crate::config::Config`] checks, and where
+//! each of them came from. What it does not do: judge values.
 
 mod commands;
+mod file;
+mod settings;
 mod usage;
 
 pub use commands::{ApiArgs, Command, DocCommand, Format, KeyArgs, RestoreArgs, SalvageArgs};
+pub use file::FileError;
+pub use settings::{Origin, Settings};
 pub use usage::one_line;
 
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
-use std::ffi::OsString;
+use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser};
+use settings::Origins;
+use std::collections::btree_map::Entry;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::path::Path;
 
 /// A text that never prints itself.
 #[derive(Clone, PartialEq, Eq)]
@@ -53,7 +61,8 @@ Examples:
     curl -d '{\"collection\":\"ferries\",\"docId\":\"one\"}' -H 'content-type: application/json' \\
       http://127.0.0.1:50051/peat.sidecar.v1.PeatSidecar/GetDocument
 
-Every flag may come from the environment: --data-dir is PEAT_NODE_DATA_DIR. A flag wins over its variable.
+Every flag may come from the environment (--data-dir is PEAT_NODE_DATA_DIR) or from the file of --config (a line
+`data-dir: ./data`). A flag wins over its variable, and that over the file; --print-config shows what came of them.
 Exit codes: 0 fine, 1 failed, 64 bad flags or configuration, 69 the node could not be reached.";
 
 /// Runs a Peat node: documents that converge with every peer, behind an API for the application beside it.
@@ -157,7 +166,10 @@ pub struct RawArgs {
     /// How it is logged: `text` or `json` [default: text]
     #[arg(long, value_name = "FORMAT", help_heading = "Node")]
     pub log_format: Option<String>,
-    /// Print the configuration, secrets redacted, and exit
+    /// File of settings, YAML; its keys are the names of these flags without dashes
+    #[arg(long, value_name = "FILE", help_heading = "Node")]
+    pub config: Option<String>,
+    /// Print the configuration and where each value came from, secrets redacted, and exit
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Node")]
     pub print_config: Option<String>,
 
@@ -258,17 +270,31 @@ pub struct RawArgs {
 /// What [`parse`] found.
 #[derive(Debug)]
 pub struct Parsed {
-    /// The arguments, completed from the environment.
+    /// The arguments, completed from the environment and the file.
     pub cli: Cli,
     /// Older variables that were read in place of the new ones.
     pub aliases: Vec<String>,
+    /// Every flag of the node, with its text and where that came from; nothing with a subcommand.
+    pub settings: Settings,
 }
 
-/// Reads `args` (the first is the program's name) and, for the node's own flags, the variables that `env` finds.
+/// A command line that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum UsageError {
+    /// What clap found, help and version included; [`one_line`] says it in one.
+    #[error(transparent)]
+    Arguments(#[from] clap::Error),
+    /// The file of `--config`.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// Reads `args` (the first is the program's name) and, for the node's own flags, the variables that `env` finds and the
+/// file that `--config` names.
 ///
 /// # Errors
-/// What clap found, help and version included.
-pub fn parse(args: Vec<OsString>, env: impl Fn(&str) -> Option<OsString>) -> Result<Parsed, clap::Error> {
+/// [`UsageError`].
+pub fn parse(args: Vec<OsString>, env: impl Fn(&str) -> Option<OsString>) -> Result<Parsed, UsageError> {
     let command = Cli::command().mut_args(|arg| match variable(&arg) {
         Some(name) => {
             let help = format!("{} [env: {name}]", arg.get_help().cloned().unwrap_or_default());
@@ -277,26 +303,63 @@ pub fn parse(args: Vec<OsString>, env: impl Fn(&str) -> Option<OsString>) -> Res
         None => arg,
     });
     let matches = command.clone().try_get_matches_from(&args)?;
-    let mut aliases = Vec::new();
-    let mut completed = args;
-    if matches.subcommand_name().is_none() {
-        for arg in command.get_arguments() {
-            let (Some(name), Some(long)) = (variable(arg), arg.get_long()) else { continue };
-            if matches.value_source(arg.get_id().as_str()).is_some() {
-                continue;
-            }
-            let alias = name.replacen("PEAT_NODE_", "PEAT_SIDECAR_", 1);
-            let filled = |name: &str| env(name).filter(|value| !value.is_empty());
-            let value = filled(&name).or_else(|| filled(&alias).inspect(|_| aliases.push(alias.clone())));
-            if let Some(value) = value {
-                let mut flag = OsString::from(format!("--{long}="));
-                flag.push(value);
-                completed.push(flag);
+    if matches.subcommand_name().is_some() {
+        return Ok(Parsed {
+            cli: Cli::from_arg_matches(&matches)?,
+            aliases: Vec::new(),
+            settings: Settings::default(),
+        });
+    }
+    let (mut args, mut origins) = (args, Origins::new());
+    let aliases = complete_from_environment(&command, &matches, env, (&mut args, &mut origins));
+    let matches = command.clone().try_get_matches_from(&args)?;
+    if let Some(path) = matches.get_one::<String>("config").map(|path| path.trim()).filter(|path| !path.is_empty()) {
+        for (key, values) in file::read(Path::new(path), &command)? {
+            if let Entry::Vacant(unset) = origins.entry(key) {
+                values.iter().for_each(|value| args.push(argument(unset.key(), value.as_ref())));
+                unset.insert(Origin::File(path.into()));
             }
         }
     }
-    let matches = command.try_get_matches_from(completed)?;
-    Ok(Parsed { cli: Cli::from_arg_matches(&matches)?, aliases })
+    let matches = command.clone().try_get_matches_from(args)?;
+    let settings = Settings::collect(&command, &matches, &origins);
+    Ok(Parsed { cli: Cli::from_arg_matches(&matches)?, aliases, settings })
+}
+
+/// Adds what the environment says of flags that were not given; the older variables that were read.
+fn complete_from_environment(
+    command: &clap::Command,
+    matches: &ArgMatches,
+    env: impl Fn(&str) -> Option<OsString>,
+    (args, origins): (&mut Vec<OsString>, &mut Origins),
+) -> Vec<String> {
+    let mut aliases = Vec::new();
+    for (long, arg) in flags(command) {
+        if matches.value_source(arg.get_id().as_str()).is_some() {
+            origins.insert(long.to_owned(), Origin::Flag(long.to_owned()));
+            continue;
+        }
+        let name = variable(arg).unwrap_or_default();
+        let alias = name.replacen("PEAT_NODE_", "PEAT_SIDECAR_", 1);
+        let filled = |name: &str| env(name).filter(|value| !value.is_empty()).map(|value| (name.to_owned(), value));
+        let found = filled(&name).or_else(|| filled(&alias).inspect(|(alias, _)| aliases.push(alias.clone())));
+        if let Some((name, value)) = found {
+            args.push(argument(long, &value));
+            origins.insert(long.to_owned(), Origin::Variable(name));
+        }
+    }
+    aliases
+}
+
+fn argument(flag: &str, value: &OsStr) -> OsString {
+    let mut argument = OsString::from(format!("--{flag}="));
+    argument.push(value);
+    argument
+}
+
+/// The flags of the node by their names, without help and version.
+fn flags(command: &clap::Command) -> impl Iterator<Item = (&str, &clap::Arg)> {
+    command.get_arguments().filter(|arg| variable(arg).is_some()).filter_map(|arg| Some((arg.get_long()?, arg)))
 }
 
 /// The environment variable of a flag; none for help, version and positional arguments.
@@ -334,6 +397,22 @@ mod tests {
         let parsed = read(&["--node-id", "flag"], &[("PEAT_NODE_NODE_ID", "env"), ("PEAT_NODE_DATA_DIR", "")]);
         assert_eq!(parsed.cli.run.node_id.as_deref(), Some("flag"));
         assert_eq!(parsed.cli.run.data_dir, None);
+    }
+
+    #[test]
+    fn a_flag_wins_over_its_variable_and_that_over_the_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text =
+            "node-id: file\ndata-dir: file\napp-id: file\nlisten: [a, 'b,c']\npeer: x\nauto-sync: false\nkey-dir: ~\n";
+        std::fs::write(file.path(), text).unwrap();
+        let path = file.path().to_str().unwrap();
+        let variables = [("PEAT_NODE_CONFIG", path), ("PEAT_NODE_NODE_ID", "env"), ("PEAT_SIDECAR_DATA_DIR", "env")];
+        let run = read(&["--node-id", "flag", "--peer", "y"], &variables).cli.run;
+        assert_eq!(run.node_id.as_deref(), Some("flag"));
+        assert_eq!(run.data_dir.as_deref(), Some("env"));
+        assert_eq!((run.app_id.as_deref(), run.auto_sync.as_deref()), (Some("file"), Some("false")));
+        assert_eq!((run.listen, run.peer), (vec!["a".into(), "b".into(), "c".into()], vec!["y".to_owned()]));
+        assert_eq!(run.key_dir, None, "null is unset");
     }
 
     #[test]

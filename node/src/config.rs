@@ -5,7 +5,6 @@
 //! the first [`ConfigError`]. What it does not do: open sockets or the store, talk to anyone. Secrets do not print.
 
 mod access;
-mod describe;
 mod parse;
 mod quota;
 
@@ -13,7 +12,7 @@ pub use access::{AccessConfig, AuthRule, TlsFiles};
 pub(crate) use parse::{check_address, short_name};
 
 use crate::api::access::AccessError;
-use crate::cli::{Parsed, RawArgs};
+use crate::cli::{Origin, Parsed, RawArgs, Settings};
 use crate::quota::Limits;
 use crate::vault::Vault;
 use peat_node_core::event::Address;
@@ -57,17 +56,20 @@ pub struct Config {
     pub log: LogConfig,
     /// Print the configuration and exit.
     pub print: bool,
+    /// The flags and where their values came from, to print.
+    pub settings: Settings,
     /// What deserves a line in the log once there is one.
     pub warnings: Vec<String>,
 }
 
 impl Config {
-    /// Checks what the command line and the environment gave.
+    /// Checks what the command line, the environment and the file gave.
     ///
     /// # Errors
     /// The first value that cannot be used.
     pub fn read(parsed: Parsed) -> Result<Self, ConfigError> {
-        let mut config = Self::try_from(parsed.cli.run)?;
+        let mut config = Self::try_from(parsed.cli.run).map_err(|error| error.with_origin(&parsed.settings))?;
+        config.settings = parsed.settings;
         if !parsed.aliases.is_empty() {
             let names = parsed.aliases.join(", ");
             config.warnings.push(format!("read older variables, please rename them to PEAT_NODE_*: {names}"));
@@ -88,6 +90,14 @@ pub enum IdentitySource {
         /// Name of the node.
         node_id: String,
     },
+}
+
+/// What `--print-config` shows: a configuration file that means the same, but for secrets.
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.settings)?;
+        self.warnings.iter().try_for_each(|warning| writeln!(f, "# {warning}"))
+    }
 }
 
 /// Who decides on members.
@@ -328,6 +338,14 @@ pub enum ConfigError {
         /// What shows the mode.
         managed: &'static str,
     },
+    /// A value that the command line does not show.
+    #[error("in {origin}")]
+    Elsewhere {
+        /// The variable or file that has it.
+        origin: Origin,
+        /// What is wrong with it.
+        source: Box<Self>,
+    },
     /// Known upstream, not built here.
     #[error("--{flag} is not available in this version: {instead}")]
     Unavailable {
@@ -336,6 +354,21 @@ pub enum ConfigError {
         /// What to do.
         instead: &'static str,
     },
+}
+
+impl ConfigError {
+    /// Adds the variable or file that the flag's value came from.
+    fn with_origin(self, settings: &Settings) -> Self {
+        let flag = match &self {
+            Self::Value { flag, .. } | Self::Mixed { flag, .. } | Self::Unavailable { flag, .. } => flag,
+            Self::KeyFile { .. } => "shared-key-file",
+            Self::Access(_) | Self::Missing { .. } | Self::Elsewhere { .. } => return self,
+        };
+        match settings.origin(flag).cloned() {
+            None | Some(Origin::Flag(_)) => self,
+            Some(origin) => Self::Elsewhere { origin, source: Box::new(self) },
+        }
+    }
 }
 
 impl TryFrom<RawArgs> for Config {

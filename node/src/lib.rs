@@ -10,6 +10,8 @@ pub mod changes;
 pub mod cli;
 pub mod client;
 pub mod config;
+#[cfg(test)]
+mod corpus;
 pub mod driver;
 mod expiry;
 pub mod handle;
@@ -25,3 +27,7 @@ pub mod telemetry;
 pub mod traffic;
 pub mod transport;
 pub mod vault;
+
+/// The checks of the fuzz targets see this crate from outside.
+#[cfg(test)]
+extern crate self as peat_node;

@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use clap::error::ErrorKind;
+use peat_node::cli::UsageError;
 use peat_node::client::{self, EXIT_USAGE};
 use peat_node::config::Config;
 use peat_node::{cli, run, shutdown, telemetry};
@@ -11,13 +12,14 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let parsed = match cli::parse(std::env::args_os().collect(), |name| std::env::var_os(name)) {
         Ok(parsed) => parsed,
-        Err(error) => {
+        Err(UsageError::Arguments(error)) => {
             if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
                 return if error.print().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
             }
             let _ = writeln!(std::io::stderr(), "peat-node: {}", cli::one_line(&error));
             return ExitCode::from(EXIT_USAGE);
         }
+        Err(UsageError::File(error)) => return refused(error),
     };
     if let Some(command) = parsed.cli.command {
         return client::main(command);
@@ -25,14 +27,17 @@ fn main() -> ExitCode {
     let result = match Config::read(parsed) {
         Ok(config) if config.print => write!(std::io::stdout(), "{config}").context("print the configuration"),
         Ok(config) => node(config),
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "peat-node: {:#}", anyhow::Error::from(error));
-            return ExitCode::from(EXIT_USAGE);
-        }
+        Err(error) => return refused(error),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };
     let _ = writeln!(std::io::stderr(), "peat-node: {error:#}");
     ExitCode::FAILURE
+}
+
+/// A configuration that cannot be used, as one line.
+fn refused(error: impl std::error::Error + Send + Sync + 'static) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "peat-node: {:#}", anyhow::Error::from(error));
+    ExitCode::from(EXIT_USAGE)
 }
 
 fn node(config: Config) -> anyhow::Result<()> {

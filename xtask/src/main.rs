@@ -10,6 +10,7 @@ mod generate;
 mod image;
 mod policy;
 mod sim;
+mod soak;
 mod test;
 
 use std::path::{Path, PathBuf};
@@ -48,6 +49,8 @@ enum Job {
     Policy,
     /// Simulates meshes of many nodes under faults, one for each seed.
     Sim(sim::Args),
+    /// Runs nodes under mixed load and fails when memory, disk or handles grow.
+    Soak(soak::Args),
     /// Measures the node as a process, next to the limits of this machine.
     Bench(bench::Args),
     /// Checks the chart: rendering, values, acceptance by a real API server.
@@ -66,6 +69,7 @@ async fn main() -> Result<()> {
         Job::Generate { check: false } => generate::generate(&root()?),
         Job::Policy => policy::run(),
         Job::Sim(args) => sim::run(args).await,
+        Job::Soak(args) => soak::run(args).await,
         Job::Bench(args) => bench::run(args).await,
         Job::Chart => test::run(test::Args::one(test::Stage::Chart)).await,
     }

@@ -7,6 +7,8 @@
 //! peer.
 #![warn(clippy::wildcard_enum_match_arm, clippy::iter_over_hash_type)]
 
+#[cfg(test)]
+mod corpus;
 pub mod docs;
 pub mod event;
 pub mod ids;
@@ -24,3 +26,7 @@ pub use event::{Input, Now, Output, Outputs};
 pub use node::{Config, MeshNode, PeerState, PeerView, Stats};
 pub use rows::{ReadError, Rows};
 pub use shelf::Stored;
+
+/// The checks of the fuzz targets see this crate from outside.
+#[cfg(test)]
+extern crate self as peat_node_core;

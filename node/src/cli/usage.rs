@@ -25,7 +25,8 @@ fn first_paragraph(text: &str) -> String {
     line.strip_prefix("error: ").unwrap_or(&line).to_owned()
 }
 
-fn suggestion(error: &clap::Error) -> Option<&str> {
+/// The nearest right name, if one is near.
+pub(super) fn suggestion(error: &clap::Error) -> Option<&str> {
     let kinds = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue];
     kinds.into_iter().find_map(|kind| match error.get(kind)? {
         ContextValue::String(one) => Some(one.as_str()),
@@ -36,13 +37,14 @@ fn suggestion(error: &clap::Error) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parse;
+    use super::super::{UsageError, parse};
     use super::*;
     use std::ffi::OsString;
 
     fn line(args: &[&str]) -> String {
         let args = std::iter::once("peat-node").chain(args.iter().copied()).map(OsString::from).collect();
-        one_line(&parse(args, |_| None).unwrap_err())
+        let UsageError::Arguments(error) = parse(args, |_| None).unwrap_err() else { unreachable!() };
+        one_line(&error)
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{
     ManagedMode, MeshConfig, MeshKey, Mode, PeerFlag, SharedKey, SharedKeys,
 };
 use crate::api::access::check;
-use crate::cli::{RawArgs, Secret};
+use crate::cli::{RawArgs, Secret, Settings};
 use crate::vault::Vault;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -71,6 +71,7 @@ pub(super) fn config(raw: RawArgs) -> Result<Config, ConfigError> {
         api,
         log: log(&raw)?,
         print: boolean("print-config", raw.print_config.as_ref(), false)?,
+        settings: Settings::default(),
         warnings,
     })
 }

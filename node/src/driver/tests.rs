@@ -1,8 +1,11 @@
 //! The order of things: persist, then send, then answer; and what a failed disk changes.
 
 use super::*;
+use crate::changes::{Filter, Told};
+use crate::handle::{Engine, NodeHandle};
 use crate::quota::Limits;
 use crate::store::MemoryStore;
+use futures::StreamExt as _;
 use peat_node_core::docs::Document;
 use peat_node_core::event::{Condition, Edit};
 use peat_node_core::ids::{Collection, ConnId, PeerId};
@@ -80,6 +83,19 @@ impl Bench {
         let (answer, view) = oneshot::channel();
         self.messages.send(Message::View(answer)).await.unwrap();
         tokio::time::timeout(LIMIT, view).await.unwrap().unwrap()
+    }
+
+    /// What the API has of it.
+    fn handle(&self) -> NodeHandle {
+        let handle = NodeHandle::starting(ME);
+        handle.attach(Engine {
+            messages: self.messages.clone(),
+            store: Arc::clone(&self.store) as Arc<dyn Store>,
+            committed: self.running.committed.clone(),
+            told: watch::channel(false).1,
+            vault: crate::vault::Vault::default(),
+        });
+        handle
     }
 
     fn acts(&self) -> Vec<(String, Seq)> {
@@ -209,4 +225,47 @@ async fn many_callers_share_a_commit() {
     }
     assert_eq!(bench.store.last(), 200);
     assert_eq!(bench.view().await.stats.rows, 200);
+}
+
+#[tokio::test]
+async fn reads_are_answered_while_a_commit_waits_for_the_disk() {
+    let bench = Bench::start().await;
+    let handle = bench.handle();
+    bench.put("one", r#"{"a":1}"#).await.unwrap();
+    bench.store.hold_commits(true);
+    let writer = handle.clone();
+    let put = tokio::spawn(async move { writer.put(key("two"), Document::parse("{}").unwrap()).await });
+    let begun = async {
+        while bench.store.commits_under_way() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, begun).await.unwrap();
+    let reads = async {
+        assert_eq!(handle.get(&key("one")).unwrap().unwrap().to_json(), r#"{"a":1}"#);
+        assert_eq!(handle.get(&key("two")).unwrap(), None, "what is not durable is not told");
+        assert_eq!(handle.status().endpoint, ME);
+        let ids: Vec<_> = handle.list(&Collection::parse("ferries").unwrap()).unwrap().collect().await;
+        assert_eq!(ids.len(), 1);
+        let mut changes = handle.changes(None, Filter::All).unwrap();
+        assert!(matches!(changes.next().await, Some(Ok(Told::Change(_)))));
+    };
+    tokio::time::timeout(LIMIT, reads).await.unwrap();
+    assert!(!put.is_finished());
+    bench.store.hold_commits(false);
+    put.await.unwrap().unwrap();
+    assert!(handle.get(&key("two")).unwrap().is_some());
+}
+
+#[tokio::test]
+async fn without_a_subscriber_a_put_is_not_read_back() {
+    let bench = Bench::start().await;
+    let handle = bench.handle();
+    for n in 0..100 {
+        bench.put(&n.to_string(), r#"{"a":1}"#).await.unwrap();
+    }
+    assert_eq!(bench.store.log_reads(), 0);
+    let mut changes = handle.changes(Some(99), Filter::All).unwrap();
+    tokio::time::timeout(LIMIT, changes.next()).await.unwrap().unwrap().unwrap();
+    assert!(bench.store.log_reads() > 0, "whoever listens reads");
 }

@@ -15,7 +15,7 @@ mod import;
 mod read;
 
 pub use import::{RestoreError, restore};
-pub use read::{BackupError, verify};
+pub use read::{BackupError, check_stream, verify};
 
 use super::{StoreError, stored};
 use tracing::warn;

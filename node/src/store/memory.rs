@@ -1,6 +1,6 @@
 //! A store in memory, for tests of everything above the disk.
 //!
-//! Purpose: the contract of [`Store`] without files, with a switch that makes commits fail.
+//! Purpose: the contract of [`Store`] without files, with switches that make commits fail or wait.
 //! What it does not do: survive the process.
 
 use super::backup::{Entries, Entry};
@@ -12,8 +12,8 @@ use peat_node_core::event::{History, Write};
 use peat_node_core::ids::Key;
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 #[derive(Debug, Default)]
 struct Tables {
@@ -47,11 +47,36 @@ pub struct MemoryStore {
     id: StoreId,
     tables: Mutex<Tables>,
     failing: AtomicBool,
+    disk: Disk,
+    log_reads: AtomicUsize,
+}
+
+/// What commits wait for.
+#[derive(Debug, Default)]
+struct Disk {
+    held: Mutex<bool>,
+    released: Condvar,
+    waiting: AtomicUsize,
+}
+
+impl Disk {
+    fn wait(&self) {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.released.wait_while(held, |held| *held));
+        self.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Default for MemoryStore {
     fn default() -> Self {
-        Self { id: uuid::Uuid::new_v4().into_bytes(), tables: Mutex::default(), failing: AtomicBool::default() }
+        Self {
+            id: uuid::Uuid::new_v4().into_bytes(),
+            tables: Mutex::default(),
+            failing: AtomicBool::default(),
+            disk: Disk::default(),
+            log_reads: AtomicUsize::default(),
+        }
     }
 }
 
@@ -63,6 +88,22 @@ impl MemoryStore {
     /// Makes every following commit fail, or succeed again.
     pub fn fail_commits(&self, fail: bool) {
         self.failing.store(fail, Ordering::Release);
+    }
+
+    /// Makes every following commit wait, or all go on.
+    pub fn hold_commits(&self, hold: bool) {
+        *self.disk.held.lock().unwrap_or_else(PoisonError::into_inner) = hold;
+        self.disk.released.notify_all();
+    }
+
+    /// Commits that have begun and are not done.
+    pub fn commits_under_way(&self) -> usize {
+        self.disk.waiting.load(Ordering::Acquire)
+    }
+
+    /// How often the log of changes was read.
+    pub fn log_reads(&self) -> usize {
+        self.log_reads.load(Ordering::Acquire)
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
@@ -93,6 +134,7 @@ impl Store for MemoryStore {
         if self.failing.load(Ordering::Acquire) {
             return Err(StoreError::Commit { rows: writes.len(), source: Box::new(SwitchedOff) });
         }
+        self.disk.wait();
         let mut guard = self.tables();
         let tables = &mut *guard;
         for (key, write) in writes {
@@ -126,6 +168,7 @@ impl Store for MemoryStore {
     }
 
     fn log(&self, after: Seq, until: Seq, limit: usize) -> Result<Vec<(Seq, Key)>, StoreError> {
+        self.log_reads.fetch_add(1, Ordering::AcqRel);
         if after >= until {
             return Ok(Vec::new());
         }

@@ -511,6 +511,9 @@ fn files_that_cannot_be_used_keep_a_node_from_starting_with_one_line_and_code_64
     let args = [&tls[..], &["--api-token-file", &tokens, "--api-auth", "all", "--print-config"]].concat();
     let printed = peat_node(&args).output().unwrap();
     let text = String::from_utf8(printed.stdout).unwrap();
-    assert!(printed.status.success() && text.contains(&format!("api-token-file = {tokens}")), "{text}");
-    assert!(text.contains("api-auth = all") && !text.contains(ONE), "{text}");
+    assert!(
+        printed.status.success() && text.contains(&format!("api-token-file: {tokens} # --api-token-file")),
+        "{text}"
+    );
+    assert!(text.contains("api-auth: all # --api-auth") && !text.contains(ONE), "{text}");
 }

@@ -154,13 +154,14 @@ fn empty_variables_are_unset_and_booleans_come_bare_or_by_variable() {
     for name in ["LISTEN", "NODE_ID", "APP_ID", "SHARED_KEY", "PEERS", "AUTO_SYNC", "ENCRYPTION_KEY", "IROH_UDP_PORT"] {
         empty.env(format!("PEAT_NODE_{name}"), "");
     }
-    assert!(print(&mut empty).contains("listen = tcp://127.0.0.1:50051"));
-    assert!(print(peat_node(folder.path()).env("PEAT_NODE_AUTO_SYNC", "false")).contains("auto-sync = false"));
-    assert!(
-        print(peat_node(folder.path()).env("PEAT_NODE_AUTO_SYNC", "0").arg("--auto-sync")).contains("auto-sync = true")
-    );
+    assert!(print(&mut empty).contains("\n# auto-sync: true (default)\n"));
+    let off = print(peat_node(folder.path()).env("PEAT_NODE_AUTO_SYNC", "false"));
+    assert!(off.contains("\nauto-sync: false # PEAT_NODE_AUTO_SYNC\n"), "{off}");
+    let on = print(peat_node(folder.path()).env("PEAT_NODE_AUTO_SYNC", "0").arg("--auto-sync"));
+    assert!(on.contains("\nauto-sync: true # --auto-sync\n"), "{on}");
     let secret = print(peat_node(folder.path()).env("PEAT_NODE_SHARED_KEY", super::process::KEY));
-    assert!(secret.contains("shared-key = (redacted)") && !secret.contains(super::process::KEY), "{secret}");
+    assert!(secret.contains("\nshared-key: (redacted) # PEAT_NODE_SHARED_KEY\n"), "{secret}");
+    assert!(!secret.contains(super::process::KEY), "{secret}");
 }
 
 #[test]
@@ -180,8 +181,19 @@ fn a_bad_configuration_is_one_line_and_code_64_and_opens_nothing() {
         assert_eq!(output.status.code(), Some(64), "{text}");
         assert!(text.contains(word) && text.trim_end().lines().count() == 1, "{text}");
     }
+    let file = folder.path().join("peat.yaml");
+    let path = file.to_str().unwrap();
+    for (text, word) in [("auto-sync: perhaps", "--auto-sync"), ("auto-sink: true", "auto-sync"), ("peer: {}", "peer")]
+    {
+        std::fs::write(&file, text).unwrap();
+        let output = peat_node(&data).args(["--config", path]).output().unwrap();
+        let line = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), line.lines().count()), (Some(64), 1), "{line}");
+        assert!(line.starts_with(&format!("peat-node: in {path}: ")) && line.contains(word), "{line}");
+    }
     for (args, word) in [
         (&["--no-such-flag"][..], "--no-such-flag"),
+        (&["--config", "/no/such/file"], "/no/such/file"),
         (&["--lisen", "x"], "did you mean `--listen`?"),
         (&["doc"], "subcommand"),
         (&["doc", "put", "a"], "<ID>"),
@@ -190,7 +202,8 @@ fn a_bad_configuration_is_one_line_and_code_64_and_opens_nothing() {
         let output = peat_node(&data).args(args).output().unwrap();
         let text = String::from_utf8(output.stderr).unwrap();
         assert_eq!((output.status.code(), text.lines().count()), (Some(64), 1), "{text}");
-        assert!(text.starts_with("peat-node: ") && text.contains(word) && text.contains("--help"), "{text}");
+        assert!(text.starts_with("peat-node: ") && text.contains(word), "{text}");
+        assert!(text.contains("--help") || args[0] == "--config", "{text}");
         assert!(output.stdout.is_empty());
     }
     assert!(!data.exists());

@@ -1,6 +1,6 @@
 //! What nodes do when the network, a neighbour, the disk or they themselves fail: real processes, real faults.
 //!
-//! Inputs: none needed; `PEAT_SEED`, `PEAT_KILLS` and `PEAT_DAMAGES` are for longer runs by hand.
+//! Inputs: none needed; `PEAT_SEED`, `PEAT_KILLS`, `PEAT_DAMAGES` and `PEAT_SOAK_SECONDS` are for longer runs by hand.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -18,7 +18,9 @@ mod pair;
 mod parted;
 #[path = "../process/mod.rs"]
 mod process;
+mod soak;
 mod stalled;
+mod walled;
 
 /// A number from the environment, for longer runs by hand.
 fn number(name: &str, default: u64) -> u64 {

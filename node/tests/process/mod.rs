@@ -39,6 +39,8 @@ pub struct Node {
     child: Option<Child>,
     /// Size of a disk of its own for the data folder, as `mount` takes it.
     disk: Option<&'static str>,
+    /// A process whose network the node shares, instead of ours.
+    network: Option<u32>,
     pub id: String,
     pub port: u16,
 }
@@ -54,7 +56,15 @@ impl Node {
         assert!(id.status.success(), "{id:?}");
         let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let id = String::from_utf8(id.stdout).unwrap().trim().to_owned();
-        Self { dir, args: args.iter().map(ToString::to_string).collect(), child: None, disk: None, id, port }
+        Self {
+            dir,
+            args: args.iter().map(ToString::to_string).collect(),
+            child: None,
+            disk: None,
+            network: None,
+            id,
+            port,
+        }
     }
 
     /// As [`Node::prepare`], with the data on a small disk that goes with the process.
@@ -62,6 +72,16 @@ impl Node {
         let mut node = Self::prepare(args);
         node.disk = Some(size);
         node
+    }
+
+    /// Starts it from now on in the network, and with the user, of another process.
+    pub fn in_network_of(&mut self, process: u32) {
+        self.network = Some(process);
+    }
+
+    /// Flags of every later start, which need not be known before.
+    pub fn args(&mut self, args: &[&str]) {
+        self.args.extend(args.iter().map(ToString::to_string));
     }
 
     /// The data folder as the process sees it.
@@ -73,6 +93,11 @@ impl Node {
     /// The program, in a mount namespace of its own if it has a disk of its own. That needs no root, only a kernel that
     /// gives namespaces to users.
     fn launcher(&self) -> Command {
+        if let Some(process) = self.network {
+            let mut command = within(process);
+            command.arg(env!("CARGO_BIN_EXE_peat-node"));
+            return command;
+        }
         let Some(size) = self.disk else { return Self::binary() };
         let mut command = Command::new("unshare");
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("RUST_BACKTRACE", "0");
@@ -218,6 +243,14 @@ impl Node {
         };
         self.client().connect_peer(request).await.map(drop)
     }
+}
+
+/// A command that runs what follows in the network, and with the user, of a process.
+pub fn within(process: u32) -> Command {
+    let mut command = Command::new("nsenter");
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("RUST_BACKTRACE", "0");
+    command.args(["--target", &process.to_string(), "--user", "--net", "--preserve-credentials", "--"]);
+    command
 }
 
 impl Drop for Node {

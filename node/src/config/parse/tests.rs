@@ -232,3 +232,62 @@ fn an_address_is_a_host_and_a_port() {
         assert!(check_address(bad).is_err(), "{bad}");
     }
 }
+
+fn command_line(args: &[&str]) -> crate::cli::Parsed {
+    let args = std::iter::once("peat-node").chain(args.iter().copied()).map(Into::into).collect();
+    crate::cli::parse(args, |name| (name == "PEAT_NODE_NODE_ID").then(|| "ferry".into())).unwrap()
+}
+
+/// What comes of arguments, one variable and a configuration file.
+fn read(args: &[&str]) -> Result<Config, ConfigError> {
+    Config::read(command_line(args))
+}
+
+/// Everything but where it came from.
+fn meaning(config: &Config) -> String {
+    format!("{:?}", Config { settings: Settings::default(), ..config.clone() })
+}
+
+#[test]
+fn what_is_printed_is_a_file_that_means_the_same() {
+    let args =
+        ["--data-dir", "a: b", "--listen", "[::1]:0,unix:///x", "--socket-mode", "0640", "--app-id", "\"#'\u{e9}"];
+    let given = read(&args).unwrap();
+    let printed = given.to_string();
+    assert!(printed.contains("\ndata-dir: \"a: b\" # --data-dir\n"), "{printed}");
+    assert!(printed.contains("\nnode-id: ferry # PEAT_NODE_NODE_ID\n"), "{printed}");
+    assert!(printed.contains("\n# iroh-udp-port: 0 (default)\n"), "{printed}");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &printed).unwrap();
+    let path = file.path().to_str().unwrap();
+    let again = read(&["--config", path]).unwrap();
+    assert_eq!(meaning(&again), meaning(&given));
+    assert!(again.to_string().contains(&format!("\nsocket-mode: 0640 # {path}\n")), "{again}");
+}
+
+#[test]
+fn a_default_that_is_told_is_the_one_that_holds() {
+    let silent = read(&[]).unwrap();
+    let told: Vec<String> = silent
+        .to_string()
+        .lines()
+        .filter_map(|line| {
+            let (flag, default) = line.strip_prefix("# ")?.strip_suffix(" (default)")?.split_once(": ")?;
+            // The others are told in words.
+            (!default.contains(' ') && default != "off").then(|| format!("--{flag}={default}"))
+        })
+        .collect();
+    assert!(told.len() > 15, "{told:?}");
+    let told: Vec<&str> = told.iter().map(String::as_str).collect();
+    assert_eq!(meaning(&read(&told).unwrap()), meaning(&silent));
+}
+
+#[test]
+fn a_wrong_value_is_told_with_where_it_came_from() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "auto-sync: maybe\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    let told = |args: &[&str]| format!("{:#}", anyhow::Error::from(read(args).unwrap_err()));
+    assert_eq!(told(&["--config", path]), format!("in {path}: --auto-sync: `maybe` is neither `true` nor `false`"));
+    assert_eq!(told(&["--auto-sync=maybe", "--config", path]), "--auto-sync: `maybe` is neither `true` nor `false`");
+}

@@ -49,7 +49,15 @@ pub enum BackupError {
 /// # Errors
 /// [`BackupError`] with the first thing that is wrong.
 pub fn verify(file: &Path) -> Result<Counts, BackupError> {
-    let mut decoder = Decoder::new(open(file)?)?;
+    check_stream(open(file)?)
+}
+
+/// As [`verify`], of bytes from anywhere.
+///
+/// # Errors
+/// As [`verify`].
+pub fn check_stream(source: impl Read) -> Result<Counts, BackupError> {
+    let mut decoder = Decoder::new(source)?;
     while decoder.entry()?.is_some() {}
     Ok(decoder.counts)
 }
