@@ -11,7 +11,7 @@ const PACKAGES: Packages = Packages {
         ("package.json", include_str!("javascript/package.json")),
         ("package-lock.json", include_str!("javascript/package-lock.json")),
     ],
-    install: &[&["npm", "ci", "--no-audit", "--no-fund", "--silent"]],
+    install: &[&["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"]],
 };
 
 #[tokio::test(flavor = "multi_thread")]

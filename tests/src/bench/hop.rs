@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 /// Wide: a burst that takes this long has failed.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Hops that do not count.
-const WARM_UP: usize = 100;
+pub(super) const WARM_UP: usize = 100;
 /// Callers of a burst.
 const IN_FLIGHT: usize = 64;
 
@@ -52,7 +52,7 @@ pub(super) async fn measure(plan: &Plan, report: &mut Report) -> Result<()> {
 }
 
 /// One document at a time: from before the put on one node to the event of that document on the other.
-async fn hops(from: &Client, to: &Client, collection: &str, count: usize) -> Result<Latencies> {
+pub(super) async fn hops(from: &Client, to: &Client, collection: &str, count: usize) -> Result<Latencies> {
     let request = SubscribeRequest { collections: vec![collection.to_owned()], ..Default::default() };
     let mut events = to.subscribe(request).await?;
     let mut latencies = Vec::with_capacity(count);
@@ -76,7 +76,7 @@ async fn hops(from: &Client, to: &Client, collection: &str, count: usize) -> Res
 }
 
 /// Time of the puts alone, and until the peer has shown an event of every document; then the peer must list them all.
-async fn burst(from: &Client, to: &Client, collection: &str, count: usize) -> Result<(Duration, Duration)> {
+pub(super) async fn burst(from: &Client, to: &Client, collection: &str, count: usize) -> Result<(Duration, Duration)> {
     let request = SubscribeRequest { collections: vec![collection.to_owned()], ..Default::default() };
     let mut events = to.subscribe(request).await?;
     let began = Instant::now();

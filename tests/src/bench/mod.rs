@@ -19,6 +19,7 @@ mod http;
 mod latency;
 mod node;
 mod operator;
+mod peers;
 mod plan;
 mod pods;
 mod process;
@@ -47,6 +48,7 @@ pub async fn run(plan: &Plan, groups: &[Group], report: &mut Report) {
             Group::Hop => hop::measure(plan, report).await,
             Group::Edits => edits::measure(plan, report).await,
             Group::Volume => volume::measure(plan, report).await,
+            Group::Peers => peers::measure(plan, report).await,
             Group::Webhook => webhook::measure(plan, report).await,
             Group::Pods => pods::measure(plan, report).await,
         };

@@ -20,6 +20,8 @@ pub enum Group {
     Edits,
     /// Many documents: memory, start, list, first sync, catch-up.
     Volume,
+    /// The same work by two nodes and by other stores that replicate: automerge-repo and iroh-docs.
+    Peers,
     /// The operator's webhook at 200 reviews a second, and the operator's memory.
     Webhook,
     /// Real pods: from created to the first synced document, and a sidecar's memory. Needs root.
@@ -35,6 +37,7 @@ impl Group {
             Self::Hop => "hop",
             Self::Edits => "edits",
             Self::Volume => "volume",
+            Self::Peers => "peers",
             Self::Webhook => "webhook",
             Self::Pods => "pods",
         }
@@ -48,6 +51,7 @@ impl Group {
             Self::Hop => "one hop and bursts, next to a QUIC ping-pong",
             Self::Edits => "one document, edited again and again",
             Self::Volume => "many documents: memory, start, list, first sync, catch-up",
+            Self::Peers => "other stores that replicate, at the same work",
             Self::Webhook => "a real operator process under admission reviews",
             Self::Pods => "a real cluster: pod created to first synced document",
         }

@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo xtask bench                                   # everything, about four minutes
+  cargo xtask bench                                   # everything, about six minutes
   cargo xtask bench --quick                           # smaller, without real pods
   cargo xtask bench --only puts --puts 50000
   cargo xtask bench --only volume --documents 10000
+  cargo xtask bench --only peers                      # the first time installs automerge-repo and compiles iroh-docs
   cargo xtask bench --json figures.json               # also as JSON; without this flag in target/bench.json
 
 Callers of puts are 1 and 64; 64 share 8 connections, with Peat and with etcd. Documents have 8 fields, about 190 bytes.
