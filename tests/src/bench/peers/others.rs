@@ -98,10 +98,15 @@ impl Peer {
         let ran = command.stdin(Stdio::null()).kill_on_drop(true).output();
         let ran = tokio::time::timeout(PATIENCE, ran).await.with_context(|| format!("{} hangs", self.name))??;
         ensure!(ran.status.success(), "{}: {}", self.name, String::from_utf8_lossy(&ran.stderr));
-        let printed: Printed =
-            serde_json::from_slice(&ran.stdout).with_context(|| format!("read what {} printed", self.name))?;
+        let printed: Printed = serde_json::from_slice(last_line(&ran.stdout))
+            .with_context(|| format!("read what {} printed", self.name))?;
         Ok(Ok(Done::from(printed)))
     }
+}
+
+/// A library may print lines of its own before it.
+fn last_line(printed: &[u8]) -> &[u8] {
+    printed.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or_default()
 }
 
 impl From<Printed> for Done {

@@ -2,7 +2,7 @@
 // on loopback, with the storage on files that the project ships and every default.
 //
 // Usage: pair.mjs FOLDER DOCUMENT HOPS BURST EDITS. DOCUMENT is a document in JSON, whose field `speed` is another number in each.
-// Prints one line of JSON: the times in milliseconds and the resident memory of the writer in MiB. A document has no name that its
+// Its last line is JSON: the times in milliseconds and the resident memory of the writer in MiB. A document has no name that its
 // readers could know before it is there, so they are told its URL by a pipe. Times of all processes are of one clock of the kernel.
 import { fork } from "node:child_process";
 import { once } from "node:events";
@@ -20,8 +20,14 @@ async function client(url, folder) {
   const repo = new Repo({ storage: new NodeFSStorageAdapter(folder), network: [new WebSocketClientAdapter(url)] });
   await once(repo.networkSubsystem, "peer");
   const connected = now();
+  // A question that overtakes the document is answered with "unavailable"; the document comes all the same.
+  const here = async (url) => {
+    const handle = await repo.find(url, { allowableStates: ["ready", "unavailable"] });
+    await handle.whenReady();
+    return handle;
+  };
   process.on("message", async ({ find, until }) => {
-    const handles = await Promise.all(find.map((url) => repo.find(url)));
+    const handles = await Promise.all(find.map(here));
     if (until !== undefined && handles[0].doc().speed !== until) {
       await new Promise((resolve) => handles[0].on("change", ({ doc }) => doc.speed === until && resolve()));
     }
@@ -34,8 +40,11 @@ async function client(url, folder) {
 
 class Reader {
   constructor(url, folder) {
-    this.process = fork(process.argv[1], ["client", url, folder]);
-    this.process.on("exit", (code) => code && process.exit(code));
+    this.process = fork(process.argv[1], ["client", url, folder], { stdio: ["ignore", "ignore", "inherit", "ipc"] });
+    this.process.on("exit", (code, signal) => {
+      console.error(`a reader ended: ${code ?? signal}`);
+      process.exit(1);
+    });
   }
   async said() {
     return (await once(this.process, "message"))[0];
@@ -90,8 +99,6 @@ async function pair(folder, document, hops, burst, edits) {
   late.ask(urls);
   const { connected, seen } = await late.said();
   const memory_mib = process.memoryUsage().rss / 2 ** 20;
-  reader.process.kill();
-  late.process.kill();
   console.log(JSON.stringify({ hop_ms, burst_ms, edits_ms, first_sync_ms: seen - connected, memory_mib }));
   process.exit(0);
 }
