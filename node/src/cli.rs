@@ -135,6 +135,9 @@ pub struct RawArgs {
     /// Folder of the store [default: /data/peat-node]
     #[arg(long, value_name = "DIR", help_heading = "Node")]
     pub data_dir: Option<String>,
+    /// File of keys that encrypt the store, one in base64 (32 bytes) on each line: the first writes, all read [default: the store is clear]
+    #[arg(long, value_name = "FILE", help_heading = "Node")]
+    pub store_key_file: Option<String>,
     /// Folder of the node's key [default: the data folder]
     #[arg(long, value_name = "DIR", help_heading = "Node")]
     pub key_dir: Option<String>,

@@ -7,13 +7,16 @@
 mod access;
 mod parse;
 mod quota;
+mod store_key;
 
 pub use access::{AccessConfig, AuthRule, TlsFiles};
 pub(crate) use parse::{check_address, short_name};
+pub(crate) use store_key::store_keys;
 
 use crate::api::access::AccessError;
 use crate::cli::{Origin, Parsed, RawArgs, Settings};
 use crate::quota::Limits;
+use crate::store::seal::StoreKeys;
 use crate::vault::Vault;
 use peat_node_core::event::Address;
 use peat_node_core::ids::PeerId;
@@ -32,6 +35,8 @@ pub struct Config {
     pub node_id: Option<String>,
     /// Folder of the store.
     pub data_dir: PathBuf,
+    /// Keys that seal the store's values; none: it is clear.
+    pub store_keys: StoreKeys,
     /// Folder of the node's key.
     pub key_dir: PathBuf,
     /// Where the node's key comes from.
@@ -360,8 +365,10 @@ impl ConfigError {
     /// Adds the variable or file that the flag's value came from.
     fn with_origin(self, settings: &Settings) -> Self {
         let flag = match &self {
-            Self::Value { flag, .. } | Self::Mixed { flag, .. } | Self::Unavailable { flag, .. } => flag,
-            Self::KeyFile { .. } => "shared-key-file",
+            Self::Value { flag, .. }
+            | Self::Mixed { flag, .. }
+            | Self::Unavailable { flag, .. }
+            | Self::KeyFile { flag, .. } => flag,
             Self::Access(_) | Self::Missing { .. } | Self::Elsewhere { .. } => return self,
         };
         match settings.origin(flag).cloned() {

@@ -9,6 +9,7 @@
 mod message;
 mod rows;
 
+use message::concerns_peers;
 pub use message::{Message, Network, Request};
 
 use crate::handle::Published;
@@ -377,27 +378,6 @@ enum Received {
     Inputs,
     Nothing,
     Closed,
-}
-
-/// Whether the list of peers, or what is said of the node's state, may differ after this input.
-fn concerns_peers(input: &Input) -> bool {
-    match input {
-        Input::Write { .. }
-        | Input::Await { .. }
-        | Input::Expire { .. }
-        | Input::Frame { .. }
-        | Input::Sent { .. }
-        | Input::Tick => false,
-        Input::Want { .. }
-        | Input::Unwant { .. }
-        | Input::Connect { .. }
-        | Input::Disconnect { .. }
-        | Input::Revoke { .. }
-        | Input::DialFailed { .. }
-        | Input::Connected { .. }
-        | Input::Disconnected { .. }
-        | Input::Sync { .. } => true,
-    }
 }
 
 /// The chain of causes on one line: the caller sees only this text.

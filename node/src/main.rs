@@ -31,7 +31,8 @@ fn main() -> ExitCode {
     };
     let Err(error) = result else { return ExitCode::SUCCESS };
     let _ = writeln!(std::io::stderr(), "peat-node: {error:#}");
-    ExitCode::FAILURE
+    let is_usage = error.downcast_ref::<run::RunError>().is_some_and(run::RunError::is_of_configuration);
+    if is_usage { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
 }
 
 /// A configuration that cannot be used, as one line.

@@ -86,6 +86,13 @@ pub enum RunError {
     DriverEnded,
 }
 
+impl RunError {
+    /// Whether what the node was told is wrong, and not what happened to it.
+    pub const fn is_of_configuration(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Key { .. }))
+    }
+}
+
 /// Runs a node until `shutdown` is cancelled; then leaves in order and returns.
 ///
 /// # Errors
@@ -132,7 +139,7 @@ impl Node {
         let token = CancellationToken::new();
         let stop = token.clone().drop_guard();
         let admin = health(config.admin_listen, &handle, &metrics, &token).await?;
-        let store = open(&config.data_dir).await?;
+        let store = open(config).await?;
         let mesh = Mesh::start(config, &identity, &handle, store, &metrics, &token).await?;
         Ok(Self { handle, api, admin, mesh, stop })
     }
@@ -192,9 +199,9 @@ async fn health(
     Ok(Some((bound, tokio::spawn(admin::serve(listener, admin, stop.child_token())))))
 }
 
-async fn open(data_dir: &Path) -> Result<Arc<dyn Store>, RunError> {
-    let folder = data_dir.to_owned();
-    let opened = spawn_blocking(move || DiskStore::open(&folder)).await;
+async fn open(config: &Config) -> Result<Arc<dyn Store>, RunError> {
+    let (folder, keys) = (config.data_dir.clone(), config.store_keys.clone());
+    let opened = spawn_blocking(move || DiskStore::open_sealed(&folder, &keys)).await;
     Ok(Arc::new(opened.map_err(|_| StoreError::Stopped)??))
 }
 

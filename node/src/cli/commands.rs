@@ -116,6 +116,9 @@ pub struct SalvageArgs {
     /// Folder of the store [default: /data/peat-node]
     #[arg(long, value_name = "DIR", env = "PEAT_NODE_DATA_DIR", hide_env_values = true)]
     pub data_dir: Option<String>,
+    /// As `--store-key-file` of the node, if the store was encrypted
+    #[arg(long, value_name = "FILE", env = "PEAT_NODE_STORE_KEY_FILE", hide_env_values = true)]
+    pub store_key_file: Option<String>,
     /// Print also documents whose checksum is wrong, if their text is JSON nevertheless: look at them before use
     #[arg(long)]
     pub damaged: bool,

@@ -7,7 +7,7 @@
 use super::ClientError;
 use super::transfer::write_line;
 use crate::cli::SalvageArgs;
-use crate::config::DEFAULT_DATA_DIR;
+use crate::config::{DEFAULT_DATA_DIR, store_keys};
 use crate::store::finds::{self, FindError, Finds};
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
@@ -15,13 +15,14 @@ use std::path::Path;
 /// Reads every place; one that cannot be read stops no other.
 pub(super) fn salvage(args: &SalvageArgs) -> Result<(), ClientError> {
     let data_dir = args.data_dir.as_deref().filter(|text| !text.is_empty()).unwrap_or(DEFAULT_DATA_DIR);
+    let keys = store_keys(args.store_key_file.as_ref()).map_err(|error| ClientError::Usage(super::chain(&error)))?;
     let input = |source| ClientError::Input { from: data_dir.to_owned(), source };
     let mut out = BufWriter::new(io::stdout().lock());
     let mut failed = 0;
     for place in finds::places(Path::new(data_dir)).map_err(input)? {
         let mut take =
             |key: &peat_node_core::ids::Key, json: &str| write_line(&mut out, key.collection(), key.doc_id(), json);
-        match finds::read(&place, args.damaged, &mut take) {
+        match finds::read(&place, &keys, args.damaged, &mut take) {
             Ok(finds) => {
                 failed += usize::from(!finds.has_all_rows());
                 writeln!(io::stderr(), "{}: {}", place.display(), told(&finds))?;
@@ -46,7 +47,7 @@ fn told(finds: &Finds) -> String {
     }
     let lost = match left_out.as_slice() {
         [] => String::new(),
-        parts => format!("; cannot be read but for what the journal has: {}", parts.join(", ")),
+        parts => format!("; cannot be read: {}", parts.join(", ")),
     };
     let found = format!("{documents} documents, {deleted} deleted ones, {damaged} damaged records");
     format!("{found}, {histories} histories that were given up{lost}")

@@ -5,6 +5,7 @@
 
 use super::access::{exposed, read_access};
 use super::quota::limits;
+use super::store_key::store_keys;
 use super::{
     ApiConfig, Config, ConfigError, DEFAULT_DATA_DIR, FlagsMode, GcConfig, IdentitySource, Listen, LogConfig,
     ManagedMode, MeshConfig, MeshKey, Mode, PeerFlag, SharedKey, SharedKeys,
@@ -57,6 +58,7 @@ pub(super) fn config(raw: RawArgs) -> Result<Config, ConfigError> {
         node_id,
         key_dir: given(raw.key_dir.as_ref()).map_or_else(|| data_dir.clone(), PathBuf::from),
         data_dir,
+        store_keys: store_keys(raw.store_key_file.as_ref())?,
         mode,
         mesh: MeshConfig {
             udp_port: parsed("iroh-udp-port", raw.iroh_udp_port.as_ref(), "a port from 0 to 65535")?.unwrap_or(0),

@@ -1,7 +1,7 @@
 //! What the driver is told, and the network it drives.
 //!
 //! Purpose: the vocabulary between the driver and the tasks around it: API calls, transport, membership, shutdown.
-//! What it does not do: anything.
+//! What it does not do: anything with it.
 
 use crate::handle::Published;
 use peat_node_core::event::{Address, Edit, Quorum, Reply, RequestError, Terms};
@@ -80,4 +80,25 @@ pub enum Message {
 pub trait Network: Send + 'static {
     /// Does what the engine asks for.
     fn act(&self, output: Output);
+}
+
+/// Whether the list of peers, or what is said of the node's state, may differ after this input.
+pub(super) fn concerns_peers(input: &Input) -> bool {
+    match input {
+        Input::Write { .. }
+        | Input::Await { .. }
+        | Input::Expire { .. }
+        | Input::Frame { .. }
+        | Input::Sent { .. }
+        | Input::Tick => false,
+        Input::Want { .. }
+        | Input::Unwant { .. }
+        | Input::Connect { .. }
+        | Input::Disconnect { .. }
+        | Input::Revoke { .. }
+        | Input::DialFailed { .. }
+        | Input::Connected { .. }
+        | Input::Disconnected { .. }
+        | Input::Sync { .. } => true,
+    }
 }

@@ -7,8 +7,9 @@
 //! Layout, all numbers big endian. The file begins with the magic `PEATBKUP`, the format (2 bytes) and the format of
 //! the store (4). Then sections: kind (1 byte), length of the body (4, at most [`LARGEST_SECTION`]), XXH3-64 (8) over
 //! the number of the section (8), kind and body, then the body. Sections of kind 1 are one stream of entries, which may
-//! span sections: kind (1 byte: 1 row, 2 history record), length of the key (2), length of the value (4), key, value;
-//! both as the store has them, so that a value brings its own checksum. One section of kind 2 is the last: rows (8),
+//! span sections: kind (1 byte: 1 row, 2 history record, 3 data key, first and of a sealed store only), length of the key
+//! (2, none for a data key), length of the value (4), key, value; both as the store has them, so that a value brings its
+//! own checksum, sealed values stay sealed, and the data key is wrapped by a key of `--store-key-file`. One section of kind 2 is the last: rows (8),
 //! history records (8). Nothing follows it. Source of the checksum: see [`super::stored`].
 
 mod import;
@@ -17,7 +18,10 @@ mod read;
 pub use import::{RestoreError, restore};
 pub use read::{BackupError, check_stream, verify};
 
-use super::{StoreError, stored};
+use super::fail::{Place, reach};
+use super::seal::Wrapped;
+use super::{StoreError, engine, stored};
+use std::iter::Peekable;
 use tracing::warn;
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -33,6 +37,7 @@ const ENTRIES: u8 = 1;
 const END: u8 = 2;
 const ROW: u8 = 1;
 const HISTORY: u8 = 2;
+const SEAL: u8 = 3;
 
 /// Kind, length and checksum of a section.
 const SECTION_HEADER: usize = 13;
@@ -44,20 +49,25 @@ pub enum Entry {
     Row(Vec<u8>, Vec<u8>),
     /// A history record.
     History(Vec<u8>, Vec<u8>),
+    /// The wrapped data key of a sealed store; comes first.
+    Seal(Vec<u8>),
 }
 
 impl Entry {
-    const fn parts(&self) -> (u8, &Vec<u8>, &Vec<u8>) {
+    fn parts(&self) -> (u8, &[u8], &[u8]) {
         match self {
             Self::Row(key, value) => (ROW, key, value),
             Self::History(key, value) => (HISTORY, key, value),
+            Self::Seal(wrapped) => (SEAL, &[], wrapped),
         }
     }
 
     /// Whether the value is what was stored under the key.
     fn is_sound(&self) -> bool {
-        let (_, key, value) = self.parts();
-        stored::checked(key, value).is_ok()
+        match self {
+            Self::Row(key, value) | Self::History(key, value) => stored::is_sound(key, value),
+            Self::Seal(wrapped) => Wrapped::parse(wrapped).is_some(),
+        }
     }
 }
 
@@ -78,13 +88,14 @@ impl Counts {
         match entry {
             Entry::Row(..) => self.rows += 1,
             Entry::History(..) => self.history += 1,
+            Entry::Seal(_) => {}
         }
     }
 }
 
 /// Entries as bytes, section by section.
 pub struct Encoder {
-    entries: Entries,
+    entries: Peekable<Entries>,
     /// Of the stream of entries, not yet in a section.
     waiting: Vec<u8>,
     counts: Counts,
@@ -110,7 +121,13 @@ impl std::fmt::Debug for Encoder {
 impl Encoder {
     /// Nothing is read until [`Encoder::piece`].
     pub fn new(entries: Entries) -> Self {
-        Self { entries, waiting: Vec::new(), counts: Counts::default(), sections: 0, stage: Stage::Begin }
+        Self {
+            entries: entries.peekable(),
+            waiting: Vec::new(),
+            counts: Counts::default(),
+            sections: 0,
+            stage: Stage::Begin,
+        }
     }
 
     /// The next bytes, about [`LARGEST_SECTION`] of them; none at the end. Blocks.
@@ -121,10 +138,12 @@ impl Encoder {
         match self.stage {
             Stage::Begin => {
                 self.stage = Stage::Entries;
-                let format = super::engine::FORMAT.to_be_bytes();
-                Ok(Some([&MAGIC[..], &FORMAT.to_be_bytes(), &format].concat()))
+                let is_sealed = matches!(self.entries.peek(), Some(Ok(Entry::Seal(_))));
+                let format = if is_sealed { engine::SEALED_FORMAT } else { engine::FORMAT };
+                Ok(Some([&MAGIC[..], &FORMAT.to_be_bytes(), &format.to_be_bytes()].concat()))
             }
             Stage::Entries => {
+                reach(Place::InBackup);
                 self.fill()?;
                 if self.waiting.is_empty() {
                     self.stage = Stage::Done;

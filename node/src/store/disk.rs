@@ -12,11 +12,14 @@
 use super::backup::Entries;
 use super::copies::Copies;
 use super::damaged::Damaged;
-use super::engine::{Damage, Engine, Written};
-use super::salvage::{move_rows, rebuild, replace};
+use super::engine::{Engine, Written};
+use super::fail::{Place, reach};
+use super::failure::Damage;
+use super::salvage::{finish, move_rows, rebuild, replace, seal};
+use super::seal::StoreKeys;
 use super::usage::Tally;
 use super::{Page, Position, Row, Seq, SetAside, Source, Store, StoreError, StoreId, Usage, Visit};
-use super::{history, journal, restore, stored};
+use super::{history, journal, restore};
 use peat_node_core::event::Write;
 use peat_node_core::ids::Key;
 use std::collections::BTreeMap;
@@ -49,6 +52,7 @@ pub struct DiskStore {
     copies: Copies,
     damaged: Damaged,
     tally: Tally,
+    keys: StoreKeys,
 }
 
 impl std::fmt::Debug for DiskStore {
@@ -58,24 +62,37 @@ impl std::fmt::Debug for DiskStore {
 }
 
 impl DiskStore {
-    /// Opens the store in `data_dir`, or makes one. Blocks; the lock is held until the value is dropped.
+    /// As [`DiskStore::open_sealed`], without keys.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] while another process has it, [`StoreError::Format`] for another release's store,
-    /// [`StoreError::Open`] when files cannot be read or made. A damaged store is not an error: see the module.
+    /// The same.
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
+        Self::open_sealed(data_dir, &StoreKeys::default())
+    }
+
+    /// Opens the store in `data_dir`, or makes one; with `keys`, its values are sealed, those of a clear store at once.
+    /// Blocks; the lock is held until the value is dropped.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] while another process has it, [`StoreError::Format`] for another release's store, [`StoreError::Key`] for a sealed one without its key,
+    /// [`StoreError::Open`] when files cannot be read or made. A damaged store is not an error: see the module.
+    pub fn open_sealed(data_dir: &Path, keys: &StoreKeys) -> Result<Self, StoreError> {
         let folder = data_dir.join(FOLDER);
+        finish(&folder)?;
         let mut moved = 0;
-        let engine = match Engine::open(&folder) {
+        let mut engine = match Engine::open(&folder, keys) {
             Ok(engine) => engine,
             Err(Damage::Fatal(error)) => return Err(error),
             Err(Damage::Unreadable(source)) => {
                 let error: &dyn std::error::Error = &*source;
                 error!(error, "the store cannot be opened: it is set aside, and what can be read of it is copied");
                 moved += 1;
-                replace(&folder)?
+                replace(&folder, keys)?
             }
         };
+        if !keys.is_none() && !engine.codec.seals() {
+            engine = seal(engine, &folder, keys)?;
+        }
         let stores = engine.count_stores_set_aside(moved).map_err(read_error)?;
         // A part that cannot be read now is found again by `restore`, which mends it.
         let store = Self {
@@ -86,6 +103,7 @@ impl DiskStore {
             copies: Copies::default(),
             damaged: Damaged::default(),
             tally: Tally::default(),
+            keys: keys.clone(),
             folder,
         };
         Ok(store)
@@ -102,7 +120,7 @@ impl DiskStore {
         journal::doubt(&self.folder);
         self.copies.end();
         *engine = None;
-        let opened = Engine::open(&self.folder).map_err(|damage| damage.into_error(&self.folder))?;
+        let opened = Engine::open(&self.folder, &self.keys).map_err(|damage| damage.into_error(&self.folder))?;
         let last = opened.last_seq().map_err(read_error)?;
         // Never backwards: a number may have been given to a reader.
         self.last.fetch_max(last, Ordering::AcqRel);
@@ -118,7 +136,7 @@ impl DiskStore {
         let mut engine = self.engine.write().unwrap_or_else(PoisonError::into_inner);
         self.copies.end();
         let damaged = engine.take().ok_or(StoreError::Stopped)?;
-        let rebuilt = rebuild(damaged, &self.folder)?;
+        let rebuilt = rebuild(damaged, &self.folder, &self.keys)?;
         let stores = rebuilt.count_stores_set_aside(self.stores_set_aside.load(Ordering::Acquire) + 1);
         self.stores_set_aside.store(stores.map_err(read_error)?, Ordering::Release);
         self.last.fetch_max(rebuilt.last_seq().map_err(read_error)?, Ordering::AcqRel);
@@ -148,7 +166,7 @@ impl Store for DiskStore {
                 self.damaged.note(key.as_bytes());
                 StoreError::Corrupt { key: key.clone(), source: Box::new(source) }
             };
-            value.map(|value| stored::decode(key.as_bytes(), &value).map_err(corrupt)).transpose()
+            value.map(|value| engine.decode(key.as_bytes(), &value).map_err(corrupt)).transpose()
         })
     }
 
@@ -222,7 +240,7 @@ impl Store for DiskStore {
         let is_pending = |raw: &[u8]| Key::decode(raw).is_ok_and(|key| pending.contains_key(&key));
         let still = |engine: &Engine, raw: Vec<u8>| match engine.rows.get(&raw) {
             Ok(value) => {
-                value.filter(|value| stored::checked(&raw, value).is_err()).map(|value| Ok((raw.into(), value)))
+                value.filter(|value| engine.codec.decode(&raw, value).is_err()).map(|value| Ok((raw.into(), value)))
             }
             Err(error) => Some(Err(read_error(error))),
         };
@@ -260,6 +278,7 @@ impl Store for DiskStore {
         let is_long = journal::content(&self.folder).is_ok_and(|bytes| bytes > SHORT_JOURNAL);
         let written_out = is_long && closing.write_out(CLOSE_LIMIT).unwrap_or(false);
         drop(closing);
+        reach(Place::BeforeRenewal);
         if written_out && let Err(error) = journal::renew(&self.folder) {
             warn!(
                 error = &error as &dyn std::error::Error,

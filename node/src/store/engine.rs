@@ -5,7 +5,11 @@
 
 use super::backup::Entry;
 use super::damaged::Damaged;
-use super::{PAGE_BYTES, PAGE_ROWS, Page, Position, Seq, Source, StoreError, StoreId, Usage};
+use super::fail::{Place, is_armed, reach};
+use super::failure::{Damage, EnginePanicked};
+use super::seal::{StoreKeys, Wrapped};
+use super::stored::{Codec, StoredError};
+use super::{PAGE_BYTES, PAGE_ROWS, Page, Position, Row, Seq, StoreError, StoreId, Usage};
 use super::{format, fresh, history, journal, stored};
 use fjall::{
     Database, Guard, Keyspace, KeyspaceCreateOptions, KvPair, OwnedWriteBatch, PersistMode, Readable as _, Slice,
@@ -15,12 +19,15 @@ use peat_node_core::ids::Key;
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tracing::error;
 
 /// Format of what is stored here; a store of another number is left alone.
 pub(super) const FORMAT: u32 = 2;
+
+/// The same, of a store whose values are sealed: so that a release that cannot open them leaves it alone.
+pub(super) const SEALED_FORMAT: u32 = 3;
 
 /// Bytes of blocks kept in memory, over all keyspaces.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
@@ -60,83 +67,37 @@ pub(super) struct Written {
 
 pub(super) struct Engine {
     pub(super) id: StoreId,
+    pub(super) codec: Codec,
+    pub(super) folder: PathBuf,
     pub(super) database: Database,
     pub(super) rows: Keyspace,
     pub(super) history: Keyspace,
     pub(super) log: Keyspace,
-    meta: Keyspace,
+    pub(super) meta: Keyspace,
     pub(super) set_aside: Keyspace,
 }
 
-/// Why an opening failed: for a reason outside the data, or because of the data.
-pub(super) enum Damage {
-    Fatal(StoreError),
-    Unreadable(Source),
-}
-
-impl Damage {
-    fn of(path: &Path, error: fjall::Error) -> Self {
-        let path = path.to_owned();
-        match error {
-            fjall::Error::Locked => Self::Fatal(StoreError::Locked { path }),
-            fjall::Error::InvalidVersion(found) => {
-                Self::Fatal(StoreError::Format { path, found: format!("of the engine: {found:?}"), known: FORMAT })
-            }
-            // Missing rights, a full disk, a dead disk: moving files about would make it worse.
-            fjall::Error::Io(cause) | fjall::Error::Storage(fjall::LsmError::Io(cause)) if !is_of_the_data(&cause) => {
-                Self::Fatal(StoreError::Open { path, source: Box::new(cause) })
-            }
-            error => Self::Unreadable(Box::new(error)),
-        }
-    }
-
-    pub(super) fn into_error(self, folder: &Path) -> StoreError {
-        match self {
-            Self::Fatal(error) => error,
-            Self::Unreadable(source) => StoreError::Open { path: folder.to_owned(), source },
-        }
-    }
-}
-
-pub(super) fn is_of_the_disk(error: &fjall::Error) -> bool {
-    match error {
-        fjall::Error::Io(cause) | fjall::Error::Storage(fjall::LsmError::Io(cause)) => !is_of_the_data(cause),
-        _ => false,
-    }
-}
-
-/// Files that are named and missing, or shorter or other than they must be. `InvalidInput` is how a file answers that is
-/// asked for a place it cannot have: one before its beginning, because it is so short, or one that garbage names.
-fn is_of_the_data(error: &io::Error) -> bool {
-    use io::ErrorKind::{InvalidData, InvalidInput, NotFound, UnexpectedEof};
-    matches!(error.kind(), NotFound | UnexpectedEof | InvalidData | InvalidInput)
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("the engine gave up on damaged files")]
-struct EnginePanicked;
-
 impl Engine {
-    pub(super) fn open(folder: &Path) -> Result<Self, Damage> {
+    pub(super) fn open(folder: &Path, keys: &StoreKeys) -> Result<Self, Damage> {
         // fjall asserts what it expects of its own files: damaged ones must not end the process.
-        match std::panic::catch_unwind(|| Self::open_checked(folder)) {
+        match std::panic::catch_unwind(|| Self::open_checked(folder, keys)) {
             Ok(opened) => opened,
             Err(_) => Err(Damage::Unreadable(Box::new(EnginePanicked))),
         }
     }
 
-    fn open_checked(folder: &Path) -> Result<Self, Damage> {
+    fn open_checked(folder: &Path, keys: &StoreKeys) -> Result<Self, Damage> {
         let fatal = |source| Damage::Fatal(StoreError::Open { path: folder.to_owned(), source: Box::new(source) });
         if !folder.exists() {
-            fresh::make(folder, |nursery| Self::open_in_place(nursery).is_ok());
+            fresh::make(folder, |nursery| Self::open_in_place(nursery, &StoreKeys::default()).is_ok());
         }
         std::fs::create_dir_all(folder).map_err(fatal)?;
         format::settle(folder).map_err(Damage::Fatal)?;
         journal::settle(folder).map_err(fatal)?;
-        Self::open_in_place(folder)
+        Self::open_in_place(folder, keys)
     }
 
-    fn open_in_place(folder: &Path) -> Result<Self, Damage> {
+    fn open_in_place(folder: &Path, keys: &StoreKeys) -> Result<Self, Damage> {
         let damage = |error| Damage::of(folder, error);
         let builder = Database::builder(folder).cache_size(CACHE_BYTES).worker_threads(WORKERS);
         let builder = builder.max_cached_files(Some(OPEN_FILES)).manual_journal_persist(true);
@@ -146,6 +107,8 @@ impl Engine {
         };
         let mut engine = Self {
             id: StoreId::default(),
+            codec: Codec::default(),
+            folder: folder.to_owned(),
             rows: keyspace(ROWS, ROWS_MEMTABLE_BYTES)?,
             history: keyspace(HISTORY, ROWS_MEMTABLE_BYTES)?,
             log: keyspace(LOG, LOG_MEMTABLE_BYTES)?,
@@ -154,15 +117,16 @@ impl Engine {
             database,
         };
         match engine.meta.get(META_FORMAT).map_err(damage)? {
-            Some(found) if *found == FORMAT.to_be_bytes() => {}
+            Some(found) if [FORMAT, SEALED_FORMAT].iter().any(|known| *found == known.to_be_bytes()) => {}
             Some(found) => {
                 let found = found.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte)).to_string();
-                return Err(Damage::Fatal(StoreError::Format { path: folder.to_owned(), found, known: FORMAT }));
+                return Err(Damage::Fatal(StoreError::Format { path: folder.to_owned(), found, known: SEALED_FORMAT }));
             }
             None => {}
         }
         engine.id = engine.known_or_new_id().map_err(damage)?;
-        format::record(folder);
+        engine.unlock(keys)?;
+        format::record(folder, engine.format());
         Ok(engine)
     }
 
@@ -175,7 +139,7 @@ impl Engine {
         Ok(id)
     }
 
-    fn note<const N: usize>(&self, notes: [(&str, &[u8]); N]) -> fjall::Result<()> {
+    pub(super) fn note<const N: usize>(&self, notes: [(&str, &[u8]); N]) -> fjall::Result<()> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
         notes.into_iter().for_each(|(name, value)| batch.insert(&self.meta, name, value));
         batch.commit()
@@ -184,6 +148,12 @@ impl Engine {
     #[cfg(test)]
     pub(super) fn set_format(&self, format: u32) {
         let _ = self.note([(META_FORMAT, &format.to_be_bytes())]);
+    }
+
+    /// Takes the id of a store of which it has everything.
+    pub(super) fn call_itself(&mut self, id: StoreId) -> fjall::Result<()> {
+        self.id = id;
+        self.note([(META_ID, &id)])
     }
 
     /// Whether a failed write keeps fjall from accepting more. Persisting nothing is how it can be asked.
@@ -211,13 +181,15 @@ impl Engine {
     }
 
     pub(super) fn write(&self, last: Seq, writes: &BTreeMap<Key, Write>, damaged: &Damaged) -> fjall::Result<Written> {
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        // A batch that is written and not synced exists for an instant inside the engine only.
+        let durability = if is_armed(Place::BeforeSync) { PersistMode::Buffer } else { PersistMode::SyncData };
+        let mut batch = self.database.batch().durability(Some(durability));
         let (mut next, mut came, mut gone) = (last, Usage::default(), Usage::default());
         for (key, write) in writes {
             let before = self.rows.get(key.as_bytes())?;
             let old = before.as_ref().and_then(|value| stored::seq(value)).unwrap_or(0);
-            if let Some(Ok((_, row))) = before.as_ref().map(|value| stored::checked(key.as_bytes(), value)) {
-                gone.add(Usage::of(row));
+            if let Some(Ok((_, row))) = before.as_ref().map(|value| self.codec.decode(key.as_bytes(), value)) {
+                gone.add(Usage::of(&row));
             }
             came.add(Usage::of(&write.row));
             let seq = if write.visible { next + 1 } else { old };
@@ -229,10 +201,16 @@ impl Engine {
                 }
                 batch.insert(&self.log, seq.to_be_bytes(), key.as_bytes());
             }
-            batch.insert(&self.rows, key.as_bytes(), stored::encode(key.as_bytes(), seq, &write.row));
+            batch.insert(&self.rows, key.as_bytes(), self.encode(key.as_bytes(), seq, &write.row)?);
             history::write(self, &mut batch, key, write.history.as_ref(), damaged)?;
         }
+        reach(Place::BeforeJournal);
         batch.commit()?;
+        reach(Place::BeforeSync);
+        reach(Place::AfterSync);
+        if is_armed(Place::WritingTables) && self.rows.sealed_memtable_count() > 0 {
+            reach(Place::WritingTables);
+        }
         Ok(Written { last: next, came, gone })
     }
 
@@ -250,7 +228,7 @@ impl Engine {
             if !raw.starts_with(&position.prefix) {
                 break;
             }
-            let (Ok(key), Ok(row)) = (Key::decode(&raw), stored::decode(&raw, &value)) else {
+            let (Ok(key), Ok(row)) = (Key::decode(&raw), self.decode(&raw, &value)) else {
                 error!("a row is corrupt: left out of a scan");
                 damaged.note(&raw);
                 continue;
@@ -277,6 +255,14 @@ impl Engine {
         Ok(entries)
     }
 
+    pub(super) fn encode(&self, key: &[u8], seq: Seq, row: &[u8]) -> fjall::Result<Vec<u8>> {
+        Ok(self.codec.encode(key, seq, row).map_err(io::Error::other)?)
+    }
+
+    pub(super) fn decode(&self, key: &[u8], value: &[u8]) -> Result<Row, StoredError> {
+        self.codec.decode(key, value).map(|(seq, row)| Row { seq, bytes: row.into_owned() })
+    }
+
     /// Everything that a copy needs, of this moment.
     pub(super) fn entries(&self) -> impl Iterator<Item = fjall::Result<Entry>> + Send + use<> {
         let snapshot = self.database.snapshot();
@@ -284,7 +270,8 @@ impl Engine {
         let rows = snapshot.iter(&self.rows).map(move |guard| parts(guard).map(|(key, value)| Entry::Row(key, value)));
         let history = snapshot.iter(&self.history);
         let history = history.map(move |guard| parts(guard).map(|(key, value)| Entry::History(key, value)));
-        rows.chain(history)
+        let seal = self.wrapped_keys().into_iter().take(1).map(|wrapped| Ok(Entry::Seal(wrapped.bytes().to_vec())));
+        seal.chain(rows).chain(history)
     }
 
     /// Takes in entries of a copy; durable after [`Engine::sync`].
@@ -294,6 +281,7 @@ impl Engine {
             match entry {
                 Entry::Row(key, value) => self.insert_row(&mut batch, key, value),
                 Entry::History(key, value) => batch.insert(&self.history, key, value),
+                Entry::Seal(bytes) => Wrapped::parse(&bytes).map_or(Ok(()), |wrapped| self.lay(&wrapped))?,
             }
         }
         batch.commit()
@@ -330,17 +318,17 @@ impl Engine {
     }
 
     /// Gives everything of `keyspace` that can be read: from the front up to damage, from the back down to it, and of
-    /// the rows between, those that the log names and that lie in other blocks.
+    /// the rows between, those that the log names and that lie in other blocks. Answers whether there was no damage.
     pub(super) fn salvage<E>(
         &self,
         keyspace: &Keyspace,
         take: &mut dyn FnMut(KvPair) -> Result<(), E>,
-    ) -> Result<(), E> {
+    ) -> Result<bool, E> {
         let (mut front, mut back) = (Slice::default(), None);
         let mut forwards = keyspace.iter();
         loop {
             match forwards.next().map(Guard::into_inner) {
-                None => return Ok(()),
+                None => return Ok(true),
                 Some(Err(_)) => break,
                 Some(Ok((key, value))) => {
                     front = key.clone();
@@ -355,15 +343,15 @@ impl Engine {
             back = Some(key.clone());
             take((key, value))?;
         }
-        if *keyspace != self.rows {
-            return Ok(());
+        if *keyspace == self.rows {
+            self.salvage(&self.log, &mut |(_, key)| {
+                let is_between = key > front && back.as_ref().is_none_or(|back| key < *back);
+                match keyspace.get(&key) {
+                    Ok(Some(value)) if is_between => take((key, value)),
+                    _ => Ok(()),
+                }
+            })?;
         }
-        self.salvage(&self.log, &mut |(_, key)| {
-            let is_between = key > front && back.as_ref().is_none_or(|back| key < *back);
-            match keyspace.get(&key) {
-                Ok(Some(value)) if is_between => take((key, value)),
-                _ => Ok(()),
-            }
-        })
+        Ok(false)
     }
 }

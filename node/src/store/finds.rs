@@ -8,8 +8,9 @@
 
 use super::disk::FOLDER;
 use super::engine::{Engine, ROWS};
-use super::replica::Replica;
-use super::{history, journal, stored};
+use super::replica::{JOURNALS, Replica};
+use super::seal::StoreKeys;
+use super::{StoreError, history, journal, stored};
 use peat_node_core::docs::row::View;
 use peat_node_core::ids::Key;
 use std::borrow::Borrow as _;
@@ -32,14 +33,14 @@ pub struct Finds {
     pub damaged: u64,
     /// Documents of which a history lies there that was not used any more: what it says beyond the text is not given.
     pub histories: u64,
-    /// Parts of the store of which only what its journals had could be read.
+    /// Parts of the store that could not be read: keyspaces, but for what the journals have of them, and journals.
     pub left_out: Vec<&'static str>,
 }
 
 impl Finds {
     /// Whether all that the place had of documents was looked at.
     pub fn has_all_rows(&self) -> bool {
-        !self.left_out.contains(&ROWS)
+        ![ROWS, JOURNALS].iter().any(|part| self.left_out.contains(part))
     }
 }
 
@@ -60,6 +61,9 @@ pub enum FindError {
         /// The place.
         path: PathBuf,
     },
+    /// It is encrypted, with another key.
+    #[error(transparent)]
+    Key(#[from] StoreError),
     /// A node is using it.
     #[error("{}: a node runs on it: stop it to see what that set aside itself", path.display())]
     InUse {
@@ -96,11 +100,11 @@ pub fn places(data_dir: &Path) -> io::Result<Vec<PathBuf>> {
 ///
 /// # Errors
 /// [`FindError`]. What was found until then was given.
-pub fn read(place: &Path, with_damaged: bool, take: &mut Take<'_>) -> Result<Finds, FindError> {
+pub fn read(place: &Path, keys: &StoreKeys, with_damaged: bool, take: &mut Take<'_>) -> Result<Finds, FindError> {
     let path = || place.to_owned();
     let lock = journal::exclusive(place).map_err(|source| FindError::Io { path: path(), source })?;
     let Some(lock) = lock else { return Err(FindError::InUse { path: path() }) };
-    let replica = Replica::of(place).ok_or_else(|| FindError::Closed { path: path() })?;
+    let replica = Replica::of(place, keys)?.ok_or_else(|| FindError::Closed { path: path() })?;
     drop(lock);
     let is_in_use = place.file_name().is_some_and(|name| name == FOLDER);
     let mut reader = Reader { with_damaged, finds: Finds::default(), histories: BTreeSet::new(), take };
@@ -120,26 +124,27 @@ struct Reader<'a, 'b> {
 impl Reader<'_, '_> {
     fn read(&mut self, engine: &Engine, is_in_use: bool) -> io::Result<()> {
         if !is_in_use {
-            engine.salvage(&engine.rows, &mut |(raw, value)| self.row(&raw, &value))?;
+            engine.salvage(&engine.rows, &mut |(raw, value)| self.row(engine, &raw, &value))?;
         }
         engine.salvage(&engine.set_aside, &mut |(raw, value)| match history::document_of(&raw) {
             Some(document) => {
                 self.histories.insert(document.to_vec());
                 Ok(())
             }
-            None => self.row(&raw, &value),
-        })
+            None => self.row(engine, &raw, &value),
+        })?;
+        Ok(())
     }
 
-    fn row(&mut self, raw: &[u8], value: &[u8]) -> io::Result<()> {
-        let sound = stored::checked(raw, value).ok().map(|(_, row)| row);
-        let row = sound.or_else(|| stored::unchecked(value).filter(|_| self.with_damaged));
+    fn row(&mut self, engine: &Engine, raw: &[u8], value: &[u8]) -> io::Result<()> {
+        let sound = engine.codec.decode(raw, value).ok().map(|(_, row)| row);
+        let row = sound.as_deref().or_else(|| stored::unchecked(value).filter(|_| self.with_damaged));
         let (Ok(key), Some(Ok(view))) = (Key::decode(raw), row.map(View::parse)) else {
             self.finds.damaged += 1;
             return Ok(());
         };
         let document = view.document();
-        match sound {
+        match &sound {
             Some(_) if matches!(document, Ok(Some(_))) => self.finds.documents += 1,
             Some(_) if matches!(document, Ok(None)) => self.finds.deleted += 1,
             Some(_) | None => self.finds.damaged += 1,
@@ -181,7 +186,7 @@ mod tests {
             lines.push(format!("{} {json}", key.doc_id()));
             Ok(())
         };
-        let finds = read(place, with_damaged, &mut take).unwrap();
+        let finds = read(place, &StoreKeys::default(), with_damaged, &mut take).unwrap();
         (lines, finds)
     }
 
@@ -197,7 +202,10 @@ mod tests {
         // One that the engine refuses although its checksum is right, as damage in memory leaves it.
         store.restore(&|key, _| key.doc_id() != "d").unwrap();
         let in_use = data.path().join(FOLDER);
-        assert!(matches!(read(&in_use, false, &mut |_, _| Ok(())), Err(FindError::InUse { .. })));
+        assert!(matches!(
+            read(&in_use, &StoreKeys::default(), false, &mut |_, _| Ok(())),
+            Err(FindError::InUse { .. })
+        ));
         drop(store);
         assert_eq!(places(data.path()).unwrap(), std::slice::from_ref(&in_use));
         let finds = Finds { documents: 1, histories: 2, ..Finds::default() };
@@ -219,7 +227,7 @@ mod tests {
         store.commit(&BTreeMap::from([(key("a"), row(Some("{\"n\":1}"))), (key("b"), row(Some("{}")))])).unwrap();
         drop(store);
         let folder = data.path().join(FOLDER);
-        let engine = Engine::open(&folder).ok().unwrap();
+        let engine = Engine::open(&folder, &StoreKeys::default()).ok().unwrap();
         let mut value = engine.rows.get(key("a").as_bytes()).unwrap().unwrap().to_vec();
         let last = value.len() - 2;
         value[last] = b'2';

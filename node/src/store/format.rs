@@ -2,7 +2,7 @@
 //!
 //! Purpose: fjall keeps its format in four bytes, the file `version`, and takes a store without them for a new one. So
 //! one bad sector could close a store for good. Beside it lies the file `format`: one line, `format 2` and a checksum,
-//! that tells the format of the whole store, that of the engine included. [`settle`], before the engine opens:
+//! that tells the format of the whole store, that of the engine included (2, or 3 where values are sealed). [`settle`], before the engine opens:
 //!
 //! | `format` | `version` | what happens |
 //! |---|---|---|
@@ -16,7 +16,7 @@
 //! older one never opens what it does not know. Inputs: the folder of a store. Outputs: the same, mended, or
 //! [`StoreError::Format`]. What it does not do: migrate.
 
-use super::engine::FORMAT;
+use super::engine::{FORMAT, SEALED_FORMAT};
 use super::{StoreError, journal, sync};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -37,9 +37,9 @@ const TABLES: &str = "keyspaces";
 /// See the module.
 pub(super) fn settle(folder: &Path) -> Result<(), StoreError> {
     let failed = |source: io::Error| StoreError::Open { path: folder.to_owned(), source: Box::new(source) };
-    let refused = |found| Err(StoreError::Format { path: folder.to_owned(), found, known: FORMAT });
+    let refused = |found| Err(StoreError::Format { path: folder.to_owned(), found, known: SEALED_FORMAT });
     let recorded = read(&folder.join(RECORD)).map_err(failed)?.and_then(|line| parse(&line));
-    if let Some(number) = recorded.filter(|number| *number != FORMAT) {
+    if let Some(number) = recorded.filter(|number| ![FORMAT, SEALED_FORMAT].contains(number)) {
         return refused(number.to_string());
     }
     let marker = read(&folder.join(MARKER)).map_err(failed)?.unwrap_or_default();
@@ -56,9 +56,9 @@ pub(super) fn settle(folder: &Path) -> Result<(), StoreError> {
 }
 
 /// Writes our file where it is missing or not as it must be. The store works without it, so failing is no error.
-pub(super) fn record(folder: &Path) {
-    let sum = xxh3_64(&FORMAT.to_be_bytes());
-    let line = format!("format {FORMAT} {sum:016x}\n").into_bytes();
+pub(super) fn record(folder: &Path, format: u32) {
+    let sum = xxh3_64(&format.to_be_bytes());
+    let line = format!("format {format} {sum:016x}\n").into_bytes();
     let is_there = read(&folder.join(RECORD)).is_ok_and(|found| found.as_ref() == Some(&line));
     if !is_there && let Err(error) = replace(folder, RECORD, &line) {
         let error: &dyn std::error::Error = &error;
@@ -83,7 +83,7 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Puts a file there whole or not at all.
-fn replace(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+pub(super) fn replace(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     let unfinished = folder.join(format!("{name}.new"));
     let mut file = File::create(&unfinished)?;
     file.write_all(content)?;
@@ -151,7 +151,7 @@ mod tests {
     fn without_our_file_a_store_opens_and_has_it_again() {
         let data = stored();
         let folder = data.path().join(FOLDER);
-        for damaged in [&b""[..], b"format", b"format 2 0000000000000000\n", b"format 3 beef\n", &[0xff; 40]] {
+        for damaged in [&b""[..], b"format", b"format 2 0000000000000000\n", b"format 4 beef\n", &[0xff; 40]] {
             fs::write(folder.join(RECORD), damaged).unwrap();
             opens_whole(&data, &format!("{damaged:?}"));
         }
@@ -164,10 +164,10 @@ mod tests {
     fn a_store_of_a_newer_release_is_refused_and_left_alone() {
         let data = stored();
         let folder = data.path().join(FOLDER);
-        let newer = FORMAT + 1;
+        let newer = SEALED_FORMAT + 1;
         fs::write(folder.join(RECORD), format!("format {newer} {:016x}\n", xxh3_64(&newer.to_be_bytes()))).unwrap();
         let text = refused(&data);
-        assert!(text.ends_with(&format!("has format {newer}, this release reads {FORMAT}")), "{text}");
+        assert!(text.ends_with(&format!("has format {newer}, this release reads {SEALED_FORMAT}")), "{text}");
         fs::remove_file(folder.join(RECORD)).unwrap();
         fs::write(folder.join(MARKER), b"FJL\x04").unwrap();
         let text = refused(&data);

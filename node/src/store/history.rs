@@ -8,8 +8,8 @@
 //! of it moves to the keyspace `set-aside`.
 
 use super::damaged::Damaged;
-use super::engine::{Engine, is_of_the_disk};
-use super::stored;
+use super::engine::Engine;
+use super::failure::is_of_the_disk;
 use fjall::OwnedWriteBatch;
 use peat_node_core::event::History;
 use peat_node_core::ids::Key;
@@ -56,13 +56,13 @@ pub(super) fn read(engine: &Engine, key: &Key, count: u16, damaged: &Damaged) ->
             }
             Ok(value) => value,
         };
-        let record = value.as_ref().map(|value| stored::checked(&raw, value));
+        let record = value.as_ref().map(|value| engine.codec.decode(&raw, value));
         let Some(Ok((_, chunk))) = record else {
             error!(?key, number, missing = value.is_none(), "a history record is damaged");
             damaged.note_history(key);
             return Ok(None);
         };
-        history.extend_from_slice(chunk);
+        history.extend_from_slice(&chunk);
     }
     Ok(Some(history))
 }
@@ -75,14 +75,15 @@ pub(super) fn write(
     history: Option<&History>,
     damaged: &Damaged,
 ) -> fjall::Result<()> {
-    let insert = |batch: &mut OwnedWriteBatch, number, chunk| {
+    let insert = |batch: &mut OwnedWriteBatch, number, chunk| -> fjall::Result<()> {
         let raw = record_key(key, number);
-        let value = stored::encode(&raw, 0, chunk);
+        let value = engine.encode(&raw, 0, chunk)?;
         batch.insert(&engine.history, raw, value);
+        Ok(())
     };
     match history {
         None => {}
-        Some(History::Append { number, chunk }) => insert(batch, *number, chunk),
+        Some(History::Append { number, chunk }) => insert(batch, *number, chunk)?,
         Some(History::Replace { base, count }) => {
             if damaged.has_history(key) {
                 set_aside(engine, batch, key.as_bytes());
@@ -91,7 +92,7 @@ pub(super) fn write(
             if base.is_empty() {
                 batch.remove(&engine.history, record_key(key, 0));
             } else {
-                insert(batch, 0, base);
+                insert(batch, 0, base)?;
             }
         }
     }

@@ -24,6 +24,7 @@
 //!
 //! Inputs: the folder of a closed store. Outputs: the same, changed. What it does not do: read entries.
 
+use super::fail::{Place, reach};
 use super::sync;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -81,6 +82,7 @@ pub(super) fn renew(folder: &Path) -> io::Result<()> {
     fresh.sync_all()?;
     // The engine replays all files but skips what tables have, so that a crash from here on costs nothing.
     sync::folder(folder)?;
+    reach(Place::InRenewal);
     old.into_iter().try_for_each(|(_, path)| fs::remove_file(path))
 }
 

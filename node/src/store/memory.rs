@@ -199,12 +199,12 @@ impl Store for MemoryStore {
         let tables = self.tables();
         let rows = tables.rows.iter().map(|(key, row)| {
             let raw = key.as_bytes().to_vec();
-            let value = stored::encode(&raw, row.seq, &row.bytes);
+            let value = stored::clear(&raw, row.seq, &row.bytes);
             Entry::Row(raw, value)
         });
         let history = tables.history.iter().map(|((key, number), chunk)| {
             let raw = history::record_key(key, *number);
-            let value = stored::encode(&raw, 0, chunk);
+            let value = stored::clear(&raw, 0, chunk);
             Entry::History(raw, value)
         });
         let entries: Vec<_> = rows.chain(history).map(Ok).collect();

@@ -10,15 +10,19 @@ mod copies;
 mod damaged;
 mod disk;
 mod engine;
+mod fail;
+mod failure;
 pub mod finds;
 mod format;
 mod fresh;
 mod history;
 mod journal;
+mod locked;
 mod memory;
 mod replica;
 mod restore;
 mod salvage;
+pub mod seal;
 mod stored;
 pub(crate) mod sync;
 mod usage;
@@ -29,6 +33,7 @@ pub use usage::Usage;
 
 use peat_node_core::event::{StorageFault, Write};
 use peat_node_core::ids::{Collection, Key};
+use seal::SealError;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -67,6 +72,14 @@ pub enum StoreError {
         found: String,
         /// What this release reads and writes.
         known: u32,
+    },
+    /// Its values are sealed and the key is not at hand. Nothing was touched.
+    #[error("the store {} stays closed", path.display())]
+    Key {
+        /// Folder of the store.
+        path: PathBuf,
+        /// What is missing.
+        source: SealError,
     },
     /// The folder or the files in it could not be opened.
     #[error("open the store {}", path.display())]
@@ -121,6 +134,7 @@ impl StoreError {
         match self {
             Self::Locked { .. } => "locked",
             Self::Format { .. } => "format",
+            Self::Key { .. } => "key",
             Self::Open { .. } => "open",
             Self::Read { .. } => "read",
             Self::Commit { .. } if self.fault() == StorageFault::Full => "full",

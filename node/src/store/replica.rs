@@ -9,7 +9,9 @@
 //! a list of tables that is itself damaged: that keyspace is empty then.
 
 use super::engine::{Engine, KEYSPACES};
-use super::journal;
+use super::failure::Damage;
+use super::seal::StoreKeys;
+use super::{StoreError, journal, locked};
 use std::borrow::Borrow;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -25,6 +27,9 @@ const TABLES: &str = "tables";
 const CURRENT: &str = "current";
 const CURRENT_BYTES: usize = 25;
 
+/// How journals that cannot be read are told.
+pub(super) const JOURNALS: &str = "journals";
+
 /// Bytes that are copied at once; a stretch of zeros takes no room.
 const PIECE: usize = 64 * 1024;
 
@@ -32,7 +37,7 @@ const PIECE: usize = 64 * 1024;
 pub(super) struct Replica {
     /// Closed before its folder goes.
     engine: Engine,
-    /// Keyspaces of which only what the journals have is there.
+    /// Keyspaces of which only what the journals have is there, and [`JOURNALS`] where those are not.
     pub(super) left_out: Vec<&'static str>,
     _folder: Scratch,
 }
@@ -48,23 +53,41 @@ impl Drop for Scratch {
 
 impl Replica {
     /// What can be opened of `store`; none when not even an empty one can be made beside it.
-    pub(super) fn of(store: &Path) -> Option<Self> {
+    ///
+    /// # Errors
+    /// [`StoreError::Key`].
+    pub(super) fn of(store: &Path, keys: &StoreKeys) -> Result<Option<Self>, StoreError> {
         let folder = Scratch(store.with_extension("replica"));
         for with_journals in [true, false] {
-            let attempt = |keyspaces: &[u64]| assemble(store, &folder.0, keyspaces, with_journals);
+            let attempt = |keyspaces: &[u64]| {
+                assemble(store, &folder.0, keyspaces, with_journals);
+                match Engine::open(&folder.0, keys) {
+                    Ok(engine) => Ok(Some(engine)),
+                    Err(Damage::Fatal(StoreError::Key { source, .. })) => {
+                        Err(StoreError::Key { path: store.to_owned(), source })
+                    }
+                    Err(_) => Ok(None),
+                }
+            };
             let mut kept: Vec<u64> = KEYSPACES.map(|(id, _)| id).to_vec();
-            let engine = attempt(&kept).or_else(|| {
-                kept.retain(|id| attempt(&[*id]).is_some());
-                attempt(&kept)
-            });
+            let mut engine = attempt(&kept)?;
+            if engine.is_none() {
+                let mut sound = Vec::new();
+                for id in kept {
+                    sound.extend(attempt(&[id])?.map(|_| id));
+                }
+                engine = attempt(&sound)?;
+                kept = sound;
+            }
             if let Some(engine) = engine {
-                let left_out =
-                    KEYSPACES.into_iter().filter(|(id, _)| !kept.contains(id)).map(|(_, name)| name).collect();
+                let left_out = KEYSPACES.into_iter().filter(|(id, _)| !kept.contains(id)).map(|(_, name)| name);
+                let journals = (!with_journals).then_some(JOURNALS);
+                let left_out: Vec<_> = left_out.chain(journals).collect();
                 warn!(?left_out, with_journals, "a damaged store was put together beside itself");
-                return Some(Self { engine, left_out, _folder: folder });
+                return Ok(Some(Self { engine, left_out, _folder: folder }));
             }
         }
-        None
+        Ok(None)
     }
 }
 
@@ -74,23 +97,21 @@ impl Borrow<Engine> for Replica {
     }
 }
 
-/// A store at `at` with these keyspaces of `store`, if it can be opened.
-fn assemble(store: &Path, at: &Path, keyspaces: &[u64], with_journals: bool) -> Option<Engine> {
-    let made = make(store, at, keyspaces, with_journals);
-    if let Err(error) = made {
+/// Makes a store at `at` with these keyspaces of `store`; where that fails, what is there shows when it is opened.
+fn assemble(store: &Path, at: &Path, keyspaces: &[u64], with_journals: bool) {
+    if let Err(error) = make(store, at, keyspaces, with_journals) {
         let error: &dyn std::error::Error = &error;
         warn!(error, "a damaged store could not be put together beside itself");
-        return None;
     }
-    Engine::open(at).ok()
 }
 
 fn make(store: &Path, at: &Path, keyspaces: &[u64], with_journals: bool) -> io::Result<()> {
     if at.exists() {
         fs::remove_dir_all(at)?;
     }
-    let skeleton = Engine::open(at).map_err(|damage| io::Error::other(damage.into_error(at)))?;
+    let skeleton = Engine::open(at, &StoreKeys::default()).map_err(|damage| io::Error::other(damage.into_error(at)))?;
     drop(skeleton);
+    locked::copy_file(store, at);
     for id in keyspaces.iter().map(u64::to_string) {
         let (from, to) = (store.join(FOLDER).join(&id), at.join(FOLDER).join(&id));
         if from.is_dir() {

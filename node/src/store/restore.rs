@@ -6,7 +6,7 @@
 //! are. What it does not do: move or mend anything.
 
 use super::engine::Engine;
-use super::{Usage, Visit, stored};
+use super::{Usage, Visit};
 use fjall::{KvPair, Readable as _};
 use peat_node_core::ids::Key;
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -21,7 +21,7 @@ const LOTS: usize = 16;
 pub(super) fn unsound(engine: &Engine, visit: &Visit<'_>) -> fjall::Result<(Vec<KvPair>, Usage)> {
     std::thread::scope(|scope| {
         let (send, receive) = mpsc::sync_channel(LOTS);
-        let checked = scope.spawn(move || check(&receive, visit));
+        let checked = scope.spawn(move || check(engine, &receive, visit));
         let others = scope.spawn(|| {
             let mut others = engine.log.iter().chain(engine.history.iter());
             others.try_for_each(|guard| guard.into_inner().map(drop))
@@ -49,12 +49,12 @@ fn read(engine: &Engine, lots: &SyncSender<Vec<KvPair>>) -> fjall::Result<()> {
     }
 }
 
-fn check(lots: &Receiver<Vec<KvPair>>, visit: &Visit<'_>) -> (Vec<KvPair>, Usage) {
+fn check(engine: &Engine, lots: &Receiver<Vec<KvPair>>, visit: &Visit<'_>) -> (Vec<KvPair>, Usage) {
     let mut usage = Usage::default();
-    let mut is_sound = |(raw, value): &KvPair| match (Key::decode(raw), stored::checked(raw, value)) {
+    let mut is_sound = |(raw, value): &KvPair| match (Key::decode(raw), engine.codec.decode(raw, value)) {
         (Ok(key), Ok((_, row))) => {
-            let sound = visit(key, row);
-            usage.add(if sound { Usage::of(row) } else { Usage::default() });
+            let sound = visit(key, &row);
+            usage.add(if sound { Usage::of(&row) } else { Usage::default() });
             sound
         }
         (Err(_), _) | (_, Err(_)) => false,

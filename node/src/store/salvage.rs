@@ -1,25 +1,50 @@
-//! What to do with a damaged store: keep it, and go on with what can be read of it.
+//! What to do with a store that cannot stay as it is: put another in its place, with what can be read of it.
 //!
 //! Purpose: a store with an unreadable block is copied, row by row from both ends, to a new one; of one that does not
-//! open, as much as can be opened beside it; the damaged one is renamed. Inputs: folders and engines. Outputs: an engine. What it does not do: delete anything but its own
-//! unfinished copy.
+//! open, as much as can be opened beside it; a clear one for which there is a key, so that its values are sealed. The
+//! damaged one is renamed. Whenever the process ends, there is one of them under the store's name or [`finish`] puts it
+//! there. Inputs: folders and engines. Outputs: an engine. What it does not do: delete anything but its own unfinished
+//! copy, and a clear store that was copied whole.
 
 use super::engine::Engine;
+use super::fail::{Place, reach};
 use super::finds::SET_ASIDE;
 use super::replica::Replica;
-use super::{Seq, Source, StoreError, history, stored};
+use super::seal::StoreKeys;
+use super::{Seq, Source, StoreError, StoreId, history, stored, sync};
 use fjall::{KvPair, PersistMode};
 use std::borrow::Borrow;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
-/// Rows in one batch while a damaged store is copied.
+/// Rows in one batch while a store is copied.
 const COPY_BATCH: usize = 1024;
 
+/// Extensions of the store's folder: a copy in the making, one that is whole and waits for its place, and the clear
+/// store that had the place before.
+const UNFINISHED: &str = "copy";
+const READY: &str = "ready";
+const CLEAR: &str = "clear";
+
+/// Before a store is opened: ends what a process began that was killed between two steps of this module.
+pub(super) fn finish(folder: &Path) -> Result<(), StoreError> {
+    let (ready, clear) = (folder.with_extension(READY), folder.with_extension(CLEAR));
+    let failed = |source: io::Error| StoreError::Open { path: folder.to_owned(), source: Box::new(source) };
+    if !folder.exists() && ready.exists() {
+        fs::rename(&ready, folder).map_err(failed)?;
+    }
+    if folder.exists() && clear.exists() {
+        fs::remove_dir_all(&clear).map_err(failed)?;
+    }
+    Ok(())
+}
+
 /// Puts a store in the place of one that does not open: with what is readable of that, or an empty one.
-pub(super) fn replace(folder: &Path) -> Result<Engine, StoreError> {
-    match Replica::of(folder).map(|replica| rebuild(replica, folder)) {
+pub(super) fn replace(folder: &Path, keys: &StoreKeys) -> Result<Engine, StoreError> {
+    match Replica::of(folder, keys)?.map(|replica| rebuild(replica, folder, keys)) {
         Some(Ok(engine)) => return Ok(engine),
         Some(Err(error)) => {
             let error: &dyn std::error::Error = &error;
@@ -31,31 +56,81 @@ pub(super) fn replace(folder: &Path) -> Result<Engine, StoreError> {
         move_aside(folder)?;
     }
     warn!("nothing could be taken over: starting with an empty store");
-    Engine::open(folder).map_err(|damage| damage.into_error(folder))
+    open(folder, keys)
 }
 
 /// Copies what is readable of a damaged store to a new one, and puts that in its place.
-pub(super) fn rebuild(damaged: impl Borrow<Engine>, folder: &Path) -> Result<Engine, StoreError> {
-    let copy_folder = folder.with_extension("copy");
-    let open = |source: Source| StoreError::Open { path: copy_folder.clone(), source };
-    if copy_folder.exists() {
-        std::fs::remove_dir_all(&copy_folder).map_err(|source| open(Box::new(source)))?;
-    }
-    let copy = Engine::open(&copy_folder).map_err(|damage| damage.into_error(&copy_folder))?;
-    copy_rows(damaged.borrow(), &copy).map_err(|source| open(Box::new(source)))?;
-    drop((damaged, copy));
+pub(super) fn rebuild(damaged: impl Borrow<Engine>, folder: &Path, keys: &StoreKeys) -> Result<Engine, StoreError> {
+    copy(damaged.borrow(), folder, keys, None)?;
+    drop(damaged);
+    reach(Place::BeforeMove);
     move_aside(folder)?;
-    std::fs::rename(&copy_folder, folder).map_err(|source| open(Box::new(source)))?;
-    Engine::open(folder).map_err(|damage| damage.into_error(folder))
+    reach(Place::BetweenNames);
+    put_in_place(folder, keys)
 }
 
-fn copy_rows(damaged: &Engine, copy: &Engine) -> fjall::Result<()> {
+/// Puts a store with the same rows, numbers and id, but sealed values, in the place of a clear one.
+pub(super) fn seal(clear: Engine, folder: &Path, keys: &StoreKeys) -> Result<Engine, StoreError> {
+    info!("the store is clear and there is a key: sealing its values");
+    let copied_whole = copy(&clear, folder, keys, Some(clear.id))?;
+    drop(clear);
+    if copied_whole {
+        rename(folder, &folder.with_extension(CLEAR))?;
+    } else {
+        let kept = move_aside(folder)?;
+        error!(kept = %kept.display(), "the store had damage: what it was is kept, and is not encrypted");
+    }
+    let sealed = put_in_place(folder, keys)?;
+    finish(folder)?;
+    Ok(sealed)
+}
+
+/// Makes a copy of what is readable, ready to be put in place; whether that was everything, and then it has this `id`.
+fn copy(from: &Engine, folder: &Path, keys: &StoreKeys, id: Option<StoreId>) -> Result<bool, StoreError> {
+    let unfinished = folder.with_extension(UNFINISHED);
+    let failed = |source: Source| StoreError::Open { path: unfinished.clone(), source };
+    for leftover in [&unfinished, &folder.with_extension(READY)] {
+        if leftover.exists() {
+            fs::remove_dir_all(leftover).map_err(|source| failed(Box::new(source)))?;
+        }
+    }
+    let mut to = open(&unfinished, &StoreKeys::default())?;
+    to.lock_like(from, keys).map_err(|damage| damage.into_error(&unfinished))?;
+    let is_whole = copy_rows(from, &to).map_err(|source| failed(Box::new(source)))?;
+    if is_whole && let Some(id) = id {
+        to.call_itself(id).map_err(|source| failed(Box::new(source)))?;
+    }
+    let stores = from.count_stores_set_aside(0).unwrap_or(0);
+    to.count_stores_set_aside(stores).map_err(|source| failed(Box::new(source)))?;
+    drop(to);
+    rename(&unfinished, &folder.with_extension(READY))?;
+    Ok(is_whole)
+}
+
+fn put_in_place(folder: &Path, keys: &StoreKeys) -> Result<Engine, StoreError> {
+    rename(&folder.with_extension(READY), folder)?;
+    open(folder, keys)
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let renamed = fs::rename(from, to).and_then(|()| sync::parent(to));
+    renamed.map_err(|source| StoreError::Open { path: from.to_owned(), source: Box::new(source) })
+}
+
+fn open(folder: &Path, keys: &StoreKeys) -> Result<Engine, StoreError> {
+    Engine::open(folder, keys).map_err(|damage| damage.into_error(folder))
+}
+
+fn copy_rows(damaged: &Engine, copy: &Engine) -> fjall::Result<bool> {
     let keyspaces =
         [(&damaged.set_aside, &copy.set_aside), (&damaged.history, &copy.history), (&damaged.rows, &copy.rows)];
+    let mut is_whole = true;
     for (from, to) in keyspaces {
         let new_batch = || copy.database.batch().durability(Some(PersistMode::Buffer));
         let (mut batch, mut count) = (new_batch(), 0);
-        damaged.salvage(from, &mut |(key, value)| {
+        is_whole &= damaged.salvage(from, &mut |(key, value)| -> fjall::Result<()> {
+            let renewed = copy.codec.renewed(&key, &value).map_err(io::Error::other)?;
+            let value = renewed.map_or(value, Into::into);
             if *to == copy.rows {
                 copy.insert_row(&mut batch, key, value);
             } else {
@@ -67,7 +142,8 @@ fn copy_rows(damaged: &Engine, copy: &Engine) -> fjall::Result<()> {
         batch.commit()?;
         debug!(count, "records were copied");
     }
-    copy.sync()
+    copy.sync()?;
+    Ok(is_whole)
 }
 
 /// Moves rows, and the histories of their documents, out of every read.
@@ -91,7 +167,6 @@ pub(super) fn move_rows(engine: &Engine, rows: Vec<KvPair>) -> fjall::Result<()>
 pub(super) fn move_aside(folder: &Path) -> Result<PathBuf, StoreError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let aside = folder.with_extension(format!("{SET_ASIDE}{}", now.as_millis()));
-    std::fs::rename(folder, &aside)
-        .map_err(|source| StoreError::Open { path: folder.to_owned(), source: Box::new(source) })?;
+    rename(folder, &aside)?;
     Ok(aside)
 }

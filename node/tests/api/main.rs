@@ -22,6 +22,7 @@ mod rotation;
 mod running;
 mod salvage;
 mod sealed;
+mod store_key;
 mod text;
 mod transfer;
 mod watch;

@@ -168,5 +168,9 @@ fn a_quota_that_is_no_number_is_refused_in_one_line() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_peat-node"));
     command.env_clear().env("PEAT_NODE_QUOTA_PUT_RATE", "7").arg("--print-config");
     let shown = String::from_utf8(command.output().unwrap().stdout).unwrap();
-    assert!(shown.contains("quota-put-rate = 7\n") && shown.contains("quota-bytes = (none)\n"), "{shown}");
+    assert!(
+        shown.contains("quota-put-rate: 7 # PEAT_NODE_QUOTA_PUT_RATE\n")
+            && shown.contains("# quota-bytes: no limit (default)\n"),
+        "{shown}"
+    );
 }

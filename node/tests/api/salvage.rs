@@ -85,7 +85,7 @@ async fn a_store_of_which_a_part_cannot_be_read_is_named_and_the_exit_code_says_
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let told = lines(&output.stderr);
     assert!(told[0].contains("store.set-aside-") && told[0].contains(": 1 documents"), "{told:?}");
-    let lost = "0 documents, 0 deleted ones, 0 damaged records, 0 histories that were given up; cannot be read but for what the journal has: rows";
+    let lost = "0 documents, 0 deleted ones, 0 damaged records, 0 histories that were given up; cannot be read: rows";
     assert!(told[1].contains("store.set-aside-") && told[1].ends_with(lost), "{told:?}");
     assert_eq!(told.last().map(String::as_str), Some("peat-node: 2 places could not be read whole"));
     let missing = salvage(&node.data().join("nowhere"));

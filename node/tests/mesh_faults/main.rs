@@ -11,6 +11,7 @@
 )]
 
 mod damaged;
+mod fail_points;
 mod impaired;
 mod killed;
 mod link;

@@ -41,6 +41,8 @@ pub struct Node {
     disk: Option<&'static str>,
     /// A process whose network the node shares, instead of ours.
     network: Option<u32>,
+    /// Where the store of the next process ends it: see `store/fail.rs`.
+    pub fail_at: Option<&'static str>,
     pub id: String,
     pub port: u16,
 }
@@ -62,6 +64,7 @@ impl Node {
             child: None,
             disk: None,
             network: None,
+            fail_at: None,
             id,
             port,
         }
@@ -126,12 +129,13 @@ impl Node {
         self.dir.path().join("data")
     }
 
-    /// Starts the process and returns when its API answers.
-    pub async fn start(&mut self, more: &[&str]) {
+    /// Starts the process and returns at once.
+    pub fn spawn(&mut self, more: &[&str]) {
         assert!(self.child.is_none(), "already running");
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("log")).unwrap();
         let child = self
             .launcher()
+            .envs(self.fail_at.map(|place| ("PEAT_FAIL_AT", place)))
             .arg("--data-dir")
             .arg(self.dir.path().join("data"))
             .arg("--listen")
@@ -146,6 +150,11 @@ impl Node {
             .spawn()
             .unwrap();
         self.child = Some(child);
+    }
+
+    /// Starts the process and returns when its API answers.
+    pub async fn start(&mut self, more: &[&str]) {
+        self.spawn(more);
         wait_for("the API to answer", || async {
             match self.client().get_status(GetStatusRequest::default()).await {
                 Ok(status) => (status.view().phase.to_i32() > 1).then_some(()),

@@ -1,7 +1,7 @@
 //! A new store out of a backup.
 //!
 //! Purpose: `peat-node restore`, while no node runs. Inputs: a backup and an empty data folder. Outputs: a store with
-//! the rows, histories and numbers of the backup and an id of its own, so that whoever follows changes begins anew; its
+//! the rows, histories, numbers and wrapped data key of the backup and an id of its own, so that whoever follows changes begins anew; its
 //! key is made by the node as ever. It becomes the store by a rename, so that it is there whole or not at all. What it
 //! does not do: mix with documents that are there.
 
@@ -9,6 +9,7 @@ use super::read::{BackupError, Decoder, open};
 use super::{Counts, Entry};
 use crate::store::disk::FOLDER;
 use crate::store::engine::Engine;
+use crate::store::seal::StoreKeys;
 use crate::store::{StoreError, journal, sync};
 use std::fs;
 use std::io;
@@ -96,7 +97,7 @@ fn is_there_and_empty(folder: &Path) -> Result<bool, RestoreError> {
 
 fn fill<R: io::Read>(decoder: &mut Decoder<R>, folder: &Path) -> Result<(), RestoreError> {
     let write = |source: fjall::Error| StoreError::Open { path: folder.to_owned(), source: Box::new(source) };
-    let engine = Engine::open(folder).map_err(|damage| damage.into_error(folder))?;
+    let engine = Engine::open(folder, &StoreKeys::default()).map_err(|damage| damage.into_error(folder))?;
     let mut batch: Vec<Entry> = Vec::with_capacity(BATCH);
     while let Some(entry) = decoder.entry()? {
         batch.push(entry);

@@ -3,7 +3,9 @@
 //! Inputs: bytes, in order. Outputs: entries, or the [`BackupError`] that says what is wrong with them. Memory is asked
 //! for one section at a time, and for an entry only as its sections come. What it does not do: write anything.
 
-use super::{Counts, END, ENTRIES, Entry, FORMAT, HISTORY, LARGEST_SECTION, MAGIC, ROW, SECTION_HEADER, checksum};
+use super::{
+    Counts, END, ENTRIES, Entry, FORMAT, HISTORY, LARGEST_SECTION, MAGIC, ROW, SEAL, SECTION_HEADER, checksum,
+};
 use crate::store::engine;
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read};
@@ -91,7 +93,10 @@ impl<R: Read> Decoder<R> {
         exactly(&mut source, &mut format)?;
         known("format", u16::from_be_bytes(format).into(), FORMAT.into())?;
         exactly(&mut source, &mut store)?;
-        known("store format", u32::from_be_bytes(store), engine::FORMAT)?;
+        let store = u32::from_be_bytes(store);
+        if store != engine::SEALED_FORMAT {
+            known("store format", store, engine::FORMAT)?;
+        }
         Ok(Self { source, body: Vec::new(), used: 0, sections: 0, counts: Counts::default() })
     }
 
@@ -107,6 +112,7 @@ impl<R: Read> Decoder<R> {
         let entry = match kind {
             ROW => Entry::Row(key, value),
             HISTORY => Entry::History(key, value),
+            SEAL => Entry::Seal(value),
             _ => return Err(self.damaged("an entry of an unknown kind")),
         };
         if !entry.is_sound() {

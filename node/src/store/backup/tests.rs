@@ -149,7 +149,7 @@ fn a_folder_with_anything_in_it_is_refused_and_left_as_it_is() {
 
 #[test]
 fn damaged_rows_and_records_are_left_out() {
-    let (good, bad) = (stored::encode(b"k", 1, b"row"), stored::encode(b"other", 1, b"row"));
+    let (good, bad) = (stored::clear(b"k", 1, b"row"), stored::clear(b"other", 1, b"row"));
     let entries =
         [Entry::Row(b"k".to_vec(), good), Entry::Row(b"k".to_vec(), bad.clone()), Entry::History(b"k".to_vec(), bad)];
     let folder = tempfile::tempdir().unwrap();

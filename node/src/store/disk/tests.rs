@@ -1,6 +1,7 @@
 //! The store on a real disk: what survives a restart, damage and a second process.
 
 use super::*;
+use crate::store::stored;
 use crate::store::{PAGE_BYTES, PAGE_ROWS};
 use peat_node_core::event::History;
 use peat_node_core::ids::Collection;
@@ -124,7 +125,7 @@ fn a_corrupt_row_is_set_aside_and_the_others_stay() {
     store
         .with(|engine| {
             let mut batch = engine.database.batch();
-            batch.insert(&engine.rows, key("b").as_bytes(), stored::encode(key("x").as_bytes(), 2, b"2"));
+            batch.insert(&engine.rows, key("b").as_bytes(), stored::clear(key("x").as_bytes(), 2, b"2"));
             batch.insert(&engine.rows, &b"no separator"[..], &b"short"[..]);
             batch.commit().unwrap();
             Ok(())
@@ -212,7 +213,7 @@ fn a_row_that_a_read_found_damaged_is_set_aside_with_its_history_and_its_log_ent
     rows.get_mut(&key("b")).unwrap().history = history;
     store.commit(&rows).unwrap();
     let damage = |id: &str, seq| {
-        let value = stored::encode(b"another key", seq, b"row");
+        let value = stored::clear(b"another key", seq, b"row");
         store.with(|engine| engine.rows.insert(key(id).as_bytes(), value).map_err(read_error)).unwrap();
     };
     damage("b", 2);
@@ -276,7 +277,7 @@ fn a_store_of_another_format_is_refused_and_left_alone() {
         .unwrap();
     drop(store);
     let refused = DiskStore::open(folder.path()).unwrap_err();
-    assert!(matches!(&refused, StoreError::Format { found, known: 2, .. } if found == "9"), "{refused}");
+    assert!(matches!(&refused, StoreError::Format { found, known: 3, .. } if found == "9"), "{refused}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 

@@ -1,0 +1,22 @@
+//! `--store-key-file`.
+//!
+//! Inputs: its path. Outputs: the keys in it, or what is wrong with it. What it does not do: say whether one of them opens
+//! a store; the store does.
+
+use super::ConfigError;
+use super::parse::{given, value};
+use crate::store::seal::StoreKeys;
+use std::path::PathBuf;
+
+const FLAG: &str = "store-key-file";
+
+/// None and an empty path are no keys.
+pub(crate) fn store_keys(path: Option<&String>) -> Result<StoreKeys, ConfigError> {
+    let Some(path) = given(path) else { return Ok(StoreKeys::default()) };
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::KeyFile {
+        flag: FLAG,
+        path: PathBuf::from(path),
+        source,
+    })?;
+    StoreKeys::parse(&text).map_err(|error| value(FLAG, format!("{path}: {error}")))
+}
