@@ -186,7 +186,7 @@ mod tests {
             ("node-id: a\nnode-id: b\n", &["node-id", "twice"]),
             ("- a\n", &["FLAG: VALUE"]),
             ("just text\n", &["FLAG: VALUE"]),
-            ("a: b: c\n", &["line 1"]),
+            ("node-id: b: c\n", &["line 1"]),
             ("a: b\n---\nc: d\n", &[]),
         ] {
             let line = of(text).unwrap_err();

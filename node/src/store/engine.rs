@@ -10,7 +10,7 @@ use super::failure::{Damage, EnginePanicked};
 use super::seal::{StoreKeys, Wrapped};
 use super::stored::{Codec, StoredError};
 use super::{PAGE_BYTES, PAGE_ROWS, Page, Position, Row, Seq, StoreError, StoreId, Usage};
-use super::{format, fresh, history, journal, stored};
+use super::{format, fresh, history, journal, stored, tables};
 use fjall::{
     Database, Guard, Keyspace, KeyspaceCreateOptions, KvPair, OwnedWriteBatch, PersistMode, Readable as _, Slice,
 };
@@ -94,6 +94,7 @@ impl Engine {
         std::fs::create_dir_all(folder).map_err(fatal)?;
         format::settle(folder).map_err(Damage::Fatal)?;
         journal::settle(folder).map_err(fatal)?;
+        tables::check(folder).map_err(|error| Damage::of(folder, error.into()))?;
         Self::open_in_place(folder, keys)
     }
 

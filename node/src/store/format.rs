@@ -32,7 +32,7 @@ const MARKER_OF_THE_ENGINE: [u8; 4] = *b"FJL\x03";
 const RECORD: &str = "format";
 
 /// Where the engine has its tables. A folder without it is no store yet.
-const TABLES: &str = "keyspaces";
+pub(super) const TABLES: &str = "keyspaces";
 
 /// See the module.
 pub(super) fn settle(folder: &Path) -> Result<(), StoreError> {

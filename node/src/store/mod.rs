@@ -25,6 +25,7 @@ mod salvage;
 pub mod seal;
 mod stored;
 pub(crate) mod sync;
+mod tables;
 mod usage;
 
 pub use disk::DiskStore;

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 pub const COLLECTIONS: [&str; 3] = ["tracks", "ferries", "parcels"];
 
 /// Documents of each collection.
-const DOCUMENTS: usize = 400;
+const DOCUMENTS: usize = 100;
 
 /// A subscriber who does not stay reads so many events.
 const GLANCE: usize = 200;
