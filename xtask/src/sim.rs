@@ -1,7 +1,7 @@
 //! `cargo xtask sim`: the mesh simulator over as many nodes and seeds as asked for.
 //!
 //! Input: flags. Output: the suite's own, with a line for each seed; fails when a seed does, and says how to replay it.
-//! The scenario is the one of the acceptance suite, which runs fifty seeds of fifty nodes.
+//! The scenario is the one of the acceptance suite, which runs fifty seeds of a hundred nodes.
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::process::Command;
@@ -10,7 +10,7 @@ use tokio::process::Command;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Nodes in each mesh.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 100)]
     nodes: usize,
     /// Seeds, each a run of its own.
     #[arg(long, default_value_t = 50)]
@@ -26,7 +26,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     let mut command = Command::from(crate::cargo::command());
     // The whole workspace, so that compiled crates are the same as in the tests.
     command.current_dir(crate::root()?).args(["test", "--locked", "--workspace", "--quiet", "--test", "sim_converges"]);
-    command.args(["--", "fifty_nodes", "--nocapture"]);
+    command.args(["--", "a_hundred_nodes", "--nocapture"]);
     command.env("PEAT_SIM_NODES", nodes.to_string()).env("PEAT_SIM_SEEDS", seeds.to_string());
     if let Some(first) = first_seed {
         command.env("PEAT_SIM_FIRST_SEED", first.to_string());

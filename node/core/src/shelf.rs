@@ -19,7 +19,7 @@ mod stored;
 use crate::docs::first;
 use crate::docs::full::{FullDoc, FullError};
 use crate::docs::life::{Life, Ttl};
-use crate::docs::row::{Chunks, RowError, State, Version, View};
+use crate::docs::row::{Chunks, Have, RowError, State, Version, View};
 use crate::docs::{Document, Kind};
 use crate::event::{Condition, Edit, Now, Outputs, Terms};
 use crate::ids::{Key, PeerId};
@@ -311,27 +311,25 @@ impl Shelf {
         Ok(Some(since))
     }
 
-    /// Deletes the document of `key`; nothing changes when there is none.
+    /// Deletes the document of `key`; nothing changes when there is none. Its history need not be read for that.
     fn delete(&mut self, key: &Key, rows: &dyn Rows, outputs: &mut Outputs) -> Result<Changed, ShelfError> {
-        let Some(held) = self.load_to_write(key, rows, outputs)? else { return Ok(None) };
-        if !held.is_live() {
-            self.put_back(key, held);
+        let Some(row) = self.row(key, rows, outputs)? else { return Ok(None) };
+        let view = View::parse(&row)?;
+        if !view.is_live() {
             return Ok(None);
         }
         if self.refuses_delete(key, rows, outputs)? {
-            self.put_back(key, held);
             return Err(ShelfError::Immutable);
         }
-        let stamp = self.clock.tick(self.wall, Some(held.newest()));
-        match held {
-            Held::Full(mut full) => {
-                let since = Since::Heads(full.doc.heads());
-                full.life.tombstone = Some(stamp);
-                self.keep_full(key, full, Vec::new(), None, true, outputs);
+        let stamp = self.clock.tick(self.wall, Some(view.have.newest()));
+        match view.have {
+            Have::Full { heads, life } => {
+                let since = Since::Heads(heads.clone());
+                let have = Have::Full { heads, life: Life { tombstone: Some(stamp), ..life } };
+                self.keep_stamps(key, (have, view.chunks), (None, true), outputs);
                 Ok(Some(since))
             }
-            Held::Collected(_) => Ok(None),
-            Held::Latest(_) => {
+            Have::Latest { .. } => {
                 self.keep_latest(key, Latest { stamp, writer: self.me, ttl: None, text: None }, true, outputs);
                 Ok(Some(Since::Start))
             }

@@ -48,8 +48,8 @@ fn every_seed_that_once_failed_converges() {
 }
 
 #[test]
-fn fifty_nodes_converge_under_loss_partitions_and_restarts_for_every_rotating_seed() {
-    let nodes = size("PEAT_SIM_NODES").unwrap_or(50) as usize;
+fn a_hundred_nodes_converge_under_loss_partitions_and_restarts_for_every_rotating_seed() {
+    let nodes = size("PEAT_SIM_NODES").unwrap_or(100) as usize;
     let seeds = size("PEAT_SIM_SEEDS").unwrap_or(50);
     let first = size("PEAT_SIM_FIRST_SEED").unwrap_or_else(seed_of_the_hour);
     let next = AtomicU64::new(first);

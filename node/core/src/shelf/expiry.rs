@@ -109,7 +109,7 @@ impl Shelf {
             }
             Have::Full { heads, life } => {
                 let have = Have::Full { heads, life: Life { tombstone: life.edited.map(Stamp::expired), ..life } };
-                self.keep_history(key, (have, view.chunks), (Vec::new(), |none| none), (None, true), outputs);
+                self.keep_stamps(key, (have, view.chunks), (None, true), outputs);
             }
         }
         Ok(())

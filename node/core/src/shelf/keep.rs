@@ -44,6 +44,17 @@ impl Shelf {
         self.keep_history(key, (have, Chunks::default()), (bytes, |bytes| bytes), (text, visible), outputs);
     }
 
+    /// Writes the row of a full document of which only the stamps are new.
+    pub(super) fn keep_stamps(
+        &mut self,
+        key: &Key,
+        row: (Have, Chunks),
+        seen: (Option<String>, bool),
+        outputs: &mut Outputs,
+    ) {
+        self.keep_history(key, row, (Vec::new(), |none| none), seen, outputs);
+    }
+
     /// Writes the row of a full document and what is new of its history, of which `whole` gives all.
     pub(super) fn keep_history(
         &mut self,

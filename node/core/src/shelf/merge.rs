@@ -9,6 +9,7 @@ use crate::docs::Kind;
 use crate::docs::first::{self, First};
 use crate::docs::full::Applied;
 use crate::docs::life::Life;
+use crate::docs::row::{Have, State, View};
 use crate::event::Outputs;
 use crate::ids::Key;
 use crate::rows::Rows;
@@ -30,9 +31,15 @@ impl Shelf {
         let Some(payload) = self.in_time(key, payload, rows, outputs)? else {
             return Ok(Merged { changed: None, gaps: false, sender_behind: false });
         };
-        let held = self.load_to_write(key, rows, outputs)?;
         let incoming = newest(&payload);
         self.clock.observe(incoming.0, self.wall);
+        if let Payload::Full { life, changes } = &payload
+            && changes.is_empty()
+            && let Some(merged) = self.join_stamps(key, *life, rows, outputs)?
+        {
+            return Ok(merged);
+        }
+        let held = self.load_to_write(key, rows, outputs)?;
         let mut hides = false;
         let held = match held {
             Some(held) if held.kind() == incoming.1 => Some(held),
@@ -54,6 +61,32 @@ impl Shelf {
                 Ok(self.merge_latest(key, held, Latest { stamp, writer, ttl, text }, outputs))
             }
         }
+    }
+
+    /// Joins stamps of one generation; none where the history is needed to say what readers see then.
+    fn join_stamps(
+        &mut self,
+        key: &Key,
+        theirs: Life,
+        rows: &dyn Rows,
+        outputs: &mut Outputs,
+    ) -> Result<Option<Merged>, ShelfError> {
+        let Some(row) = self.row(key, rows, outputs)? else { return Ok(None) };
+        let view = View::parse(&row)?;
+        let Have::Full { heads, life } = &view.have else { return Ok(None) };
+        let (stood, joined) = (*life, life.join(theirs));
+        let is_back = joined.is_live() && !stood.is_live();
+        if view.state == State::Collected || stood.born != theirs.born || is_back {
+            return Ok(None);
+        }
+        let since = Since::Heads(heads.clone());
+        if joined != stood {
+            let have = Have::Full { heads: heads.clone(), life: joined };
+            let text = view.text().filter(|_| joined.is_live()).map(str::to_owned);
+            self.keep_stamps(key, (have, view.chunks), (text, stood.is_live() != joined.is_live()), outputs);
+        }
+        let changed = (joined != stood).then_some(since);
+        Ok(Some(Merged { changed, gaps: false, sender_behind: false }))
     }
 
     fn merge_full(

@@ -60,7 +60,7 @@ impl Shelf {
     }
 
     /// The row of `key`; where there can be none, the store is not asked.
-    fn row(&self, key: &Key, rows: &dyn Rows, outputs: &Outputs) -> Result<Option<Vec<u8>>, ReadError> {
+    pub(super) fn row(&self, key: &Key, rows: &dyn Rows, outputs: &Outputs) -> Result<Option<Vec<u8>>, ReadError> {
         if self.collects || self.index.version(key).is_some() { read(key, rows, outputs) } else { Ok(None) }
     }
 
@@ -72,6 +72,11 @@ impl Shelf {
         rows: &dyn Rows,
         outputs: &Outputs,
     ) -> Result<bool, ShelfError> {
+        if let Some(Have::Full { heads: ours, .. }) = self.have(key, rows, outputs)?
+            && heads.iter().all(|head| ours.contains(head))
+        {
+            return Ok(true);
+        }
         let Some(held) = self.load(key, rows, outputs)? else { return Ok(false) };
         let knows = match &held {
             Held::Full(full) => full.doc.knows(heads),
@@ -91,9 +96,7 @@ impl Shelf {
         rows: &dyn Rows,
         outputs: &Outputs,
     ) -> Result<Option<(Payload, Option<Since>)>, ShelfError> {
-        if *since == Since::Start
-            && let Some(payload) = self.stored(key, room, rows, outputs)?
-        {
+        if let Some(payload) = self.stored(key, since, room, rows, outputs)? {
             return Ok(Some((payload, None)));
         }
         let Some(held) = self.load(key, rows, outputs)? else { return Ok(None) };
@@ -116,18 +119,25 @@ impl Shelf {
         Ok(Some(payload))
     }
 
-    /// All changes of a full document as they are stored, where they are stored one by one and fit `room`: nothing has
-    /// to be loaded for a peer that has none of them.
+    /// What need not be loaded: nothing but the stamps, for a peer that has all changes; for one that has none, all of
+    /// them as they are stored, where that is one by one and fits `room`.
     fn stored(
         &self,
         key: &Key,
+        since: &Since,
         room: usize,
         rows: &dyn Rows,
         outputs: &Outputs,
     ) -> Result<Option<Payload>, ShelfError> {
         let Some(row) = read(key, rows, outputs)? else { return Ok(None) };
         let view = View::parse(&row)?;
-        let Have::Full { life, .. } = view.have else { return Ok(None) };
+        let Have::Full { life, heads } = &view.have else { return Ok(None) };
+        let life = *life;
+        match since {
+            Since::Heads(theirs) if theirs == heads => return Ok(Some(Payload::Full { life, changes: Vec::new() })),
+            Since::Heads(_) => return Ok(None),
+            Since::Start => {}
+        }
         let Some(bytes) = history_bytes(key, &view, rows, outputs)?.filter(|bytes| bytes.len() <= room) else {
             return Ok(None);
         };

@@ -52,7 +52,7 @@ impl Scenario {
             loss: 0.2,
             slow: 0.05,
             trouble: Duration::from_secs(60),
-            writes: nodes * 8,
+            writes: nodes * 6,
             crashes: nodes / 4,
             partitions: 4,
             heal: Duration::from_secs(300),
