@@ -145,7 +145,7 @@ impl MeshNode {
         theirs.retain(|(key, theirs)| {
             let ours = shelf.collected_version(key, rows, outputs).filter(|ours| brief(ours) == *theirs);
             ours.is_none_or(|ours| {
-                neighbour.collected.insert(key.clone(), ours);
+                neighbour.tell_collected(key, ours);
                 false
             })
         });
@@ -209,7 +209,7 @@ impl MeshNode {
                 self.shelf.index.version(key).is_none() && self.shelf.version(key, rows, outputs)? == Some(version);
             let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Ok(()) };
             if is_collected {
-                neighbour.collected.insert(key.clone(), version);
+                neighbour.tell_collected(key, version);
             }
             if merged.gaps {
                 want(neighbour, key);

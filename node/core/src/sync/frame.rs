@@ -20,8 +20,8 @@ use wire::*;
 /// Longest frame in bytes. A larger one is refused before it is read.
 pub const LONGEST: usize = 4 << 20;
 
-/// The first version of the protocol that has [`Frame::Confirm`] and [`Frame::Confirmed`].
-pub const CONFIRMS: u16 = 2;
+/// The first version of the protocol that has [`Frame::Confirm`], [`Frame::Confirmed`] and [`Frame::Collected`].
+pub const SECOND: u16 = 2;
 
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub enum Frame {
     /// "I have stored what you asked for under this number." Since version 2.
     Confirmed(Vec<(Key, u64)>),
     /// "Of these deletes I tell nobody any more." The receiver does the same if its clock is not far behind, or the two
-    /// would find the difference again and again.
+    /// would find the difference again and again. Since version 2.
     Collected(Vec<(Key, Version)>),
 }
 

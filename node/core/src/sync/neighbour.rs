@@ -5,7 +5,7 @@
 //! What it does not do: make the frames; the node does, because it has the rows.
 
 use super::digest::Place;
-use super::frame::CONFIRMS;
+use super::frame::SECOND;
 use super::owed::Owed;
 use super::spread::Spread;
 use crate::docs::row::Version;
@@ -49,8 +49,8 @@ pub(crate) struct Neighbour {
     pub(crate) unsure: BTreeSet<Key>,
     /// Documents that the peer waits for our word of, with the number of its question.
     pub(crate) stored: BTreeMap<Key, u64>,
-    /// Whether the peer understands such questions.
-    confirms: bool,
+    /// Whether the peer speaks version 2 of the protocol.
+    speaks_second: bool,
     /// Whether our root is owed.
     pub(crate) open_root: bool,
     /// Uptime at which we open the next comparison of roots.
@@ -71,7 +71,7 @@ impl Neighbour {
             spread: Spread::new(),
             unsure: BTreeSet::new(),
             stored: BTreeMap::new(),
-            confirms: version >= CONFIRMS,
+            speaks_second: version >= SECOND,
             open_root: false,
             next_root,
         }
@@ -134,8 +134,15 @@ impl Neighbour {
     /// Asks the peer whether it has stored `key` as it is here, once it was sent that. One that does not know the
     /// question is not asked.
     pub(crate) fn ask_whether_stored(&mut self, key: &Key) {
-        if self.confirms {
+        if self.speaks_second {
             self.unsure.insert(key.clone());
+        }
+    }
+
+    /// Tells the peer that a delete it told of is collected here.
+    pub(crate) fn tell_collected(&mut self, key: &Key, version: Version) {
+        if self.speaks_second {
+            self.collected.insert(key.clone(), version);
         }
     }
 

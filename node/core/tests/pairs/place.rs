@@ -5,7 +5,7 @@ use peat_node_core::docs::row::{State, Version, View};
 use peat_node_core::event::{Condition, Direction, Edit, Quorum, Reply, RequestError, Terms};
 use peat_node_core::ids::{Collection, ConnId, Key, PeerId, RequestId};
 use peat_node_core::rows::MemoryRows;
-use peat_node_core::sync::frame::{CONFIRMS, Frame};
+use peat_node_core::sync::frame::{Frame, SECOND};
 use peat_node_core::{Config, Input, MeshNode, Now, Output, Outputs, Stored};
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ impl Place {
     pub(crate) fn new(number: u8) -> Self {
         let me = PeerId([number; 32]);
         let (core, disk) = (core(me, number), MemoryRows::default());
-        let (version, heard, ahead) = (CONFIRMS, Vec::new(), Duration::ZERO);
+        let (version, heard, ahead) = (SECOND, Vec::new(), Duration::ZERO);
         Self { me, core, disk, uptime: Duration::ZERO, ahead, requests: 0, out: Vec::new(), sent: 0, version, heard }
     }
 
