@@ -8,10 +8,12 @@ mod access;
 mod parse;
 mod quota;
 mod store_key;
+mod text;
 
 pub use access::{AccessConfig, AuthRule, TlsFiles};
-pub(crate) use parse::{check_address, short_name};
+pub(crate) use parse::check_address;
 pub(crate) use store_key::store_keys;
+pub(crate) use text::short_name;
 
 use crate::api::access::AccessError;
 use crate::cli::{Origin, Parsed, RawArgs, Settings};

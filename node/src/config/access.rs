@@ -4,7 +4,7 @@
 //! finds out later that a listener was open. Inputs: flags and the listeners. Outputs: [`AccessConfig`] with its warnings.
 //! What it does not do: serve; the files themselves are checked by `api::access`, which reads them again when they change.
 
-use super::parse::{given, value};
+use super::text::{given, value};
 use super::{ConfigError, Listen};
 use crate::cli::RawArgs;
 use std::path::PathBuf;

@@ -6,12 +6,13 @@
 use super::access::{exposed, read_access};
 use super::quota::limits;
 use super::store_key::store_keys;
+use super::text::{LONGEST_NAME, boolean, given, number, parsed, secret, short_name, value};
 use super::{
     ApiConfig, Config, ConfigError, DEFAULT_DATA_DIR, FlagsMode, GcConfig, IdentitySource, Listen, LogConfig,
     ManagedMode, MeshConfig, MeshKey, Mode, PeerFlag, SharedKey, SharedKeys,
 };
 use crate::api::access::check;
-use crate::cli::{RawArgs, Secret, Settings};
+use crate::cli::{RawArgs, Settings};
 use crate::vault::Vault;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,7 +21,6 @@ use peat_node_core::ids::PeerId;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 /// Largest document unless told otherwise.
@@ -31,8 +31,6 @@ const DOCUMENT_BYTES: RangeInclusive<u64> = 1024..=2 << 20;
 const MOST_KEYS: usize = 8;
 /// Hours of telling of a delete that are few enough for a warning.
 const SHORT_TOMBSTONES: u64 = 24;
-/// Longest name of a mesh or node, so that it fits a label and a handshake.
-const LONGEST_NAME: usize = 253;
 
 pub(super) fn config(raw: RawArgs) -> Result<Config, ConfigError> {
     let mut warnings = refuse_unbuilt(&raw)?;
@@ -359,52 +357,6 @@ fn log(raw: &RawArgs) -> Result<LogConfig, ConfigError> {
         other => return Err(value("log-format", format!("`{other}` is neither `text` nor `json`"))),
     };
     Ok(LogConfig { filter, json })
-}
-
-/// Reads a boolean flag; none is `default`.
-pub(crate) fn boolean(flag: &'static str, text: Option<&String>, default: bool) -> Result<bool, ConfigError> {
-    match given(text) {
-        None => Ok(default),
-        Some("true" | "1") => Ok(true),
-        Some("false" | "0") => Ok(false),
-        Some(other) => Err(value(flag, format!("`{other}` is neither `true` nor `false`"))),
-    }
-}
-
-fn number(
-    flag: &'static str,
-    text: Option<&String>,
-    range: RangeInclusive<u64>,
-    default: u64,
-    unit: &str,
-) -> Result<u64, ConfigError> {
-    let Some(text) = given(text) else { return Ok(default) };
-    let number = text.parse().ok().filter(|number| range.contains(number));
-    number.ok_or_else(|| value(flag, format!("`{text}` is not {unit} from {} to {}", range.start(), range.end())))
-}
-
-fn parsed<T: FromStr>(flag: &'static str, text: Option<&String>, what: &str) -> Result<Option<T>, ConfigError> {
-    given(text).map(|text| text.parse().map_err(|_| value(flag, format!("`{text}` is not {what}")))).transpose()
-}
-
-pub(crate) fn short_name(flag: &'static str, text: &str) -> Result<String, ConfigError> {
-    if text.len() > LONGEST_NAME || text.chars().any(char::is_control) {
-        return Err(value(flag, format!("is longer than {LONGEST_NAME} bytes or has control characters")));
-    }
-    Ok(text.to_owned())
-}
-
-/// Empty is unset: compose files and Helm charts pass empty strings.
-pub(super) fn given(text: Option<&String>) -> Option<&str> {
-    text.map(|text| text.trim()).filter(|text| !text.is_empty())
-}
-
-fn secret(text: Option<&Secret>) -> Option<&str> {
-    text.map(|text| text.expose().trim()).filter(|text| !text.is_empty())
-}
-
-pub(super) fn value(flag: &'static str, reason: impl Into<String>) -> ConfigError {
-    ConfigError::Value { flag, reason: reason.into() }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Inputs: text. Outputs: [`Limits`], or which flag is wrong. What it does not do: enforce.
 
 use super::ConfigError;
-use super::parse::{given, value};
+use super::text::{given, value};
 use crate::cli::RawArgs;
 use crate::quota::Limits;
 

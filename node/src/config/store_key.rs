@@ -4,7 +4,7 @@
 //! a store; the store does.
 
 use super::ConfigError;
-use super::parse::{given, value};
+use super::text::{given, value};
 use crate::store::seal::StoreKeys;
 use std::path::PathBuf;
 
