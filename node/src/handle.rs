@@ -19,7 +19,7 @@ use crate::changes::{self, Filter, Told};
 use crate::driver::{Message, Request};
 use crate::shutdown::{self, DrainError};
 use crate::store::backup::Encoder;
-use crate::store::{Position, Row, Seq, SetAside, Store, StoreError, StoreId};
+use crate::store::{Row, Seq, SetAside, Store, StoreError, StoreId};
 use crate::traffic::Traffic;
 use crate::vault::{Content, SealError, Vault};
 use arc_swap::ArcSwapOption;
@@ -27,7 +27,7 @@ use futures::stream::{self, BoxStream, StreamExt as _};
 use peat_node_core::docs::Document;
 use peat_node_core::docs::row::{RowError, Version, View};
 use peat_node_core::event::{Address, Condition, Edit, Reply, RequestError};
-use peat_node_core::ids::{Collection, Key, PeerId};
+use peat_node_core::ids::{Key, PeerId};
 use peat_node_core::{PeerView, Stats};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -232,43 +232,6 @@ impl NodeHandle {
     pub fn log(&self) -> Result<(StoreId, Seq), HandleError> {
         let engine = self.engine()?;
         Ok((engine.store.id()?, *engine.committed.borrow()))
-    }
-
-    /// Ids of the live documents of a collection, ascending by bytes, read page by page on the blocking pool.
-    ///
-    /// A document written while the stream runs may or may not be in it; none is in it twice.
-    ///
-    /// # Errors
-    /// `Starting`; then [`HandleError::Store`] as the last item.
-    pub fn list(&self, collection: &Collection) -> Result<Items<String>, HandleError> {
-        let rows = changes::rows(Arc::clone(&self.engine()?.store), Position::of(collection));
-        let ids = rows.filter_map(async |row| match row {
-            Ok((key, row)) => match View::parse(&row.bytes) {
-                Ok(view) => view.is_live().then(|| Ok(key.doc_id().to_owned())),
-                Err(source) => Some(Err(corrupt(&key, source).into())),
-            },
-            Err(error) => Some(Err(error.into())),
-        });
-        Ok(ids.boxed())
-    }
-
-    /// Live documents of a collection with their ids, in the order and with the caveat of [`NodeHandle::list`]; without
-    /// those that are sealed with another key.
-    ///
-    /// # Errors
-    /// As [`NodeHandle::list`].
-    pub fn scan(&self, collection: &Collection) -> Result<Items<(String, Document)>, HandleError> {
-        let engine = self.engine()?;
-        let vault = engine.vault.clone();
-        let rows = changes::rows(Arc::clone(&engine.store), Position::of(collection));
-        let documents = rows.filter_map(move |row| {
-            let read = row.and_then(|(key, row)| Ok((document(&vault, &key, &row)?, key)));
-            std::future::ready(match read {
-                Ok((document, key)) => document.map(|document| Ok((key.doc_id().to_owned(), document))),
-                Err(error) => Some(Err(error.into())),
-            })
-        });
-        Ok(documents.boxed())
     }
 
     /// What is stored (`after` is `None`) or what changed after `after`, then every change, for as long as it is polled.

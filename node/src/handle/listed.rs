@@ -1,13 +1,15 @@
-//! One collection from any place on.
+//! The documents of one collection, whole or from any place on.
 //!
-//! Inputs: a collection and a key in it. Outputs: the live documents behind that key. What it does not do: count.
+//! Inputs: a collection, perhaps a key in it. Outputs: its live documents, or those behind that key. What it does not do:
+//! count.
 
-use super::{HandleError, Items, NodeHandle, view};
+use super::{HandleError, Items, NodeHandle, corrupt, document, view};
 use crate::changes;
 use crate::store::{Position, Row, StoreError};
 use crate::vault::Vault;
 use futures::stream::StreamExt as _;
-use peat_node_core::docs::row::Version;
+use peat_node_core::docs::Document;
+use peat_node_core::docs::row::{Version, View};
 use peat_node_core::ids::{Collection, Key};
 use std::sync::Arc;
 
@@ -23,6 +25,43 @@ pub struct Listed {
 }
 
 impl NodeHandle {
+    /// Ids of the live documents of a collection, ascending by bytes, read page by page on the blocking pool.
+    ///
+    /// A document written while the stream runs may or may not be in it; none is in it twice.
+    ///
+    /// # Errors
+    /// `Starting`; then [`HandleError::Store`] as the last item.
+    pub fn list(&self, collection: &Collection) -> Result<Items<String>, HandleError> {
+        let rows = changes::rows(Arc::clone(&self.engine()?.store), Position::of(collection));
+        let ids = rows.filter_map(async |row| match row {
+            Ok((key, row)) => match View::parse(&row.bytes) {
+                Ok(view) => view.is_live().then(|| Ok(key.doc_id().to_owned())),
+                Err(source) => Some(Err(corrupt(&key, source).into())),
+            },
+            Err(error) => Some(Err(error.into())),
+        });
+        Ok(ids.boxed())
+    }
+
+    /// Live documents of a collection with their ids, in the order and with the caveat of [`NodeHandle::list`]; without
+    /// those that are sealed with another key.
+    ///
+    /// # Errors
+    /// As [`NodeHandle::list`].
+    pub fn scan(&self, collection: &Collection) -> Result<Items<(String, Document)>, HandleError> {
+        let engine = self.engine()?;
+        let vault = engine.vault.clone();
+        let rows = changes::rows(Arc::clone(&engine.store), Position::of(collection));
+        let documents = rows.filter_map(move |row| {
+            let read = row.and_then(|(key, row)| Ok((document(&vault, &key, &row)?, key)));
+            std::future::ready(match read {
+                Ok((document, key)) => document.map(|document| Ok((key.doc_id().to_owned(), document))),
+                Err(error) => Some(Err(error.into())),
+            })
+        });
+        Ok(documents.boxed())
+    }
+
     /// Live documents of a collection behind the id of `after`, in the order and with the caveat of [`NodeHandle::list`].
     ///
     /// # Errors
