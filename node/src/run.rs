@@ -285,6 +285,8 @@ impl Mesh {
 
     /// Lets a peer take what is only here, says goodbye, and ends the driver.
     async fn leave(mut self) {
+        // Fails when the driver is gone, which the drain then tells.
+        let _ = self.messages.send(Message::Event(Input::Leave)).await;
         if let Err(reason) = drain(&self.messages, &self.told, DRAIN_LIMIT).await {
             warn!(%reason, "leaving nevertheless; the store keeps it");
         }

@@ -117,6 +117,8 @@ pub enum Input {
     Frame { conn: ConnId, peer: PeerId, frame: Bytes },
     /// `bytes` of what [`Output::Send`] gave have left for the network; room for more.
     Sent { conn: ConnId, peer: PeerId, bytes: usize },
+    /// The process ends soon: nothing is taken in from now on, so that what is owed comes to an end.
+    Leave,
     /// `StartSync` or `StopSync`.
     Sync { request: RequestId, active: bool },
 }

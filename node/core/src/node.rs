@@ -86,6 +86,8 @@ pub struct MeshNode {
     neighbours: BTreeMap<PeerId, Neighbour>,
     rng: ChaCha8Rng,
     sync_active: bool,
+    /// Whether the process ends soon.
+    leaves: bool,
     frames_malformed: u64,
     merges_failed: u64,
     docs_received: u64,
@@ -109,6 +111,7 @@ impl MeshNode {
             neighbours: BTreeMap::new(),
             rng: ChaCha8Rng::from_seed(seed),
             sync_active,
+            leaves: false,
             frames_malformed: 0,
             merges_failed: 0,
             docs_received: 0,
@@ -140,6 +143,7 @@ impl MeshNode {
         self.shelf.end_due(rows, outputs);
         match input {
             Input::Tick => {}
+            Input::Leave => self.leaves = true,
             Input::Write { request, key, edit, terms } => {
                 let result = self.shelf.write(&key, &edit, terms, rows, outputs);
                 self.finish(request, &key, result, uptime, outputs);

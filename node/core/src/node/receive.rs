@@ -49,6 +49,8 @@ impl MeshNode {
                     }
                 }
             }
+            // They stay where they came from.
+            Ok(Frame::Docs(_)) if self.leaves => {}
             Ok(Frame::Docs(docs)) => {
                 for (key, version, payload) in docs {
                     if self.on_doc(now, peer, (&key, version), payload, rows, outputs).is_err() {

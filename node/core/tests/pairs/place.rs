@@ -156,6 +156,11 @@ impl Place {
         (View::parse(&self.disk.rows[&key(id)]).unwrap().state, history.map(|(_, record)| record.len()).sum())
     }
 
+    /// The process is to end soon.
+    pub(crate) fn leave(&mut self) {
+        self.turn(vec![Input::Leave]);
+    }
+
     /// The process ends and another begins with the same store.
     pub(crate) fn restart(&mut self) {
         let rows = self.disk.rows.iter().map(|(key, row)| Stored::read(key.clone(), row).unwrap()).collect();
