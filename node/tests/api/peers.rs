@@ -107,7 +107,10 @@ async fn a_connection_is_told_in_detail_on_both_sides_over_every_transport() {
             assert_eq!((&peer["sources"], peer.get("lastFailure")), (&sources, None), "{way}: {peer}");
             let connection = &peer["connection"];
             assert_eq!(connection["remoteAddress"], format!("127.0.0.1:{}", other.node.port), "{way}");
-            assert_eq!((&connection["direction"], &connection["protocolVersion"]), (&json!(direction), &json!(1)));
+            assert_eq!(
+                (&connection["direction"], &connection["protocolVersion"]),
+                (&json!(direction), &json!(peat_node::transport::VERSIONS.1))
+            );
             assert_eq!(connection.get("certificate"), None, "{way}: a mesh of a shared key has none");
             let bytes = |name: &str| connection[name].as_str().unwrap().parse::<u64>().unwrap();
             assert!(bytes("bytesSent") > 0 && bytes("bytesReceived") > 0, "{way}: {peer}");

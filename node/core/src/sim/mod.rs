@@ -62,8 +62,8 @@ impl Scenario {
 
     /// A mesh of `nodes` with about sixteen neighbours each and nothing that fails.
     pub fn calm(seed: u64, nodes: usize) -> Self {
-        let marks = Duration::from_secs(300);
-        Self { peers: 7, loss: 0.0, slow: 0.0, crashes: 0, partitions: 0, marks, ..Self::rough(seed, nodes) }
+        let (writes, marks) = (nodes * 8, Duration::from_secs(300));
+        Self { peers: 7, loss: 0.0, slow: 0.0, writes, crashes: 0, partitions: 0, marks, ..Self::rough(seed, nodes) }
     }
 }
 
