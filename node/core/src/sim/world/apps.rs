@@ -86,8 +86,8 @@ impl World {
             let mut members = self.document(node, &key).map(Document::into_map).unwrap_or_default();
             members.insert(leaf, value.into());
             let edit = Edit::Put(Document::from_map(members));
-            // Some of the documents that come and go do so by themselves.
-            let ttl = Ttl::of(value % 7).filter(|_| kind >= 4);
+            // Where things fail, some of the documents that come and go do so by themselves.
+            let ttl = Ttl::of(value % 7).filter(|_| kind >= 4 && self.loss > 0.0);
             let terms = Terms { condition: Condition::Always, ttl };
             Input::Write { request, key, edit, terms }
         };
