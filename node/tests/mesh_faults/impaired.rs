@@ -48,21 +48,29 @@ async fn the_byte_counters_are_what_the_network_sees() {
     let pair = Pair::start(42).await;
     pair.link.set(Weather { loss: 3, delay: Duration::from_millis(5), ..Weather::FAIR });
     pair.connected().await;
+    // Handshakes of connections that did not come up are on the link, and on no connection.
+    let before = counted_and_seen(&pair).await;
     for (node, collection) in [(&pair.a, "from-a"), (&pair.b, "from-b")] {
         write_all(node, collection, (0..500).map(|n| (format!("{n}"), Some(report(n))))).await;
         pair.agree(collection).await;
     }
-    let (a, b) = (traffic(&pair.a).await, traffic(&pair.b).await);
-    let (there, back) = (&pair.link.there, &pair.link.back);
-    let ways = [
-        ("a sent", a.0, there.taken()),
-        ("b received", b.1, there.passed()),
-        ("b sent", b.0, back.taken()),
-        ("a received", a.1, back.passed()),
-    ];
-    for (way, counted, seen) in ways {
+    let after = counted_and_seen(&pair).await;
+    for ((way, counted, seen), (_, counted_before, seen_before)) in after.into_iter().zip(before) {
+        let (counted, seen) = (counted - counted_before, seen - seen_before);
         assert!(seen > 20_000, "{way}: {seen} bytes on the link");
         let off = counted.abs_diff(seen) as f64 / seen as f64;
         assert!(off < 0.05, "{way}: {counted} counted, {seen} on the link");
     }
+}
+
+/// Bytes that the nodes count and that are on the link, by way.
+async fn counted_and_seen(pair: &Pair) -> [(&'static str, u64, u64); 4] {
+    let (a, b) = (traffic(&pair.a).await, traffic(&pair.b).await);
+    let (there, back) = (&pair.link.there, &pair.link.back);
+    [
+        ("a sent", a.0, there.taken()),
+        ("b received", b.1, there.passed()),
+        ("b sent", b.0, back.taken()),
+        ("a received", a.1, back.passed()),
+    ]
 }
