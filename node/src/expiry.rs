@@ -26,6 +26,8 @@ use tracing::warn;
 const PART: u32 = 10;
 /// But not more often than this.
 const SHORTEST: Duration = Duration::from_secs(1);
+/// All rows are read for deletes so many times more seldom than that takes: a large store is not read all the time.
+const AT_MOST: u32 = 50;
 /// How often it is looked whether a policy was set, at least.
 const LONGEST: Duration = Duration::from_secs(10);
 /// Looks again and again until `stop`, or until the engine is gone.
@@ -35,7 +37,7 @@ pub(crate) async fn run(
     config: GcConfig,
     stop: CancellationToken,
 ) {
-    let mut sweeper = Sweeper { store, messages, config, looked: BTreeMap::new(), collected: None };
+    let mut sweeper = Sweeper { store, messages, config, looked: BTreeMap::new(), next_collection: Instant::now() };
     let work = async {
         loop {
             let pause = match sweeper.sweep().await {
@@ -72,8 +74,8 @@ struct Sweeper {
     config: GcConfig,
     /// The life by which a collection was read last, and when.
     looked: BTreeMap<Collection, (Duration, Instant)>,
-    /// When all rows were read for deletes.
-    collected: Option<Instant>,
+    /// When all rows are to be read for deletes again.
+    next_collection: Instant,
 }
 
 impl Sweeper {
@@ -91,7 +93,8 @@ impl Sweeper {
                 self.looked.insert(collection, (life, Instant::now()));
             }
         }
-        if self.collected.is_none_or(|at| at.elapsed() >= self.config.every) {
+        let begun = Instant::now();
+        if begun >= self.next_collection {
             let default = self.config.tombstone_ttl;
             let policy = move |name: &str| policies.get(name).copied().unwrap_or_default();
             let end = move |key: &Key, view: &View<'_>| {
@@ -99,7 +102,7 @@ impl Sweeper {
                 is_mark.then(|| policy(key.collection()).mark_ends(view.have.newest(), default))
             };
             self.name_due(Position::first(), end).await?;
-            self.collected = Some(Instant::now());
+            self.next_collection = Instant::now() + self.config.every.max(begun.elapsed() * AT_MOST);
         }
         Ok(pause)
     }
