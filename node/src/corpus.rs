@@ -8,21 +8,12 @@ mod backup;
 mod certificate;
 #[path = "../../fuzz/checks/query.rs"]
 mod query;
+#[path = "../../fuzz/checks/replay.rs"]
+mod replay;
 #[path = "../../fuzz/checks/store.rs"]
 mod store;
 
-use std::path::Path;
-
-fn replay(target: &str, check: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
-    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    assert!(files.len() >= 10, "{files:?}");
-    for file in files {
-        eprintln!("{}", file.display());
-        check(&std::fs::read(file).unwrap());
-    }
-}
+use replay::replay;
 
 #[test]
 fn every_query_of_the_corpus_is_one_or_an_error() {

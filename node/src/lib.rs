@@ -21,6 +21,7 @@ pub mod membership;
 pub mod metrics;
 pub mod quota;
 pub mod run;
+mod secrets;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;

@@ -6,21 +6,12 @@
 mod document;
 #[path = "../../../fuzz/checks/frame.rs"]
 mod frame;
+#[path = "../../../fuzz/checks/replay.rs"]
+mod replay;
 #[path = "../../../fuzz/checks/row.rs"]
 mod row;
 
-use std::path::Path;
-
-fn replay(target: &str, check: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
-    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    assert!(files.len() >= 10, "{files:?}");
-    for file in files {
-        eprintln!("{}", file.display());
-        check(&std::fs::read(file).unwrap());
-    }
-}
+use replay::replay;
 
 #[test]
 fn every_frame_of_the_corpus_reads_back_or_is_an_error() {

@@ -13,9 +13,8 @@ use super::{
 };
 use crate::api::access::check;
 use crate::cli::{RawArgs, Settings};
+use crate::secrets;
 use crate::vault::Vault;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use peat_crds::names::port;
 use peat_node_core::ids::PeerId;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -237,7 +236,7 @@ fn flags_mode(raw: &RawArgs) -> Result<FlagsMode, ConfigError> {
             MeshKey::Shared(SharedKeys { first: SharedKey::parse("shared-key", text)?, others: Vec::new() })
         }
         (None, Some(path)) => {
-            let keys = SharedKeys::parse(&key_file("shared-key-file", path)?);
+            let keys = SharedKeys::parse(key_file("shared-key-file", path)?.trim());
             MeshKey::Shared(keys.map_err(|reason| value("shared-key-file", reason))?)
         }
         (None, None) if allow_empty => MeshKey::Empty,
@@ -257,10 +256,10 @@ fn flags_mode(raw: &RawArgs) -> Result<FlagsMode, ConfigError> {
     Ok(FlagsMode { app_id, key, key_file, peers })
 }
 
-fn key_file(flag: &'static str, path: &str) -> Result<String, ConfigError> {
+/// The text of a file of keys.
+pub(super) fn key_file(flag: &'static str, path: &str) -> Result<String, ConfigError> {
     let path = PathBuf::from(path);
-    let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::KeyFile { flag, path, source })?;
-    Ok(text.trim().to_owned())
+    std::fs::read_to_string(&path).map_err(|source| ConfigError::KeyFile { flag, path, source })
 }
 
 fn vault(raw: &RawArgs) -> Result<Vault, ConfigError> {
@@ -270,7 +269,7 @@ fn vault(raw: &RawArgs) -> Result<Vault, ConfigError> {
         (None, Some(path)) => ("encryption-key-file", key_file("encryption-key-file", path)?),
         (None, None) => return Ok(Vault::default()),
     };
-    Ok(Vault::of(&key_bytes(&text).ok_or_else(|| value(flag, NO_KEY))?))
+    Ok(Vault::of(&secrets::key(text.trim()).ok_or_else(|| value(flag, NO_KEY))?))
 }
 
 impl SharedKeys {
@@ -279,10 +278,8 @@ impl SharedKeys {
     /// # Errors
     /// What is wrong, and in which line.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let lines = text.lines().map(str::trim).zip(1..);
-        let lines = lines.filter(|(line, _)| !line.is_empty() && !line.starts_with('#'));
-        let keys = lines.map(|(line, number)| {
-            key_bytes(line).map(SharedKey).ok_or_else(|| format!("has a line {number} that {NO_KEY}"))
+        let keys = secrets::lines(text).map(|(number, line)| {
+            secrets::key(line).map(SharedKey).ok_or_else(|| format!("has a line {number} that {NO_KEY}"))
         });
         let mut keys = keys.collect::<Result<Vec<_>, _>>()?.into_iter();
         if keys.len() > MOST_KEYS {
@@ -295,15 +292,11 @@ impl SharedKeys {
 
 const NO_KEY: &str = "is not 32 bytes in base64";
 
-fn key_bytes(text: &str) -> Option<[u8; 32]> {
-    STANDARD.decode(text).ok().and_then(|bytes| bytes.try_into().ok())
-}
-
 impl SharedKey {
     /// # Errors
     /// When `text` is not 32 bytes in base64.
     pub(crate) fn parse(flag: &'static str, text: &str) -> Result<Self, ConfigError> {
-        key_bytes(text).map(Self).ok_or_else(|| value(flag, NO_KEY))
+        secrets::key(text).map(Self).ok_or_else(|| value(flag, NO_KEY))
     }
 }
 

@@ -4,19 +4,14 @@
 //! a store; the store does.
 
 use super::ConfigError;
+use super::parse::key_file;
 use super::text::{given, value};
 use crate::store::seal::StoreKeys;
-use std::path::PathBuf;
 
 const FLAG: &str = "store-key-file";
 
 /// None and an empty path are no keys.
 pub(crate) fn store_keys(path: Option<&String>) -> Result<StoreKeys, ConfigError> {
     let Some(path) = given(path) else { return Ok(StoreKeys::default()) };
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::KeyFile {
-        flag: FLAG,
-        path: PathBuf::from(path),
-        source,
-    })?;
-    StoreKeys::parse(&text).map_err(|error| value(FLAG, format!("{path}: {error}")))
+    StoreKeys::parse(&key_file(FLAG, path)?).map_err(|error| value(FLAG, format!("{path}: {error}")))
 }

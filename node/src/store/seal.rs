@@ -16,8 +16,7 @@
 //!
 //! Sealed: epoch (16 bytes), count (8), ciphertext, tag (16). Sources: NIST SP 800-38D (GCM), RFC 5869 (HKDF).
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use crate::secrets;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, MAX_TAG_LEN, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, Prk, Salt};
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -73,14 +72,8 @@ impl StoreKeys {
     /// # Errors
     /// [`KeyFileError`].
     pub fn parse(text: &str) -> Result<Self, KeyFileError> {
-        let mut keys = Vec::new();
-        for (number, line) in (1..).zip(text.lines().map(str::trim)) {
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let bytes = STANDARD.decode(line).map_err(|_| KeyFileError::Line(number))?;
-            keys.push(<[u8; KEY]>::try_from(bytes).map_err(|_| KeyFileError::Line(number))?);
-        }
+        let keys = secrets::lines(text).map(|(number, line)| secrets::key(line).ok_or(KeyFileError::Line(number)));
+        let keys = keys.collect::<Result<Vec<_>, _>>()?;
         if keys.is_empty() { Err(KeyFileError::Empty) } else { Ok(Self(Arc::new(keys))) }
     }
 
@@ -263,6 +256,8 @@ fn nonce(count: [u8; COUNT]) -> Nonce {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
 
     fn keys(lines: &[u8]) -> StoreKeys {
         StoreKeys(Arc::new(lines.iter().map(|byte| [*byte; KEY]).collect()))

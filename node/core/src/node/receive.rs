@@ -44,25 +44,22 @@ impl MeshNode {
             }
             Ok(Frame::Want(keys)) => {
                 for (key, theirs) in keys {
-                    if self.on_want(peer, &key, theirs, rows, outputs).is_err() {
-                        self.merges_failed += 1;
-                    }
+                    let done = self.on_want(peer, &key, theirs, rows, outputs);
+                    self.count_failure(&done);
                 }
             }
             // They stay where they came from.
             Ok(Frame::Docs(_)) if self.leaves => {}
             Ok(Frame::Docs(docs)) => {
                 for (key, version, payload) in docs {
-                    if self.on_doc(now, peer, (&key, version), payload, rows, outputs).is_err() {
-                        self.merges_failed += 1;
-                    }
+                    let done = self.on_doc(now, peer, (&key, version), payload, rows, outputs);
+                    self.count_failure(&done);
                 }
             }
             Ok(Frame::Confirm(questions)) => {
                 for question in questions {
-                    if self.on_confirm(peer, question, rows, outputs).is_err() {
-                        self.merges_failed += 1;
-                    }
+                    let done = self.on_confirm(peer, question, rows, outputs);
+                    self.count_failure(&done);
                 }
             }
             Ok(Frame::Confirmed(answers)) => self.on_confirmed(peer, answers, outputs),
@@ -84,6 +81,10 @@ impl MeshNode {
                 self.detach(peer, conn, CloseReason::Malformed, outputs);
             }
         }
+    }
+
+    fn count_failure(&mut self, done: &Result<(), ShelfError>) {
+        self.merges_failed += u64::from(done.is_err());
     }
 
     fn on_root(&mut self, peer: PeerId, theirs: Digest) {

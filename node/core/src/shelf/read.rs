@@ -55,8 +55,11 @@ impl Shelf {
 
     /// The version of the collected delete of `key`, if there is one that can be read.
     pub(crate) fn collected_version(&self, key: &Key, rows: &dyn Rows, outputs: &Outputs) -> Option<Version> {
-        let is_told = self.index.version(key).is_some();
-        self.version(key, rows, outputs).ok().flatten().filter(|_| !is_told)
+        if !self.collects || self.index.version(key).is_some() {
+            return None;
+        }
+        let row = read(key, rows, outputs).ok()??;
+        View::parse(&row).ok().map(|view| view.version)
     }
 
     /// The row of `key`; where there can be none, the store is not asked.
@@ -72,12 +75,15 @@ impl Shelf {
         rows: &dyn Rows,
         outputs: &Outputs,
     ) -> Result<bool, ShelfError> {
-        if let Some(Have::Full { heads: ours, .. }) = self.have(key, rows, outputs)?
+        let Some(row) = self.row(key, rows, outputs)? else { return Ok(false) };
+        let view = View::parse(&row)?;
+        if let Have::Full { heads: ours, .. } = &view.have
+            && view.state != State::Collected
             && heads.iter().all(|head| ours.contains(head))
         {
             return Ok(true);
         }
-        let Some(held) = self.load(key, rows, outputs)? else { return Ok(false) };
+        let held = self.hold(key, view, rows, outputs)?;
         let knows = match &held {
             Held::Full(full) => full.doc.knows(heads),
             Held::Latest(_) | Held::Collected(_) => false,
@@ -96,10 +102,12 @@ impl Shelf {
         rows: &dyn Rows,
         outputs: &Outputs,
     ) -> Result<Option<(Payload, Option<Since>)>, ShelfError> {
-        if let Some(payload) = self.stored(key, since, room, rows, outputs)? {
+        let Some(row) = self.row(key, rows, outputs)? else { return Ok(None) };
+        let view = View::parse(&row)?;
+        if let Some(payload) = stored(key, &view, (since, room), rows, outputs)? {
             return Ok(Some((payload, None)));
         }
-        let Some(held) = self.load(key, rows, outputs)? else { return Ok(None) };
+        let held = self.hold(key, view, rows, outputs)?;
         let payload = match &held {
             Held::Full(Full { doc, life, .. }) => {
                 let heads: &[_] = match since {
@@ -119,38 +127,14 @@ impl Shelf {
         Ok(Some(payload))
     }
 
-    /// What need not be loaded: nothing but the stamps, for a peer that has all changes; for one that has none, all of
-    /// them as they are stored, where that is one by one and fits `room`.
-    fn stored(
-        &self,
-        key: &Key,
-        since: &Since,
-        room: usize,
-        rows: &dyn Rows,
-        outputs: &Outputs,
-    ) -> Result<Option<Payload>, ShelfError> {
-        let Some(row) = read(key, rows, outputs)? else { return Ok(None) };
-        let view = View::parse(&row)?;
-        let Have::Full { life, heads } = &view.have else { return Ok(None) };
-        let life = *life;
-        match since {
-            Since::Heads(theirs) if theirs == heads => return Ok(Some(Payload::Full { life, changes: Vec::new() })),
-            Since::Heads(_) => return Ok(None),
-            Since::Start => {}
-        }
-        let Some(bytes) = history_bytes(key, &view, rows, outputs)?.filter(|bytes| bytes.len() <= room) else {
-            return Ok(None);
-        };
-        let bytes = Bytes::from(bytes);
-        let changes =
-            chunk::changes(&bytes).map(|changes| changes.into_iter().map(|range| bytes.slice(range)).collect());
-        Ok(changes.map(|changes| Payload::Full { life, changes }))
-    }
-
     pub(super) fn load(&mut self, key: &Key, rows: &dyn Rows, outputs: &Outputs) -> Result<Option<Held>, ShelfError> {
         let Some(row) = self.row(key, rows, outputs)? else { return Ok(None) };
-        let view = View::parse(&row)?;
-        Ok(Some(match view.have {
+        self.hold(key, View::parse(&row)?, rows, outputs).map(Some)
+    }
+
+    /// Loads what `view` is the row of.
+    fn hold(&mut self, key: &Key, view: View<'_>, rows: &dyn Rows, outputs: &Outputs) -> Result<Held, ShelfError> {
+        Ok(match view.have {
             Have::Full { life, .. } if view.state == State::Collected => Held::Collected(life),
             Have::Full { life, .. } => {
                 let doc = match self.cache.take(key) {
@@ -167,8 +151,32 @@ impl Shelf {
                 let text = view.text().map(|text| Bytes::copy_from_slice(text.as_bytes()));
                 Held::Latest(Latest { stamp, writer, ttl, text })
             }
-        }))
+        })
     }
+}
+
+/// What need not be loaded: nothing but the stamps, for a peer that has all changes; for one that has none, all of them
+/// as they are stored, where that is one by one and fits `room`.
+fn stored(
+    key: &Key,
+    view: &View<'_>,
+    (since, room): (&Since, usize),
+    rows: &dyn Rows,
+    outputs: &Outputs,
+) -> Result<Option<Payload>, ShelfError> {
+    let Have::Full { life, heads } = &view.have else { return Ok(None) };
+    let life = *life;
+    match since {
+        Since::Heads(theirs) if theirs == heads => return Ok(Some(Payload::Full { life, changes: Vec::new() })),
+        Since::Heads(_) => return Ok(None),
+        Since::Start => {}
+    }
+    let Some(bytes) = history_bytes(key, view, rows, outputs)?.filter(|bytes| bytes.len() <= room) else {
+        return Ok(None);
+    };
+    let bytes = Bytes::from(bytes);
+    let changes = chunk::changes(&bytes).map(|changes| changes.into_iter().map(|range| bytes.slice(range)).collect());
+    Ok(changes.map(|changes| Payload::Full { life, changes }))
 }
 
 pub(super) fn read(key: &Key, rows: &dyn Rows, outputs: &Outputs) -> Result<Option<Vec<u8>>, ReadError> {

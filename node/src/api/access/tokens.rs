@@ -5,6 +5,7 @@
 //! What it does not do: keep tokens; only their tags under a key of this process are in memory, and nothing prints.
 
 use super::files::{AccessError, Source};
+use crate::secrets::lines;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use ring::hmac;
@@ -91,12 +92,6 @@ impl Tokens {
         }
         found
     }
-}
-
-/// The lines of a file that hold a token, with their numbers from 1.
-fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
-    lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
 }
 
 /// The first token of a file, for a client; none when there is none or it could not be sent.

@@ -1,3 +1,5 @@
+//! Backups there and back: of what stores hold, what a file has of it, and every way in which a file is none.
+
 use super::*;
 use crate::store::{DiskStore, MemoryStore, Row, Store};
 use peat_node_core::event::{History, Write};
