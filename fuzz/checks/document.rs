@@ -3,6 +3,7 @@
 //! Input: a document and, behind a line feed, perhaps a merge patch for it.
 
 use peat_node_core::docs::{Document, first, full::FullDoc};
+use peat_node_core::stamp::Stamp;
 
 const ACTOR: [u8; 16] = [1; 16];
 
@@ -26,11 +27,11 @@ fn stored(document: &Document) {
     let read = Document::parse(&text).expect("what was printed is read");
     assert_eq!((&read, read.to_json()), (document, text.clone()));
     let mut full = FullDoc::new(ACTOR);
-    if full.put(document).is_err() {
+    if full.put(document, Stamp(1)).is_err() {
         return;
     }
     assert_eq!(full.document().to_json(), text, "Automerge gives what it was given");
-    let Ok(Some(first)) = first::make(document, ACTOR) else { return };
+    let Ok(Some(first)) = first::make(document, ACTOR, Stamp(1)) else { return };
     if let Some((_, read)) = first::read(&first.bytes) {
         assert_eq!(read.to_json(), text, "so does the first change without it");
     }

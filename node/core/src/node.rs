@@ -8,6 +8,7 @@ mod flush;
 mod receive;
 mod spread;
 
+use crate::docs::epoch::Limits;
 use crate::event::{CloseReason, Input, Now, Output, Outputs, Reply, RequestError, StorageFault};
 use crate::ids::{ConnId, Key, PeerId, RequestId};
 use crate::membership::PeerBook;
@@ -41,6 +42,8 @@ pub struct Config {
     pub cache_bytes: usize,
     /// How long neighbours are told of a delete where no policy says it.
     pub tombstone_ttl: Duration,
+    /// When the history of a document is begun anew.
+    pub history: Limits,
 }
 
 /// Figures for metrics and health.
@@ -103,10 +106,10 @@ pub struct MeshNode {
 impl MeshNode {
     /// A node without documents or peers.
     pub fn new(config: Config) -> Self {
-        let Config { me, actor, seed, sync_active, cache_bytes, tombstone_ttl } = config;
+        let Config { me, actor, seed, sync_active, cache_bytes, tombstone_ttl, history } = config;
         Self {
             me,
-            shelf: Shelf::new(me, actor, cache_bytes, tombstone_ttl),
+            shelf: Shelf::new(me, actor, cache_bytes, tombstone_ttl, history),
             book: PeerBook::new(me),
             neighbours: BTreeMap::new(),
             rng: ChaCha8Rng::from_seed(seed),

@@ -16,8 +16,10 @@ mod merge;
 mod read;
 mod stored;
 
+use crate::docs::epoch::Limits;
 use crate::docs::first;
 use crate::docs::full::{FullDoc, FullError};
+use crate::docs::generation::Generation;
 use crate::docs::life::{Life, Ttl};
 use crate::docs::row::{Chunks, Have, RowError, State, Version, View};
 use crate::docs::{Document, Kind};
@@ -104,6 +106,8 @@ pub(crate) struct Shelf {
     ends: Ends,
     /// How long neighbours are told of a delete where no policy says it.
     mark_life: Duration,
+    /// When a history is begun anew.
+    limits: Limits,
     /// What neighbours are told of: every row but those that were collected.
     pub(crate) index: Index,
     /// Whether the store has rows that were collected.
@@ -118,7 +122,7 @@ pub(crate) struct Shelf {
 
 impl Shelf {
     /// `mark_life`: how long neighbours are told of a delete where no policy says it.
-    pub(crate) fn new(me: PeerId, actor: [u8; 16], cache_bytes: usize, mark_life: Duration) -> Self {
+    pub(crate) fn new(me: PeerId, actor: [u8; 16], cache_bytes: usize, mark_life: Duration, limits: Limits) -> Self {
         Self {
             me,
             actor,
@@ -128,6 +132,7 @@ impl Shelf {
             policies: Policies::default(),
             ends: Ends::default(),
             mark_life,
+            limits,
             index: Index::default(),
             collects: false,
             cache: Cache::new(cache_bytes),
@@ -261,7 +266,7 @@ impl Shelf {
         if same && stays && !self.is_worn(key, (floor, ttl), rows, outputs) {
             return Ok(None);
         }
-        held.iter().for_each(|held| self.drop_history(key, held, outputs));
+        held.iter().for_each(|held| self.drop_records(key, held, outputs));
         let stamp = self.clock.tick(self.wall, floor);
         self.keep_latest(key, Latest { stamp, writer: self.me, ttl, text: Some(text) }, !same, outputs);
         Ok(Some(Since::Start))
@@ -275,10 +280,11 @@ impl Shelf {
         gone: Life,
         outputs: &mut Outputs,
     ) -> Result<Changed, ShelfError> {
-        let first = first::make(document, self.actor).map_err(FullError::Shape)?;
+        let stamp = self.clock.tick(self.wall, Some(gone.newest()));
+        let first = first::make(document, self.actor, stamp).map_err(FullError::Shape)?;
         first.iter().try_for_each(|first| fits(&first.bytes))?;
-        let edited = Some(self.clock.tick(self.wall, Some(gone.newest())));
-        let life = Life { born: gone.tombstone, edited, tombstone: gone.tombstone, ttl };
+        let edited = Some(stamp);
+        let life = Life { generation: Generation::behind(gone.tombstone), edited, tombstone: gone.tombstone, ttl };
         let text = document.to_json();
         match first {
             Some(first) => self.keep_first(key, first, life, (text, true), outputs),
@@ -297,7 +303,8 @@ impl Shelf {
     ) -> Result<Changed, ShelfError> {
         let floor = Some(full.life.newest());
         let since = Since::Heads(full.doc.heads());
-        let added = full.doc.put(document)?;
+        let stamp = self.clock.tick(self.wall, floor);
+        let added = full.doc.put(document, stamp)?;
         let same = added.is_none() && full.life.is_live();
         if same && full.life.ttl == ttl && !self.is_worn(key, (floor, ttl), rows, outputs) {
             self.cache.put(key, full.doc);
@@ -305,9 +312,14 @@ impl Shelf {
         }
         let added = added.unwrap_or_default();
         fits(&added)?;
-        full.life.edited = Some(self.clock.tick(self.wall, floor));
-        full.life.ttl = ttl;
-        self.keep_full(key, full, added, Some(document.to_json()), !same, outputs);
+        full.life = Life { edited: Some(stamp), ttl, ..full.life };
+        let text = document.to_json();
+        // A history that cannot be begun anew goes on as it is.
+        let (added, since) = match self.begin_anew(key, &mut full, text.len(), rows, outputs) {
+            Ok(true) => (full.doc.save(), Since::Start),
+            Ok(false) | Err(_) => (added, since),
+        };
+        self.keep_full(key, full, added, Some(text), !same, outputs);
         Ok(Some(since))
     }
 

@@ -16,7 +16,7 @@ impl Stamp {
     const COUNTER_BITS: u32 = 16;
 
     /// The first stamp of a moment.
-    fn at(wall: Duration) -> Self {
+    pub(crate) fn at(wall: Duration) -> Self {
         let millis = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
         Self(millis.min(u64::MAX >> Self::COUNTER_BITS) << Self::COUNTER_BITS)
     }

@@ -53,13 +53,14 @@ mod tests {
     use super::*;
     use crate::docs::Document;
     use crate::docs::full::FullDoc;
+    use crate::stamp::Stamp;
 
     #[test]
     fn changes_are_found_as_they_were_appended() {
         let mut doc = FullDoc::new([1; 16]);
         // The second is long enough to be compressed.
         let puts = [r#"{"a":1}"#.to_owned(), format!(r#"{{"a":"{}"}}"#, "long ".repeat(200)), "{}".to_owned()];
-        let added: Vec<_> = puts.iter().map(|put| doc.put(&Document::parse(put).unwrap()).unwrap().unwrap()).collect();
+        let added: Vec<_> = puts.iter().map(|put| doc.put(&Document::parse(put).unwrap(), Stamp(7)).unwrap().unwrap()).collect();
         let stored = added.concat();
         let found: Vec<_> = changes(&stored).unwrap().into_iter().map(|range| stored[range].to_vec()).collect();
         assert_eq!(found, added);

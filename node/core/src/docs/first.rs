@@ -6,8 +6,9 @@
 //! document written at once; Automerge reads those.
 
 use super::Document;
-use super::full::{contained, object_type, scalar, to_json_scalar};
+use super::full::{contained, object_type, scalar, time, to_json_scalar};
 use super::path::{self, ShapeError};
+use crate::stamp::Stamp;
 use automerge::legacy::{ElementId, Key, ObjectId, Op, OpId, OpType};
 use automerge::{ActorId, Change, ChangeHash, ExpandedChange, ObjType, ScalarValue};
 use serde_json::{Map, Value};
@@ -26,12 +27,12 @@ pub struct First {
     pub bytes: Vec<u8>,
 }
 
-/// The change that writes `document` where nothing was; none for an empty one, which Automerge has no change for.
+/// The change that writes `document` at `stamp` where nothing was; none for an empty one, which Automerge has no change for.
 /// `actor` must not have written to it before.
 ///
 /// # Errors
 /// [`ShapeError`] for what cannot be stored.
-pub fn make(document: &Document, actor: [u8; 16]) -> Result<Option<First>, ShapeError> {
+pub fn make(document: &Document, actor: [u8; 16], stamp: Stamp) -> Result<Option<First>, ShapeError> {
     let leaves = path::leaves(document.as_map())?;
     if leaves.is_empty() {
         return Ok(None);
@@ -47,7 +48,7 @@ pub fn make(document: &Document, actor: [u8; 16]) -> Result<Option<First>, Shape
         hash: None,
         seq: 1,
         start_op: NonZeroU64::MIN,
-        time: 0,
+        time: time(stamp),
         message: None,
         deps: Vec::new(),
         extra_bytes: Vec::new(),
@@ -147,6 +148,8 @@ impl Reader {
             return None;
         }
         let slot = match action {
+            // The mark of a leaf that was removed, in a base.
+            OpType::Put(ScalarValue::Bytes(_)) => return None,
             OpType::Put(value) => Slot::Scalar(value),
             OpType::Make(kind) => {
                 let made = match kind {

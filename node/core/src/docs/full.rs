@@ -1,24 +1,32 @@
 //! A field-merged document: leaves under path keys in the root map of one Automerge document.
 //!
 //! Purpose: a put becomes the smallest set of changes, so that edits of different fields on two nodes both survive.
-//! Inputs: [`Document`]s and encoded changes; outputs: the same. What it does not do: know stamps or deletes; the row
-//! does.
+//! Inputs: [`Document`]s and encoded changes; outputs: the same. What it does not do: know deletes of the document; the
+//! row does.
+
+mod edit;
+pub(super) mod leaves;
 
 use super::Document;
 use super::chunk;
 use super::path::{self, ShapeError};
-use automerge::hydrate;
-use automerge::transaction::Transactable;
-use automerge::{ActorId, Automerge, AutomergeError, Change, ChangeHash, ObjType, ROOT, ReadDoc, ScalarValue};
-use serde_json::{Map, Number, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::stamp::Stamp;
+use automerge::transaction::CommitOptions;
+use automerge::{ActorId, Automerge, AutomergeError, Change, ChangeHash, ReadDoc};
+pub(super) use edit::{object_type, scalar, write_leaf};
+pub(super) use leaves::to_json_scalar;
+use leaves::{Leaf, Leaves};
+use serde_json::Map;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// One document in Automerge.
 pub struct FullDoc {
     /// On the heap: it is moved in and out of the cache for every use.
-    doc: Box<Automerge>,
+    pub(super) doc: Box<Automerge>,
+    /// How many changes it consists of.
+    changes: usize,
     /// The last local change, which neighbours nearly always want: Automerge would have to encode it again.
     last: Option<LastChange>,
 }
@@ -62,7 +70,7 @@ pub enum FullError {
 impl FullDoc {
     /// An empty document whose edits carry `actor`, which must be fresh for each start of the process.
     pub fn new(actor: [u8; 16]) -> Self {
-        Self { doc: Box::new(Automerge::new().with_actor(ActorId::from(actor))), last: None }
+        Self { doc: Box::new(Automerge::new().with_actor(ActorId::from(actor))), changes: 0, last: None }
     }
 
     /// Reads what [`FullDoc::save`] gave, and changes behind it.
@@ -77,7 +85,17 @@ impl FullDoc {
             Automerge::load(saved)
         };
         let doc = doc.map_err(|error| FullError::Load(Box::new(error)))?;
-        Ok(Self { doc: Box::new(doc.with_actor(ActorId::from(actor))), last: None })
+        Ok(Self::of(doc.with_actor(ActorId::from(actor))))
+    }
+
+    pub(super) fn of(doc: Automerge) -> Self {
+        let changes = doc.get_changes_meta(&[]).len();
+        Self { doc: Box::new(doc), changes, last: None }
+    }
+
+    /// How many changes it consists of.
+    pub const fn changes(&self) -> usize {
+        self.changes
     }
 
     /// The whole document, with changes whose dependencies are still missing.
@@ -152,6 +170,7 @@ impl FullDoc {
         if fresh.is_empty() {
             return Ok(Applied { added, document: None });
         }
+        self.changes += fresh.len();
         let document = contained(|| {
             self.doc.apply_changes(fresh).map_err(|error| FullError::Apply(Box::new(error)))?;
             Ok(self.document())
@@ -162,35 +181,51 @@ impl FullDoc {
     /// The object that readers see.
     pub fn document(&self) -> Document {
         let mut root = Map::new();
-        for (key, value) in self.leaves() {
-            path::insert(&mut root, &key, value);
+        for (key, leaf) in self.leaves() {
+            if let Some(value) = leaf.value {
+                path::insert(&mut root, &key, value);
+            }
         }
         Document::from_map(root)
     }
 
-    /// Makes the document equal to `wanted` by writing only what differs. Returns the encoded change, if anything did.
+    /// Makes the document equal to `wanted` by writing only what differs, at `stamp`, which is above all before. Returns
+    /// the encoded change, if anything did.
     ///
     /// # Errors
     /// [`FullError::Shape`] before anything is written; [`FullError::Edit`] with nothing written.
-    pub fn put(&mut self, wanted: &Document) -> Result<Option<Vec<u8>>, FullError> {
+    pub fn put(&mut self, wanted: &Document, stamp: Stamp) -> Result<Option<Vec<u8>>, FullError> {
         let wanted = path::leaves(wanted.as_map())?;
         let (from, there) = (self.heads(), self.leaves());
+        let removed = there.iter().filter(|(key, _)| !wanted.contains_key(*key));
+        let differing = wanted.iter().filter(|(key, value)| there.get(*key).and_then(Leaf::shown) != Some(**value));
+        let writes = removed.map(|(key, _)| (key, None)).chain(differing.map(|(key, value)| (key, Some(*value))));
         let mut edit = self.doc.transaction();
-        // A transaction that is dropped on an error rolls back.
-        write_difference(&mut edit, &there, &wanted).map_err(|error| FullError::Edit(Box::new(error)))?;
-        let (commit, _) = edit.commit();
+        for (key, wanted) in writes {
+            // A transaction that is dropped on an error rolls back.
+            write_leaf(&mut edit, key, there.get(key), wanted).map_err(|error| FullError::Edit(Box::new(error)))?;
+        }
+        let (commit, _) = edit.commit_with(at(stamp));
         let Some(hash) = commit else { return Ok(None) };
+        self.changes += 1;
         let bytes = self.doc.get_change_by_hash(&hash).map(|mut change| change.bytes().into_owned());
         self.last = bytes.clone().map(|bytes| LastChange { from, hash, bytes });
         Ok(bytes)
     }
 
-    fn leaves(&self) -> BTreeMap<String, Value> {
-        match self.doc.hydrate(None) {
-            hydrate::Value::Map(map) => map.iter().map(|(key, leaf)| (key.clone(), to_json(&leaf.value))).collect(),
-            hydrate::Value::Scalar(_) | hydrate::Value::List(_) | hydrate::Value::Text(_) => BTreeMap::new(),
-        }
+    fn leaves(&self) -> Leaves {
+        leaves::read(&self.doc, None)
     }
+}
+
+/// What a change made at `stamp` says of itself.
+pub(super) fn at(stamp: Stamp) -> CommitOptions {
+    CommitOptions::default().with_time(time(stamp))
+}
+
+/// `stamp` as the time of a change.
+pub(super) fn time(stamp: Stamp) -> i64 {
+    i64::try_from(stamp.0).unwrap_or(i64::MAX)
 }
 
 impl fmt::Debug for FullDoc {
@@ -204,132 +239,6 @@ impl fmt::Debug for FullDoc {
 pub(super) fn contained<T>(work: impl FnOnce() -> Result<T, FullError>) -> Result<T, FullError> {
     let result = catch_unwind(AssertUnwindSafe(work));
     result.unwrap_or_else(|_| Err(FullError::Decode("it contradicts itself".to_owned())))
-}
-
-/// Equality of stored and wanted values: an integer and a float of equal value are different texts, so different.
-fn same(old: &Value, new: &Value) -> bool {
-    old == new
-}
-
-fn write_difference<T: Transactable>(
-    edit: &mut T,
-    there: &BTreeMap<String, Value>,
-    wanted: &BTreeMap<String, &Value>,
-) -> Result<(), AutomergeError> {
-    for key in there.keys().filter(|key| !wanted.contains_key(*key)) {
-        edit.delete(ROOT, key.as_str())?;
-    }
-    for (key, value) in wanted {
-        match (there.get(key), value) {
-            (Some(old), _) if same(old, value) => {}
-            (Some(Value::Array(old)), Value::Array(new)) => {
-                if let Some((_, list)) = edit.get(ROOT, key.as_str())? {
-                    edit_list(edit, &list, old, new)?;
-                }
-            }
-            _ => put_leaf(edit, key, value)?,
-        }
-    }
-    Ok(())
-}
-
-/// Replaces only the stretch between the common beginning and the common end.
-fn edit_list<T: Transactable>(
-    edit: &mut T,
-    list: &automerge::ObjId,
-    old: &[Value],
-    new: &[Value],
-) -> Result<(), AutomergeError> {
-    let start = old.iter().zip(new).take_while(|(a, b)| same(a, b)).count();
-    let end = old[start..].iter().rev().zip(new[start..].iter().rev()).take_while(|(a, b)| same(a, b)).count();
-    for _ in start..old.len() - end {
-        edit.delete(list, start)?;
-    }
-    for (offset, value) in new[start..new.len() - end].iter().enumerate() {
-        let index = start + offset;
-        match object_type(value) {
-            None => edit.insert(list, index, scalar(value))?,
-            Some(kind) => {
-                let object = edit.insert_object(list, index, kind)?;
-                fill(edit, &object, value)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn put_leaf<T: Transactable>(edit: &mut T, key: &str, value: &Value) -> Result<(), AutomergeError> {
-    match object_type(value) {
-        None => edit.put(ROOT, key, scalar(value)),
-        Some(kind) => {
-            let object = edit.put_object(ROOT, key, kind)?;
-            fill(edit, &object, value)
-        }
-    }
-}
-
-/// Writes the members of a fresh object. Depth is bounded by the JSON parser's.
-fn fill<T: Transactable>(edit: &mut T, object: &automerge::ObjId, value: &Value) -> Result<(), AutomergeError> {
-    match value {
-        Value::Array(items) => edit_list(edit, object, &[], items),
-        Value::Object(members) => {
-            for (key, member) in members {
-                match object_type(member) {
-                    None => edit.put(object, key.as_str(), scalar(member))?,
-                    Some(kind) => {
-                        let inner = edit.put_object(object, key.as_str(), kind)?;
-                        fill(edit, &inner, member)?;
-                    }
-                }
-            }
-            Ok(())
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
-    }
-}
-
-pub(super) const fn object_type(value: &Value) -> Option<ObjType> {
-    match value {
-        Value::Array(_) => Some(ObjType::List),
-        Value::Object(_) => Some(ObjType::Map),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
-    }
-}
-
-pub(super) fn scalar(value: &Value) -> ScalarValue {
-    match value {
-        Value::Bool(truth) => ScalarValue::Boolean(*truth),
-        Value::String(text) => ScalarValue::Str(text.as_str().into()),
-        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(integer), _) => ScalarValue::Int(integer),
-            (None, Some(integer)) => ScalarValue::Uint(integer),
-            (None, None) => number.as_f64().map_or(ScalarValue::Null, ScalarValue::F64),
-        },
-        Value::Null | Value::Array(_) | Value::Object(_) => ScalarValue::Null,
-    }
-}
-
-fn to_json(value: &hydrate::Value) -> Value {
-    match value {
-        hydrate::Value::Map(map) => {
-            Value::Object(map.iter().map(|(key, member)| (key.clone(), to_json(&member.value))).collect())
-        }
-        hydrate::Value::List(list) => Value::Array(list.iter().map(|item| to_json(&item.value)).collect()),
-        hydrate::Value::Text(text) => Value::String(text.to_string()),
-        hydrate::Value::Scalar(scalar) => to_json_scalar(scalar),
-    }
-}
-
-pub(super) fn to_json_scalar(value: &ScalarValue) -> Value {
-    match value {
-        ScalarValue::Str(text) => Value::String(text.to_string()),
-        ScalarValue::Int(integer) | ScalarValue::Timestamp(integer) => Value::from(*integer),
-        ScalarValue::Uint(integer) => Value::from(*integer),
-        ScalarValue::F64(float) => Number::from_f64(*float).map_or(Value::Null, Value::Number),
-        ScalarValue::Counter(counter) => Value::from(i64::from(counter)),
-        ScalarValue::Boolean(truth) => Value::Bool(*truth),
-        ScalarValue::Bytes(_) | ScalarValue::Unknown { .. } | ScalarValue::Null => Value::Null,
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Purpose: one rule for deletes against edits, on every node. Each stamp only grows when rows are joined, so any order
 //! of any messages gives the same. Inputs: stamps; outputs: the same, joined. What it does not do: know the content.
 
+use super::generation::Generation;
 use crate::stamp::Stamp;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -35,8 +36,8 @@ impl Ttl {
 /// When a full document was written and deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Life {
-    /// The delete behind which the history begins: the one before that was forgotten. None: nothing was.
-    pub born: Option<Stamp>,
+    /// Which history it has.
+    pub generation: Generation,
     /// The last edit.
     pub edited: Option<Stamp>,
     /// The last delete.
@@ -60,7 +61,12 @@ impl Life {
     #[must_use]
     pub fn join(self, other: Self) -> Self {
         let (edited, ttl) = (self.edited, self.ttl).max((other.edited, other.ttl));
-        Self { born: self.born.max(other.born), edited, tombstone: self.tombstone.max(other.tombstone), ttl }
+        Self {
+            generation: self.generation.max(other.generation),
+            edited,
+            tombstone: self.tombstone.max(other.tombstone),
+            ttl,
+        }
     }
 }
 

@@ -4,22 +4,26 @@
 //! Inputs: bytes from disk; outputs: a [`View`], or a [`RowError`]. What it does not do: checksum; the store does. The
 //! history of a full document is not in its row, which only says how many chunks of it there are: see [`Chunks`].
 //!
-//! Layout, big endian: format `3`, kind (`1` full, `2` latest), state (`0` deleted, `1` live, `2` collected), version
+//! Layout, big endian: format `4`, kind (`1` full, `2` latest), state (`0` deleted, `1` live, `2` collected), version
 //! (16), stamp (8), tombstone (8, 0 = none), time to live (4, seconds, 0 = none; not in format `2`); then for full: birth
 //! (8, 0 = none; not in format `2`), chunks (2), bytes of the base (4), bytes behind it (4), count of heads (2), heads (32
-//! each); for latest: writer (32); at the end of both the JSON text, absent when deleted.
+//! each), number of the epoch (4, 0 = none; not in formats `2` and `3`), hash of its base (32, absent when none); for latest: writer (32); at the end of both the JSON text, absent when deleted.
 
+use super::generation::{Epoch, Generation};
 use super::life::{Life, Ttl};
 use super::{Document, Kind, sealed};
 use crate::ids::PeerId;
 use crate::stamp::Stamp;
 use automerge::ChangeHash;
 use sha2::{Digest as _, Sha256};
+use std::num::NonZeroU32;
 
 /// Fingerprint of a row's logical state: equal on two nodes exactly when the rows are, whatever their local encoding.
 pub type Version = [u8; 16];
 
-const FORMAT: u8 = 3;
+const FORMAT: u8 = 4;
+/// Before histories could begin with a base; still read.
+const WITHOUT_EPOCH: u8 = 3;
 /// Before documents could be born again and have a time to live; still read.
 const WITHOUT_BIRTH: u8 = 2;
 const HEADER: usize = 3 + 16 + 8 + 8;
@@ -50,13 +54,17 @@ impl Have {
     pub fn version(&self) -> Version {
         let mut hash = Sha256::new();
         match self {
-            Self::Full { heads, life: Life { born, edited, tombstone, ttl } } => {
+            Self::Full { heads, life: Life { generation, edited, tombstone, ttl } } => {
                 hash.update([1]);
                 heads.iter().for_each(|head| hash.update(head.0));
                 hash.update(number(*edited).to_be_bytes());
                 hash.update(number(*tombstone).to_be_bytes());
                 // Most were never deleted, and keep the version that they had when none could be born again.
-                born.iter().for_each(|born| hash.update(born.0.to_be_bytes()));
+                generation.born.iter().for_each(|born| hash.update(born.0.to_be_bytes()));
+                generation.epoch.iter().for_each(|Epoch { number, base }| {
+                    hash.update(number.get().to_be_bytes());
+                    hash.update(base.0);
+                });
                 ttl.iter().for_each(|ttl| hash.update(Ttl::encode(Some(*ttl)).to_be_bytes()));
             }
             Self::Latest { stamp, writer, .. } => {
@@ -162,7 +170,7 @@ impl<'a> View<'a> {
     /// [`RowError`] for bytes that were never written by this software, or by a newer one.
     pub fn parse(row: &'a [u8]) -> Result<Self, RowError> {
         let (header, rest) = row.split_at_checked(HEADER).ok_or(RowError::Short)?;
-        if ![FORMAT, WITHOUT_BIRTH].contains(&header[0]) {
+        if ![FORMAT, WITHOUT_EPOCH, WITHOUT_BIRTH].contains(&header[0]) {
             return Err(RowError::Format(header[0]));
         }
         let state = match header[2] {
@@ -175,14 +183,16 @@ impl<'a> View<'a> {
         version.copy_from_slice(&header[3..19]);
         let edited = stamp(u64::from_be_bytes(array(&header[19..27])?));
         let tombstone = stamp(u64::from_be_bytes(array(&header[27..35])?));
-        let is_newest = header[0] == FORMAT;
-        let (ttl, rest) = if is_newest { time_to_live(rest)? } else { (None, rest) };
+        let format = header[0];
+        let (ttl, rest) = if format >= WITHOUT_EPOCH { time_to_live(rest)? } else { (None, rest) };
         let (kind, have, chunks, text) = match header[1] {
             1 => {
-                let (born, rest) = if is_newest { birth(rest)? } else { (None, rest) };
+                let (born, rest) = if format >= WITHOUT_EPOCH { birth(rest)? } else { (None, rest) };
                 let (chunks, rest) = Chunks::parse(rest)?;
-                let (heads, text) = heads(rest)?;
-                (Kind::Full, Have::Full { heads, life: Life { born, edited, tombstone, ttl } }, chunks, text)
+                let (heads, rest) = heads(rest)?;
+                let (epoch, text) = if format == FORMAT { epoch(rest)? } else { (None, rest) };
+                let life = Life { generation: Generation { born, epoch }, edited, tombstone, ttl };
+                (Kind::Full, Have::Full { heads, life }, chunks, text)
             }
             2 => {
                 let (writer, text) = rest.split_at_checked(32).ok_or(RowError::Short)?;
@@ -241,7 +251,7 @@ impl Chunks {
 pub fn weight(row: &[u8]) -> Option<(bool, u64)> {
     let (header, rest) = row.split_at_checked(HEADER)?;
     let chunks = match (header[0], header[1]) {
-        (FORMAT, 1) => Chunks::parse(rest.get(4 + 8..)?).ok()?.0,
+        (FORMAT | WITHOUT_EPOCH, 1) => Chunks::parse(rest.get(4 + 8..)?).ok()?.0,
         (WITHOUT_BIRTH, 1) => Chunks::parse(rest).ok()?.0,
         _ => Chunks::default(),
     };
@@ -269,6 +279,13 @@ fn birth(rest: &[u8]) -> Result<(Option<Stamp>, &[u8]), RowError> {
     Ok((stamp(u64::from_be_bytes(array(born)?)), rest))
 }
 
+fn epoch(rest: &[u8]) -> Result<(Option<Epoch>, &[u8]), RowError> {
+    let (number, rest) = rest.split_at_checked(4).ok_or(RowError::Short)?;
+    let Some(number) = NonZeroU32::new(u32::from_be_bytes(array(number)?)) else { return Ok((None, rest)) };
+    let (base, rest) = rest.split_at_checked(32).ok_or(RowError::Short)?;
+    Ok((Some(Epoch { number, base: ChangeHash(array(base)?) }), rest))
+}
+
 /// Encodes a row. `text`: the document as JSON, none when deleted. `chunks`: where the history of a full one is.
 pub fn encode(have: &Have, chunks: Chunks, text: Option<&str>) -> Vec<u8> {
     let state = if text.is_some() { State::Live } else { State::Deleted };
@@ -285,7 +302,7 @@ fn encode_in(state: State, have: &Have, chunks: Chunks, text: Option<&str>) -> V
         Have::Full { life, .. } => (1, [number(life.edited), number(life.tombstone)]),
         Have::Latest { stamp, .. } => (2, [stamp.0, 0]),
     };
-    let mut row = Vec::with_capacity(HEADER + 4 + 8 + Chunks::BYTES + 2 + 32 + text.map_or(0, str::len));
+    let mut row = Vec::with_capacity(HEADER + 4 + 8 + Chunks::BYTES + 2 + 32 + 4 + text.map_or(0, str::len));
     let state = match state {
         State::Deleted => 0,
         State::Live => 1,
@@ -297,7 +314,7 @@ fn encode_in(state: State, have: &Have, chunks: Chunks, text: Option<&str>) -> V
     row.extend(Ttl::encode(have.ttl()).to_be_bytes());
     match have {
         Have::Full { heads, life } => {
-            row.extend(number(life.born).to_be_bytes());
+            row.extend(number(life.generation.born).to_be_bytes());
             row.extend(chunks.count.to_be_bytes());
             row.extend(chunks.base.to_be_bytes());
             row.extend(chunks.appended.to_be_bytes());
@@ -305,6 +322,8 @@ fn encode_in(state: State, have: &Have, chunks: Chunks, text: Option<&str>) -> V
             let count = u16::try_from(heads.len()).unwrap_or(u16::MAX);
             row.extend(count.to_be_bytes());
             heads.iter().take(count.into()).for_each(|head| row.extend(head.0));
+            row.extend(life.generation.epoch.map_or(0, |epoch| epoch.number.get()).to_be_bytes());
+            life.generation.base().iter().for_each(|base| row.extend(base.0));
         }
         Have::Latest { writer, .. } => row.extend(writer.0),
     }
@@ -333,11 +352,15 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_was_written_before_documents_could_be_born_again_is_read() {
+    fn a_row_that_was_written_before_histories_could_begin_anew_is_read() {
         let life = Life { edited: Some(Stamp(1)), ..Life::default() };
         let have = Have::Full { heads: vec![ChangeHash([1; 32])], life };
         let chunks = Chunks { count: 3, base: 70_000, appended: 5 };
         let mut row = encode(&have, chunks, Some("{}"));
+        row.drain(row.len() - 2 - 4..row.len() - 2);
+        row[0] = WITHOUT_EPOCH;
+        let view = View::parse(&row).unwrap();
+        assert_eq!((view.version, &view.have, view.chunks, view.text()), (have.version(), &have, chunks, Some("{}")));
         row.drain(HEADER..HEADER + 4 + 8);
         row[0] = WITHOUT_BIRTH;
         let view = View::parse(&row).unwrap();
@@ -346,11 +369,13 @@ mod tests {
 
     #[test]
     fn a_cut_row_is_an_error_at_every_length() {
-        let life = Life { born: Some(Stamp(3)), edited: Some(Stamp(1)), tombstone: None, ttl: Ttl::of(9) };
+        let generation = Generation::behind(Some(Stamp(3))).next(ChangeHash([4; 32])).unwrap();
+        let life = Life { generation, edited: Some(Stamp(1)), tombstone: None, ttl: Ttl::of(9) };
         let have = Have::Full { heads: vec![ChangeHash([1; 32])], life };
         let chunks = Chunks { count: 3, base: 70_000, appended: 5 };
         let row = encode(&have, chunks, Some("{}"));
-        assert_eq!(View::parse(&row).unwrap().chunks, chunks);
+        let view = View::parse(&row).unwrap();
+        assert_eq!((view.version, &view.have, view.chunks), (have.version(), &have, chunks));
         assert_eq!(weight(&row), Some((true, row.len() as u64 + 70_005)));
         assert_eq!(weight(&row[..20]), None);
         for length in 0..row.len() - 1 {

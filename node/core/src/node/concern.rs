@@ -166,7 +166,7 @@ impl MeshNode {
         Ok(match (&ours, theirs) {
             (ours, theirs) if ours == theirs => true,
             (Have::Full { life, .. }, Have::Full { heads, life: theirs }) => {
-                life.born == theirs.born
+                life.generation == theirs.generation
                     && life.join(*theirs) == *life
                     && self.shelf.knows(key, heads, rows, outputs)?
             }

@@ -170,7 +170,7 @@ impl MeshNode {
             (Some(ours), Some(theirs)) if ours == theirs => (None, false),
             (Some(ours), Some(theirs)) => match (&ours, theirs) {
                 (Have::Full { life, .. }, Have::Full { heads, life: theirs }) => {
-                    let same_history = life.born == theirs.born;
+                    let same_history = life.generation == theirs.generation;
                     let newer = theirs.join(*life) != *life;
                     let since = if same_history { Since::Heads(heads.clone()) } else { Since::Start };
                     let lacks = newer || (same_history && !self.shelf.knows(key, &heads, rows, outputs)?);

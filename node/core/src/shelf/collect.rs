@@ -69,7 +69,7 @@ impl Shelf {
     ) -> Result<Merged, ShelfError> {
         let joined = gone.join(life);
         if joined.is_live() || joined.tombstone > gone.tombstone {
-            return self.merge_new(key, false, (Life { born: life.born, ..joined }, changes), outputs);
+            return self.merge_new(key, false, (Life { generation: life.generation, ..joined }, changes), outputs);
         }
         let sender_behind = life.is_live() || life.tombstone < gone.tombstone;
         Ok(Merged { changed: None, gaps: false, sender_behind })

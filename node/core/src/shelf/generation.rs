@@ -1,26 +1,25 @@
 //! Documents whose history was begun anew on one node and not yet on another.
 //!
-//! Purpose: a document that was deleted long ago has lost its history; who writes it again begins another generation,
-//! known by the delete behind which it begins. The higher generation stays. What the older one has that no delete has
-//! seen goes over as one change on nothing, an *image*: it is a function of the older history's heads and of the
-//! generation, so whoever makes it makes the same change, and a second one is no news. Readers then see the leaves of
-//! both; of a leaf that both have, Automerge chooses one, the same everywhere.
-//! Inputs: what is here and what a peer sent; outputs: rows. What it does not do: begin a generation; a put does.
+//! Purpose: a history begins anew behind a delete that was forgotten, or with a base when it has grown long; see
+//! [`crate::docs::generation`]. Of two generations the higher one stays. What the lower one has beyond it, and no delete
+//! has seen, goes over as images, which are the same whoever makes them; see [`crate::docs::epoch`].
+//! Inputs: what is here and what a peer sent; outputs: rows. What it does not do: begin a history behind a delete; a put
+//! does.
 
 use super::held::{Full, Held};
 use super::{Merged, Shelf, ShelfError};
-use crate::docs::first::{self, First};
-use crate::docs::full::{FullDoc, FullError};
+use crate::docs::epoch::{self, Look};
+use crate::docs::full::FullDoc;
 use crate::docs::life::Life;
 use crate::docs::row::Chunks;
 use crate::event::Outputs;
 use crate::ids::Key;
+use crate::rows::Rows;
 use crate::sync::neighbour::Since;
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 
 impl Shelf {
-    /// Joins what is here with what a peer has of an older generation.
+    /// Joins what is here with what a peer has of a lower generation.
     pub(super) fn merge_older(
         &mut self,
         key: &Key,
@@ -29,7 +28,7 @@ impl Shelf {
         outputs: &mut Outputs,
     ) -> Result<Merged, ShelfError> {
         let joined = ours.life.join(life);
-        let mut image = Vec::new();
+        let mut images = Vec::new();
         if has_more(life, joined) {
             let mut theirs = FullDoc::new(self.actor);
             theirs.apply(changes)?;
@@ -37,13 +36,14 @@ impl Shelf {
                 self.put_back(key, Held::Full(ours));
                 return Ok(Merged { changed: None, gaps: true, sender_behind: true });
             }
-            image.extend(image_of(&theirs, joined)?.map(|image| Bytes::from(image.bytes)));
+            images = epoch::carry_over((&theirs, life.generation), (&ours.doc, joined.generation))?;
         }
-        let merged = self.join(key, ours, (joined, &image), outputs)?;
+        let images: Vec<Bytes> = images.into_iter().map(Bytes::from).collect();
+        let merged = self.join(key, ours, (joined, &images), outputs)?;
         Ok(Merged { sender_behind: true, ..merged })
     }
 
-    /// Goes over to a newer generation of a peer.
+    /// Goes over to a higher generation of a peer.
     pub(super) fn merge_newer(
         &mut self,
         key: &Key,
@@ -53,34 +53,64 @@ impl Shelf {
     ) -> Result<Merged, ShelfError> {
         let joined = ours.life.join(life);
         let mut doc = FullDoc::new(self.actor);
-        let mut added = doc.apply(changes)?.added;
-        if doc.has_gaps() {
+        doc.apply(changes)?;
+        if doc.has_gaps() || !begins(&doc, life) {
             self.put_back(key, Held::Full(ours));
             return Ok(Merged { changed: None, gaps: true, sender_behind: false });
         }
-        let image = if has_more(ours.life, joined) { image_of(&ours.doc, joined)? } else { None };
-        if let Some(image) = &image {
-            added.extend(doc.apply(&[&image.bytes])?.added);
-        }
-        let visible = ours.life.is_live() || joined.is_live();
-        self.drop_history(key, &Held::Full(ours), outputs);
-        let full = Full { doc, life: joined, chunks: Chunks::default() };
-        self.keep_full(key, full, added, None, visible, outputs);
-        Ok(Merged { changed: Some(Since::Start), gaps: false, sender_behind: image.is_some() })
+        let images = if has_more(ours.life, joined) {
+            epoch::carry_over((&ours.doc, ours.life.generation), (&doc, joined.generation))?
+        } else {
+            Vec::new()
+        };
+        let carried = !doc.apply(&images)?.added.is_empty();
+        let was = ours.life.is_live().then(|| ours.doc.document());
+        let visible = was != joined.is_live().then(|| doc.document());
+        self.replace_history(key, ours, (doc, joined), (None, visible), outputs);
+        Ok(Merged { changed: Some(Since::Start), gaps: false, sender_behind: carried })
     }
+
+    /// Begins the history of `full` anew if it is long, and says whether it did. `text`: bytes of the document.
+    pub(super) fn begin_anew(
+        &mut self,
+        key: &Key,
+        full: &mut Full,
+        text: usize,
+        rows: &dyn Rows,
+        outputs: &mut Outputs,
+    ) -> Result<bool, ShelfError> {
+        let bytes = full.chunks.base as usize + full.chunks.appended as usize;
+        if !self.limits.are_passed(full.doc.changes(), bytes, text) {
+            return Ok(false);
+        }
+        let marks = self.policy(key.collection(), rows, outputs)?.mark_life(self.mark_life);
+        let look = Look { limits: self.limits, bytes, text, today: self.today, marks };
+        let Some((doc, generation)) = epoch::begin(&full.doc, full.life.generation, look)? else { return Ok(false) };
+        self.drop_history(key, full, false, outputs);
+        *full = Full { doc, life: Life { generation, ..full.life }, chunks: Chunks::default() };
+        Ok(true)
+    }
+
+    fn replace_history(
+        &mut self,
+        key: &Key,
+        ours: Full,
+        (doc, life): (FullDoc, Life),
+        (text, visible): (Option<String>, bool),
+        outputs: &mut Outputs,
+    ) {
+        self.drop_history(key, &ours, false, outputs);
+        let added = doc.save();
+        self.keep_full(key, Full { doc, life, chunks: Chunks::default() }, added, text, visible, outputs);
+    }
+}
+
+/// Whether `doc` has the change with which its generation begins.
+fn begins(doc: &FullDoc, life: Life) -> bool {
+    life.generation.base().is_none_or(|base| doc.knows(&[base]))
 }
 
 /// Whether the document of `life` was edited after every delete that is known.
 fn has_more(life: Life, joined: Life) -> bool {
     life.edited > joined.tombstone
-}
-
-/// All leaves of `doc` as one change for the generation of `life`.
-fn image_of(doc: &FullDoc, life: Life) -> Result<Option<First>, FullError> {
-    let mut hash = Sha256::new();
-    hash.update(life.born.unwrap_or_default().0.to_be_bytes());
-    doc.heads().iter().for_each(|head| hash.update(head.0));
-    let mut actor = [0; 16];
-    actor.copy_from_slice(&hash.finalize()[..16]);
-    Ok(first::make(&doc.document(), actor)?)
 }

@@ -3,7 +3,8 @@
 //! Purpose: an edit costs the bytes of its change and not of all before it. Record 0 is a base (a whole document as
 //! Automerge saves it, compressed) or the first changes; changes follow. When they outgrow the base, all becomes a new
 //! base, so that over many edits each pays a constant share of it.
-//! Inputs: encoded changes; outputs: what to write. What it does not do: forget anything.
+//! Inputs: encoded changes; outputs: what to write. What it does not do: forget anything; see
+//! [`super::generation`].
 
 use super::held::Full;
 use super::read::read;
@@ -14,6 +15,7 @@ use crate::docs::row::{Chunks, Have, View};
 use crate::event::{History, Outputs, Write};
 use crate::ids::Key;
 use crate::rows::{ReadError, Rows};
+use crate::stamp::Stamp;
 use serde_json::Map;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
@@ -99,7 +101,8 @@ impl Shelf {
         self.actor = next_actor(self.actor);
         let mut doc = FullDoc::new(self.actor);
         let document = view.document()?.unwrap_or_else(|| Document::from_map(Map::new()));
-        let added = doc.put(&document)?.unwrap_or_default();
+        // Below every stamp: whoever has a history of it knows better.
+        let added = doc.put(&document, Stamp::default())?.unwrap_or_default();
         let visible = outputs.writes.get(key).is_some_and(|write| write.visible);
         let history = Some(History::Replace { base: Vec::new(), count: view.chunks.count });
         outputs.writes.insert(key.clone(), Write { row: Vec::new(), history, visible });

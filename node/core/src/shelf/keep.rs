@@ -88,12 +88,22 @@ impl Shelf {
     }
 
     /// The row of another kind that comes now has no use for the records of this one.
-    pub(super) fn drop_history(&self, key: &Key, held: &Held, outputs: &mut Outputs) {
-        let Held::Full(full) = held else { return };
-        let have = full.have();
-        let row = row::encode(&have, Chunks::default(), None);
-        let history = Some(History::Replace { base: Vec::new(), count: full.chunks.count });
-        let visible = full.life.is_live() || outputs.writes.get(key).is_some_and(|write| write.visible);
+    pub(super) fn drop_records(&self, key: &Key, held: &Held, outputs: &mut Outputs) {
+        if let Held::Full(full) = held {
+            self.drop_history(key, full, full.life.is_live(), outputs);
+        }
+    }
+
+    /// The records of `full` make room for those that come now. `visible`: readers see a difference by that.
+    pub(super) fn drop_history(&self, key: &Key, full: &Full, visible: bool, outputs: &mut Outputs) {
+        let row = row::encode(&full.have(), Chunks::default(), None);
+        let pending = outputs.writes.remove(key);
+        let visible = visible || pending.as_ref().is_some_and(|write| write.visible);
+        let count = match pending.and_then(|write| write.history) {
+            Some(History::Replace { count, .. }) => count,
+            Some(History::Append { .. }) | None => full.chunks.count,
+        };
+        let history = Some(History::Replace { base: Vec::new(), count });
         outputs.writes.insert(key.clone(), Write { row, history, visible });
     }
 

@@ -50,7 +50,7 @@ impl Shelf {
             }
             Some(held) => {
                 hides = held.is_live();
-                self.drop_history(key, &held, outputs);
+                self.drop_records(key, &held, outputs);
                 None
             }
             None => None,
@@ -76,7 +76,7 @@ impl Shelf {
         let Have::Full { heads, life } = &view.have else { return Ok(None) };
         let (stood, joined) = (*life, life.join(theirs));
         let is_back = joined.is_live() && !stood.is_live();
-        if view.state == State::Collected || stood.born != theirs.born || is_back {
+        if view.state == State::Collected || stood.generation != theirs.generation || is_back {
             return Ok(None);
         }
         let since = Since::Heads(heads.clone());
@@ -98,7 +98,7 @@ impl Shelf {
         outputs: &mut Outputs,
     ) -> Result<Merged, ShelfError> {
         match held {
-            Some(Held::Full(ours)) => match theirs.0.born.cmp(&ours.life.born) {
+            Some(Held::Full(ours)) => match theirs.0.generation.cmp(&ours.life.generation) {
                 Ordering::Equal => self.join(key, ours, theirs, outputs),
                 Ordering::Less => self.merge_older(key, ours, theirs, outputs),
                 Ordering::Greater => self.merge_newer(key, ours, theirs, outputs),

@@ -3,14 +3,15 @@
 //! Purpose: find an order of events in which the engine loses or diverges, and replay it from one number.
 //! Inputs: a [`Scenario`] with its seed; outputs: a [`Report`], or a [`Failure`] that prints the seed.
 //! Faults: lost, late and reordered frames, partitions, crashes that lose what was not yet durable, clocks that
-//! disagree; deletes are forgotten within seconds, while nodes are away. Frames are lost one by one, which is harsher than QUIC. What it does not do: run the shell, or measure
-//! speed.
+//! disagree; deletes are forgotten within seconds, and histories begun anew after some writes, while nodes are away. Frames
+//! are lost one by one, which is harsher than QUIC. What it does not do: run the shell, or measure speed.
 
 mod check;
 mod world;
 
 pub use check::{Failure, Problem};
 
+use crate::docs::epoch::Limits;
 use crate::event::Now;
 use std::time::Duration;
 use world::World;
@@ -40,6 +41,8 @@ pub struct Scenario {
     pub heal: Duration,
     /// How long neighbours are told of a delete.
     pub marks: Duration,
+    /// When the history of a document is begun anew.
+    pub history: Limits,
 }
 
 impl Scenario {
@@ -57,13 +60,15 @@ impl Scenario {
             partitions: 4,
             heal: Duration::from_secs(300),
             marks: Duration::from_secs(8),
+            history: Limits { changes: 8, settle: Duration::from_secs(2), ..Limits::default() },
         }
     }
 
     /// A mesh of `nodes` with about sixteen neighbours each and nothing that fails.
     pub fn calm(seed: u64, nodes: usize) -> Self {
-        let (writes, marks) = (nodes * 8, Duration::from_secs(300));
-        Self { peers: 7, loss: 0.0, slow: 0.0, writes, crashes: 0, partitions: 0, marks, ..Self::rough(seed, nodes) }
+        let (peers, writes, marks) = (7, nodes * 8, Duration::from_secs(300));
+        let rough = Self { peers, writes, marks, history: Limits::default(), ..Self::rough(seed, nodes) };
+        Self { loss: 0.0, slow: 0.0, crashes: 0, partitions: 0, ..rough }
     }
 }
 

@@ -8,6 +8,7 @@ mod faults;
 mod links;
 
 use super::{Report, SKEW, Scenario, now};
+use crate::docs::epoch::Limits;
 use crate::event::{Input, Outputs};
 use crate::ids::{ConnId, Key, PeerId, RequestId};
 use crate::node::MeshNode;
@@ -100,6 +101,7 @@ pub(super) struct World {
     loss: f64,
     slow: f64,
     marks: Duration,
+    history: Limits,
     pending: BTreeMap<RequestId, Written>,
     kept: Vec<Written>,
     /// Writers that wait for a neighbour to have stored what they wrote.
@@ -150,6 +152,7 @@ impl World {
             loss: scenario.loss,
             slow: scenario.slow,
             marks: scenario.marks,
+            history: scenario.history,
             pending: BTreeMap::new(),
             kept: Vec::new(),
             concerns: BTreeMap::new(),

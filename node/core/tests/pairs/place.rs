@@ -1,6 +1,7 @@
 //! One core with its rows, and a loss-free wire between two.
 
 use peat_node_core::docs::Document;
+use peat_node_core::docs::epoch::Limits;
 use peat_node_core::docs::row::{State, Version, View};
 use peat_node_core::event::{Condition, Direction, Edit, Quorum, Reply, RequestError, Terms};
 use peat_node_core::ids::{Collection, ConnId, Key, PeerId, RequestId};
@@ -44,7 +45,8 @@ pub(crate) fn key(id: &str) -> Key {
 /// A process of `me` that begins; `number` is its own.
 fn core(me: PeerId, number: u8) -> MeshNode {
     let (actor, seed, tombstone_ttl) = ([number; 16], [number; 32], MARKS);
-    MeshNode::new(Config { me, actor, seed, sync_active: true, cache_bytes: 24 << 20, tombstone_ttl })
+    let history = Limits::default();
+    MeshNode::new(Config { me, actor, seed, sync_active: true, cache_bytes: 24 << 20, tombstone_ttl, history })
 }
 
 impl Place {

@@ -15,13 +15,13 @@ fn document(json: &str) -> Document {
 /// A change that an Automerge document makes in one go after `before`.
 fn second(before: &str, after: &str) -> Vec<u8> {
     let mut doc = FullDoc::new(A);
-    doc.put(&document(before)).unwrap();
-    doc.put(&document(after)).unwrap().unwrap()
+    doc.put(&document(before), Stamp(1)).unwrap();
+    doc.put(&document(after), Stamp(2)).unwrap().unwrap()
 }
 
 #[test]
 fn an_empty_document_has_no_change() {
-    assert_eq!(make(&document("{}"), A).unwrap(), None);
+    assert_eq!(make(&document("{}"), A, Stamp(7)).unwrap(), None);
 }
 
 #[test]
@@ -53,8 +53,8 @@ fn sealed(mut change: Vec<u8>) -> Vec<u8> {
 proptest! {
     #[test]
     fn automerge_makes_the_same_change(wanted in any_document()) {
-        let theirs = FullDoc::new(A).put(&wanted).unwrap();
-        let ours = make(&wanted, A).unwrap();
+        let theirs = FullDoc::new(A).put(&wanted, Stamp(7)).unwrap();
+        let ours = make(&wanted, A, Stamp(7)).unwrap();
         prop_assert_eq!(ours.as_ref().map(|first| first.bytes.clone()), theirs);
         if let Some(First { hash, bytes }) = ours {
             prop_assert_eq!(FullDoc::load(&bytes, A).unwrap().heads(), vec![hash]);
@@ -68,7 +68,7 @@ proptest! {
         wanted in any_document(),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
-        let Some(First { mut bytes, .. }) = make(&wanted, A).unwrap() else { return Ok(()) };
+        let Some(First { mut bytes, .. }) = make(&wanted, A, Stamp(7)).unwrap() else { return Ok(()) };
         for (place, byte) in damage {
             let place = place.index(bytes.len());
             bytes[place] = byte;

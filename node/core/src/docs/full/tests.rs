@@ -2,9 +2,20 @@
 
 use super::*;
 use proptest::prelude::*;
+use serde_json::Value;
 
 const A: [u8; 16] = [1; 16];
 const B: [u8; 16] = [2; 16];
+
+thread_local! {
+    static LAST: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// A stamp above all before.
+fn next() -> Stamp {
+    LAST.set(LAST.get() + 1);
+    Stamp(LAST.get())
+}
 
 fn json(text: &str) -> Document {
     Document::parse(text).unwrap()
@@ -21,7 +32,7 @@ fn join(a: &mut FullDoc, b: &mut FullDoc) {
 
 fn pair(base: &str) -> (FullDoc, FullDoc) {
     let mut a = FullDoc::new(A);
-    a.put(&json(base)).unwrap();
+    a.put(&json(base), next()).unwrap();
     let b = FullDoc::load(&a.save(), B).unwrap();
     (a, b)
 }
@@ -29,8 +40,8 @@ fn pair(base: &str) -> (FullDoc, FullDoc) {
 #[test]
 fn edits_of_different_fields_on_two_nodes_both_survive() {
     let (mut a, mut b) = pair(r#"{"x":0,"y":0,"n":{"b":0,"c":0}}"#);
-    a.put(&json(r#"{"x":1,"y":0,"n":{"b":1,"c":0}}"#)).unwrap();
-    b.put(&json(r#"{"x":0,"y":2,"n":{"b":0,"c":2}}"#)).unwrap();
+    a.put(&json(r#"{"x":1,"y":0,"n":{"b":1,"c":0}}"#), next()).unwrap();
+    b.put(&json(r#"{"x":0,"y":2,"n":{"b":0,"c":2}}"#), next()).unwrap();
     join(&mut a, &mut b);
     assert_eq!(a.document().to_json(), r#"{"n":{"b":1,"c":2},"x":1,"y":2}"#);
 }
@@ -38,8 +49,8 @@ fn edits_of_different_fields_on_two_nodes_both_survive() {
 #[test]
 fn a_nested_document_first_put_on_both_sides_loses_no_leaf() {
     let (mut a, mut b) = (FullDoc::new(A), FullDoc::new(B));
-    a.put(&json(r#"{"n":{"a":{"x":1}}}"#)).unwrap();
-    b.put(&json(r#"{"n":{"a":{"y":2},"b":3}}"#)).unwrap();
+    a.put(&json(r#"{"n":{"a":{"x":1}}}"#), next()).unwrap();
+    b.put(&json(r#"{"n":{"a":{"y":2},"b":3}}"#), next()).unwrap();
     join(&mut a, &mut b);
     assert_eq!(a.document().to_json(), r#"{"n":{"a":{"x":1,"y":2},"b":3}}"#);
 }
@@ -47,8 +58,8 @@ fn a_nested_document_first_put_on_both_sides_loses_no_leaf() {
 #[test]
 fn list_edits_at_both_ends_both_survive() {
     let (mut a, mut b) = pair(r#"{"l":[1,2,3]}"#);
-    a.put(&json(r#"{"l":[0,1,2,3]}"#)).unwrap();
-    b.put(&json(r#"{"l":[1,2,3,{"four":[4]}]}"#)).unwrap();
+    a.put(&json(r#"{"l":[0,1,2,3]}"#), next()).unwrap();
+    b.put(&json(r#"{"l":[1,2,3,{"four":[4]}]}"#), next()).unwrap();
     join(&mut a, &mut b);
     assert_eq!(a.document().to_json(), r#"{"l":[0,1,2,3,{"four":[4]}]}"#);
 }
@@ -57,9 +68,9 @@ fn list_edits_at_both_ends_both_survive() {
 fn a_put_of_equal_content_makes_no_change() {
     let (mut a, _) = pair(r#"{"x":{"y":[1,{"z":null}]},"e":{}}"#);
     let heads = a.heads();
-    assert!(a.put(&json(r#"{"e":{},"x":{"y":[1,{"z":null}]}}"#)).unwrap().is_none());
+    assert!(a.put(&json(r#"{"e":{},"x":{"y":[1,{"z":null}]}}"#), next()).unwrap().is_none());
     assert_eq!(a.heads(), heads);
-    assert!(a.put(&json(r#"{"x":1}"#)).unwrap().is_some());
+    assert!(a.put(&json(r#"{"x":1}"#), next()).unwrap().is_some());
     assert_eq!(a.document().to_json(), r#"{"x":1}"#);
 }
 
@@ -67,7 +78,7 @@ fn a_put_of_equal_content_makes_no_change() {
 fn a_change_before_its_dependency_waits_and_survives_a_save() {
     let (mut a, _) = pair(r#"{"x":1}"#);
     let first = a.heads();
-    a.put(&json(r#"{"x":2}"#)).unwrap();
+    a.put(&json(r#"{"x":2}"#), next()).unwrap();
     let (all, last) = (a.changes_since(&[]), a.changes_since(&first));
     let mut b = FullDoc::new(B);
     b.apply(&last).unwrap();
@@ -115,9 +126,9 @@ pub(in crate::docs) fn any_document() -> impl Strategy<Value = Document> {
 #[test]
 fn changes_that_wait_for_others_are_read_back_as_they_were_stored() {
     let (mut a, mut b) = (FullDoc::new(A), FullDoc::new(B));
-    let first = a.put(&json(r#"{"x":0}"#)).unwrap().unwrap();
-    a.put(&json(r#"{"x":1}"#)).unwrap();
-    let third = a.put(&json(r#"{"x":2}"#)).unwrap().unwrap();
+    let first = a.put(&json(r#"{"x":0}"#), next()).unwrap().unwrap();
+    a.put(&json(r#"{"x":1}"#), next()).unwrap();
+    let third = a.put(&json(r#"{"x":2}"#), next()).unwrap().unwrap();
     let mut stored = b.apply(&[first]).unwrap().added;
     stored.extend(b.apply(&[third]).unwrap().added);
     assert!(b.has_gaps());
@@ -130,11 +141,11 @@ fn changes_that_wait_for_others_are_read_back_as_they_were_stored() {
 fn the_change_at_hand_is_the_one_that_automerge_keeps_and_only_for_who_lacks_just_it() {
     let (mut a, mut b) = pair(r#"{"x":0}"#);
     let before = a.heads();
-    let added = a.put(&json(r#"{"x":1}"#)).unwrap().unwrap();
+    let added = a.put(&json(r#"{"x":1}"#), next()).unwrap().unwrap();
     assert_eq!(a.some_changes_since(&before, 1), (vec![added.clone()], None));
     assert_eq!(a.changes_since(&before), vec![added]);
     assert_eq!(a.some_changes_since(&[], usize::MAX).0.len(), 2, "who lacks more gets more");
-    b.put(&json(r#"{"x":2}"#)).unwrap();
+    b.put(&json(r#"{"x":2}"#), next()).unwrap();
     join(&mut a, &mut b);
     assert_eq!(a.some_changes_since(&before, usize::MAX).0.len(), 2, "and who lacks another's change gets that too");
 }
@@ -144,7 +155,7 @@ proptest! {
     fn what_is_put_is_what_is_read(first in any_document(), second in any_document()) {
         let mut doc = FullDoc::new(A);
         for wanted in [&first, &second] {
-            doc.put(wanted).unwrap();
+            doc.put(wanted, next()).unwrap();
             prop_assert_eq!(doc.document().to_json(), wanted.to_json());
         }
         prop_assert_eq!(FullDoc::load(&doc.save(), B).unwrap().document().to_json(), second.to_json());
@@ -153,10 +164,10 @@ proptest! {
     #[test]
     fn concurrent_puts_converge_whatever_they_are(base in any_document(), left in any_document(), right in any_document()) {
         let mut a = FullDoc::new(A);
-        a.put(&base).unwrap();
+        a.put(&base, next()).unwrap();
         let mut b = FullDoc::load(&a.save(), B).unwrap();
-        a.put(&left).unwrap();
-        b.put(&right).unwrap();
+        a.put(&left, next()).unwrap();
+        b.put(&right, next()).unwrap();
         join(&mut a, &mut b);
     }
 }

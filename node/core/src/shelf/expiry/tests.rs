@@ -1,5 +1,6 @@
 //! Time takes documents away: at each node by its own clock, to the same row.
 
+use crate::docs::epoch::Limits;
 use super::*;
 use crate::docs::{Document, Kind};
 use crate::event::{Condition, Edit, Now};
@@ -23,7 +24,7 @@ fn key(collection: &str) -> Key {
 impl Place {
     /// A node at noon.
     fn new(number: u8) -> Self {
-        let shelf = Shelf::new(PeerId([number; 32]), [number; 16], 0, KEPT);
+        let shelf = Shelf::new(PeerId([number; 32]), [number; 16], 0, KEPT, Limits::default());
         let mut place = Self { shelf, disk: MemoryRows::default() };
         place.it_is(Duration::ZERO, Duration::ZERO);
         place

@@ -42,7 +42,8 @@ impl World {
         let SimNode { me, boot, core, disk, inbox, .. } = &mut self.nodes[node];
         *boot += 1;
         let tombstone_ttl = self.marks;
-        let config = Config { me: *me, actor, seed, sync_active: true, cache_bytes: 2 << 20, tombstone_ttl };
+        let history = self.history;
+        let config = Config { me: *me, actor, seed, sync_active: true, cache_bytes: 2 << 20, tombstone_ttl, history };
         let mut fresh = MeshNode::new(config);
         let rows = disk.rows.iter().filter_map(|(key, row)| Stored::read(key.clone(), row).ok()).collect::<Vec<_>>();
         debug_assert_eq!(rows.len(), disk.rows.len(), "the simulated disk damages nothing");

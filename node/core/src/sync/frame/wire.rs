@@ -4,6 +4,7 @@
 //! anything is allocated for it. What it does not do: know frames.
 
 use super::{FrameError, Payload};
+use crate::docs::generation::{Epoch, Generation};
 use crate::docs::life::{Life, Ttl};
 use crate::docs::row::{Have, Version};
 use crate::ids::{Key, PeerId};
@@ -11,6 +12,7 @@ use crate::stamp::Stamp;
 use crate::sync::digest::{DEPTH, FAN_OUT, Place};
 use automerge::ChangeHash;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use std::num::NonZeroU32;
 
 pub(super) fn put_list<T>(out: &mut BytesMut, items: &[T], put: impl Fn(&mut BytesMut, &T)) {
     out.put_u32(items.len() as u32);
@@ -49,8 +51,11 @@ fn put_ttl(out: &mut BytesMut, ttl: Option<Ttl>) {
 }
 
 fn put_life(out: &mut BytesMut, life: Life) {
-    [life.born, life.edited, life.tombstone].iter().for_each(|stamp| out.put_u64(stamp.unwrap_or_default().0));
-    put_ttl(out, life.ttl);
+    let Life { generation, edited, tombstone, ttl } = life;
+    [generation.born, edited, tombstone].iter().for_each(|stamp| out.put_u64(stamp.unwrap_or_default().0));
+    put_ttl(out, ttl);
+    out.put_u32(generation.epoch.map_or(0, |epoch| epoch.number.get()));
+    generation.base().iter().for_each(|base| out.put_slice(&base.0));
 }
 
 pub(super) fn put_have(out: &mut BytesMut, have: &Have) {
@@ -182,7 +187,14 @@ fn take_ttl(input: &mut Bytes) -> Result<Option<Ttl>, FrameError> {
 fn take_life(input: &mut Bytes) -> Result<Life, FrameError> {
     let mut stamp = || take_stamp(input).map(|stamp| (stamp != Stamp::default()).then_some(stamp));
     let (born, edited, tombstone) = (stamp()?, stamp()?, stamp()?);
-    Ok(Life { born, edited, tombstone, ttl: take_ttl(input)? })
+    let ttl = take_ttl(input)?;
+    Ok(Life { generation: Generation { born, epoch: take_epoch(input)? }, edited, tombstone, ttl })
+}
+
+fn take_epoch(input: &mut Bytes) -> Result<Option<Epoch>, FrameError> {
+    need(input, 4)?;
+    let Some(number) = NonZeroU32::new(input.get_u32()) else { return Ok(None) };
+    Ok(Some(Epoch { number, base: ChangeHash(take_array(input)?) }))
 }
 
 pub(super) fn take_have(input: &mut Bytes) -> Result<Have, FrameError> {

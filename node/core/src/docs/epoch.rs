@@ -1,0 +1,165 @@
+//! A history that has grown long is begun anew.
+//!
+//! Purpose: a document that is edited for ever stays small. Its changes up to a *frontier*, old enough that every
+//! neighbour in reach has them, become one change, the [base](base::Base), which writes every leaf as it stood there;
+//! the few changes after it are made again on top of it, each as its [image](images). The history before is forgotten.
+//! Everything about base and images is a function of the changes they stand for: two nodes that begin an epoch at one
+//! frontier begin the same one, and whoever carries a late change over makes the same image.
+//!
+//! Whoever meets a higher [generation](super::generation) goes over to it and carries along what it lacks:
+//! - Where the frontier is known, each change that is not behind it: as if nothing had been forgotten.
+//! - Where it is not (two epochs were begun apart, or more than one was missed), each leaf whose last write is newer
+//!   than the leaf of the higher one, a list as a whole.
+//!
+//! Inputs: documents, their generations, time; outputs: documents and changes. What it does not do: know rows or peers.
+
+mod base;
+mod images;
+mod stamps;
+
+use super::full::{FullDoc, FullError, contained};
+use super::generation::Generation;
+use crate::stamp::Stamp;
+use automerge::{Automerge, ChangeHash};
+use base::Base;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// When a history is long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Changes. With four times as many it is begun anew even where the newest changes may not be everywhere yet.
+    pub changes: usize,
+    /// Bytes in the store, beside eight times those of the document itself.
+    pub bytes: usize,
+    /// After this long a change is taken to be everywhere in reach.
+    pub settle: Duration,
+}
+
+impl Default for Limits {
+    /// A thousand changes load in 3 ms and 64 KiB in one read; what takes four seconds across a mesh is a partition.
+    fn default() -> Self {
+        Self { changes: 1000, bytes: 64 << 10, settle: Duration::from_secs(4) }
+    }
+}
+
+/// A history is looked at each time when this part of the limit has been added.
+const LOOKS: usize = 16;
+
+/// At most this part of a history stays as it is, as images.
+const YOUNG: usize = 4;
+
+/// A history this many times over the limits is begun anew in any case.
+const HARD: usize = 4;
+
+impl Limits {
+    /// Whether it is time to look: a history of so many `changes`, which are `bytes` in the store, of a document of
+    /// `text` bytes.
+    pub(crate) fn are_passed(&self, changes: usize, bytes: usize, text: usize) -> bool {
+        let many = changes >= self.changes && changes.is_multiple_of((self.changes / LOOKS).max(1));
+        many || bytes > self.allowed(text)
+    }
+
+    const fn allowed(&self, text: usize) -> usize {
+        self.bytes + 8 * text
+    }
+
+    /// Up to which stamp a history of changes at `stamps` is to be forgotten; none: not now. `grid` is a round time, so
+    /// that nodes that look within seconds of each other choose the same.
+    fn cut(&self, stamps: &[Stamp], is_far_over: bool, today: Duration) -> Option<Stamp> {
+        let step = self.settle.as_millis().max(1);
+        let grid = u64::try_from((today.as_millis() / step).saturating_sub(1) * step).unwrap_or_default();
+        let settled = Stamp::at(Duration::from_millis(grid));
+        let young = stamps.iter().filter(|stamp| **stamp > settled).count();
+        if young * YOUNG <= stamps.len() {
+            return Some(settled);
+        }
+        let mut sorted = stamps.to_vec();
+        sorted.sort_unstable();
+        is_far_over.then(|| sorted.get((sorted.len() - sorted.len() / YOUNG).saturating_sub(1)).copied()).flatten()
+    }
+}
+
+/// What is to be forgotten of a document, and when that is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Look {
+    pub(crate) limits: Limits,
+    /// Bytes of the history in the store.
+    pub(crate) bytes: usize,
+    /// Bytes of the document.
+    pub(crate) text: usize,
+    /// Wall time as far as it is believed.
+    pub(crate) today: Duration,
+    /// How long the marks of removed leaves stay.
+    pub(crate) marks: Duration,
+}
+
+/// The document of `doc` with its history begun anew, and its generation; none where it is too early for that.
+///
+/// # Errors
+/// [`FullError`] for a history that contradicts itself; nothing is changed.
+pub(crate) fn begin(doc: &FullDoc, from: Generation, look: Look) -> Result<Option<(FullDoc, Generation)>, FullError> {
+    let Look { limits, bytes, text, today, marks } = look;
+    let far_over = doc.changes() >= HARD * limits.changes || bytes > HARD * limits.allowed(text);
+    let stamps: Vec<Stamp> = doc.doc.get_changes_meta(&[]).iter().map(|change| stamp(change.timestamp)).collect();
+    let Some(cut) = limits.cut(&stamps, far_over, today) else { return Ok(None) };
+    contained(|| {
+        let frontier = frontier(&doc.doc, cut);
+        let Some(base) = Base::of(&doc.doc, from, frontier, marks)? else { return Ok(None) };
+        let Some(generation) = from.next(base.hash) else { return Ok(None) };
+        let mut begun = base.document()?;
+        images::of_late_changes(&doc.doc, &base.frontier, &mut begun, base.hash)?;
+        let begun = FullDoc::of(begun.with_actor(doc.doc.get_actor().clone()));
+        Ok((begun.changes() < doc.changes()).then_some((begun, generation)))
+    })
+}
+
+/// Encoded changes that carry what `lower` has, and `higher` has not, over to the generation of `higher`.
+///
+/// # Errors
+/// [`FullError`] for a history that contradicts itself.
+pub(crate) fn carry_over(
+    (lower, from): (&FullDoc, Generation),
+    (higher, to): (&FullDoc, Generation),
+) -> Result<Vec<Vec<u8>>, FullError> {
+    contained(|| {
+        let base = Base::find(&higher.doc, to);
+        let mut begun = base.as_ref().map_or_else(|| Ok(Automerge::new()), Base::document)?;
+        match &base {
+            Some(base) if base.follows(from) && lower.knows(&base.frontier) => {
+                images::of_late_changes(&lower.doc, &base.frontier, &mut begun, base.hash)?;
+            }
+            Some(_) | None => {
+                let ours = stamps::read(&lower.doc, Base::find(&lower.doc, from).as_ref());
+                let theirs = stamps::read(&higher.doc, base.as_ref());
+                images::of_newer_leaves(ours, &theirs, &mut begun)?;
+            }
+        }
+        let from: Vec<ChangeHash> = base.iter().map(|base| base.hash).collect();
+        let images = begun.get_changes(&from).into_iter();
+        Ok(images.map(|mut image| image.bytes().into_owned()).collect())
+    })
+}
+
+/// The heads of all changes up to `cut`. Where a change is older than one that it was made on, it is not among them.
+fn frontier(doc: &Automerge, cut: Stamp) -> Vec<ChangeHash> {
+    let (mut settled, mut heads) = (BTreeSet::new(), BTreeSet::new());
+    for change in doc.get_changes_meta(&[]) {
+        if stamp(change.timestamp) <= cut && change.deps.iter().all(|dep| settled.contains(dep)) {
+            change.deps.iter().for_each(|dep| {
+                heads.remove(dep);
+            });
+            heads.insert(change.hash);
+            settled.insert(change.hash);
+        }
+    }
+    heads.into_iter().collect()
+}
+
+/// The stamp of a change that says it was made at `time`.
+fn stamp(time: i64) -> Stamp {
+    Stamp(u64::try_from(time).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests;

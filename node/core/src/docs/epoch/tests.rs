@@ -1,0 +1,261 @@
+//! Histories that are begun anew, on one node, on both, and while one of them writes on.
+
+use super::*;
+use crate::docs::Document;
+use crate::docs::life::Life;
+use proptest::prelude::*;
+
+const DAY: Duration = Duration::from_secs(86_400);
+const NOON: Duration = Duration::from_secs(1_800_000_000);
+
+/// A node with one document.
+struct Node {
+    doc: FullDoc,
+    generation: Generation,
+    stamp: u64,
+}
+
+impl Node {
+    fn new(actor: u8) -> Self {
+        let stamp = Stamp::at(NOON).0 + u64::from(actor);
+        Self { doc: FullDoc::new([actor; 16]), generation: Generation::default(), stamp }
+    }
+
+    fn put(&mut self, json: &str) {
+        // Stamps are far apart by time, so that nodes' writes have an order, and differ between nodes.
+        self.stamp += 1 << 26;
+        self.doc.put(&Document::parse(json).unwrap(), Stamp(self.stamp)).unwrap();
+    }
+
+    /// Writes one leaf beside the others.
+    fn set(&mut self, leaf: &str, value: impl Into<serde_json::Value>) {
+        let mut members = self.doc.document().into_map();
+        members.insert(leaf.to_owned(), value.into());
+        self.put(&Document::from_map(members).to_json());
+    }
+
+    /// Begins anew with all but the newest quarter of the history as the base.
+    fn begin(&mut self) {
+        let limits = Limits { changes: 1, bytes: 0, settle: Duration::from_secs(1) };
+        let look = Look { limits, bytes: usize::MAX, text: 0, today: Duration::ZERO, marks: DAY };
+        let (doc, generation) = begin(&self.doc, self.generation, look).unwrap().unwrap();
+        assert_eq!(doc.document(), self.doc.document(), "readers see no difference");
+        assert!(generation > self.generation);
+        (self.doc, self.generation) = (doc, generation);
+    }
+
+    /// Takes in what `other` has, as the shelf does.
+    fn hear(&mut self, other: &Self) {
+        let actor = [self.stamp as u8; 16];
+        let mut theirs = FullDoc::new(actor);
+        theirs.apply(&other.doc.changes_since(&[])).unwrap();
+        if other.generation == self.generation {
+            self.doc.apply(&theirs.changes_since(&[])).unwrap();
+        } else if other.generation > self.generation {
+            let images = carry_over((&self.doc, self.generation), (&theirs, other.generation)).unwrap();
+            theirs.apply(&images).unwrap();
+            (self.doc, self.generation) = (theirs, other.generation);
+        } else {
+            let images = carry_over((&theirs, other.generation), (&self.doc, self.generation)).unwrap();
+            self.doc.apply(&images).unwrap();
+        }
+        self.stamp = self.stamp.max(other.stamp);
+    }
+
+    fn text(&self) -> String {
+        self.doc.document().to_json()
+    }
+}
+
+/// Until both have everything.
+fn meet(a: &mut Node, b: &mut Node) {
+    for _ in 0..3 {
+        a.hear(b);
+        b.hear(a);
+    }
+    assert_eq!((a.generation, a.doc.heads(), a.text()), (b.generation, b.doc.heads(), b.text()));
+}
+
+/// Two that have the same ten changes.
+fn pair() -> (Node, Node) {
+    let (mut a, mut b) = (Node::new(1), Node::new(2));
+    (0..10).for_each(|n| a.set("n", n));
+    a.set("list", serde_json::json!([1, 2, 3]));
+    b.hear(&a);
+    (a, b)
+}
+
+#[test]
+fn what_was_written_apart_while_another_began_anew_is_merged_as_if_in_time() {
+    let (mut a, mut b) = pair();
+    b.set("b", 1);
+    b.set("list", serde_json::json!([1, 2, 3, 4]));
+    a.set("list", serde_json::json!([0, 1, 2, 3]));
+    a.begin();
+    assert!(a.doc.changes() < b.doc.changes() / 2);
+    meet(&mut a, &mut b);
+    assert_eq!(a.text(), r#"{"b":1,"list":[0,1,2,3,4],"n":9}"#);
+}
+
+#[test]
+fn two_that_begin_at_one_frontier_begin_the_same_epoch() {
+    let (mut a, mut b) = pair();
+    (a.begin(), b.begin());
+    assert_eq!((a.generation, a.doc.heads()), (b.generation, b.doc.heads()));
+}
+
+#[test]
+fn two_that_begin_apart_keep_every_leaf_and_the_later_write_of_one_that_both_wrote() {
+    let (mut a, mut b) = pair();
+    (0..4).for_each(|n| a.set("a", n));
+    (0..8).for_each(|n| b.set("b", n));
+    a.set("n", "from a, earlier");
+    b.set("n", "from b, later");
+    assert!(a.stamp < b.stamp);
+    (a.begin(), b.begin());
+    assert_ne!(a.generation, b.generation);
+    meet(&mut a, &mut b);
+    assert_eq!(a.text(), r#"{"a":3,"b":7,"list":[1,2,3],"n":"from b, later"}"#);
+}
+
+#[test]
+fn whoever_was_away_for_many_epochs_keeps_what_it_wrote_and_overwrites_nothing_newer() {
+    let (mut a, mut b) = pair();
+    b.set("mine", 1);
+    b.set("n", "long ago");
+    for round in 0..5 {
+        (0..12).for_each(|n| a.set("n", round * 100 + n));
+        a.begin();
+    }
+    assert!(a.generation.epoch.unwrap().number.get() == 5 && a.stamp > b.stamp);
+    meet(&mut a, &mut b);
+    assert_eq!(a.text(), r#"{"list":[1,2,3],"mine":1,"n":411}"#);
+}
+
+#[test]
+fn a_leaf_that_was_removed_does_not_come_back_with_whoever_was_away() {
+    let (mut a, mut b) = pair();
+    a.put(r#"{"n":9}"#);
+    for _ in 0..3 {
+        (0..12).for_each(|n| a.set("n", n));
+        a.begin();
+    }
+    b.set("b", 1);
+    meet(&mut a, &mut b);
+    assert_eq!(a.text(), r#"{"b":1,"n":11}"#);
+}
+
+#[test]
+fn the_later_one_of_a_removal_and_a_write_counts() {
+    for removal_is_later in [false, true] {
+        let (mut a, mut b) = pair();
+        if removal_is_later {
+            a.stamp += 1 << 40;
+        } else {
+            b.stamp += 1 << 40;
+        }
+        a.put(r#"{"list":[1,2,3]}"#);
+        b.set("n", "still wanted");
+        meet(&mut a, &mut b);
+        assert_eq!(a.doc.document().as_map().contains_key("n"), !removal_is_later);
+    }
+}
+
+#[test]
+fn the_history_of_a_document_that_is_edited_for_ever_is_bounded_and_so_are_the_marks_of_removed_leaves() {
+    let mut node = Node::new(1);
+    let limits = Limits { changes: 64, bytes: 4 << 10, settle: Duration::from_secs(4) };
+    let (mut most, mut largest, mut begun) = (0, 0, 0);
+    for n in 0..20_000_u32 {
+        node.put(&format!(r#"{{"seen-{n}":1,"n":{n}}}"#));
+        if limits.are_passed(node.doc.changes(), 0, 0) {
+            let today = Stamp(node.stamp).wall();
+            let look = Look { limits, bytes: 0, text: 0, today, marks: DAY };
+            if let Some((doc, generation)) = begin(&node.doc, node.generation, look).unwrap() {
+                (node.doc, node.generation) = (doc, generation);
+                (begun, largest) = (begun + 1, largest.max(node.doc.save().len()));
+            }
+        }
+        most = most.max(node.doc.changes());
+    }
+    assert!(begun > 100 && most <= 64 * HARD, "{begun} epochs, {most} changes");
+    assert!(largest < 64 << 10, "{largest} bytes");
+}
+
+#[test]
+fn a_history_is_not_begun_anew_while_most_of_it_may_still_be_on_its_way_unless_it_is_far_too_long() {
+    let limits = Limits { changes: 100, bytes: 1 << 20, settle: Duration::from_secs(4) };
+    let at = |millis| Stamp::at(NOON + Duration::from_millis(millis));
+    let burst: Vec<Stamp> = (0..200).map(at).collect();
+    let now = NOON + Duration::from_secs(1);
+    assert_eq!(limits.cut(&burst, false, now), None);
+    assert_eq!(limits.cut(&burst, true, now), Some(at(149)));
+    // All who look within four seconds forget the same.
+    let later = |seconds| limits.cut(&burst, false, NOON + Duration::from_secs(seconds));
+    assert_eq!((later(8), later(11)), (Some(Stamp::at(NOON + Duration::from_secs(4))), later(8)));
+    assert!(later(8) < later(12));
+}
+
+#[test]
+fn a_base_that_says_nothing_of_itself_is_no_base() {
+    let (mut a, _) = pair();
+    a.begin();
+    let base = Base::find(&a.doc.doc, a.generation).unwrap();
+    assert!(base.follows(Generation::default()) && !base.follows(a.generation));
+    let plain = a.doc.heads()[0];
+    assert!(Base::find(&a.doc.doc, a.generation.next(plain).unwrap()).is_none());
+    let unknown = a.generation.next(ChangeHash([7; 32])).unwrap();
+    assert!(Base::find(&a.doc.doc, unknown).is_none());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Three nodes write, begin anew and meet in any order; in the end all have the same, and of each leaf the last write.
+    #[test]
+    fn any_order_of_writes_epochs_and_meetings_ends_with_equal_documents_and_the_last_write_of_each_leaf(
+        steps in prop::collection::vec((0..3_usize, 0..3_usize, 0..8_u8), 1..60),
+    ) {
+        let mut nodes = [Node::new(1), Node::new(2), Node::new(3)];
+        let (mut count, mut last) = (0_u32, std::collections::BTreeMap::new());
+        for (one, other, what) in steps {
+            match what {
+                0..=4 => {
+                    count += 1;
+                    // A clock for all: later is later.
+                    nodes[one].stamp = nodes.iter().map(|node| node.stamp).max().unwrap();
+                    nodes[one].stamp += 1;
+                    let leaf = format!("leaf-{other}");
+                    nodes[one].set(&leaf, count);
+                    last.insert(leaf, count);
+                }
+                5 if nodes[one].doc.changes() > 4 => nodes[one].begin(),
+                _ if one != other => {
+                    let [a, b] = nodes.get_disjoint_mut([one, other]).unwrap();
+                    a.hear(b);
+                }
+                _ => {}
+            }
+        }
+        for _ in 0..4 {
+            for (one, other) in [(0, 1), (1, 2), (2, 0), (1, 0), (2, 1), (0, 2)] {
+                let [a, b] = nodes.get_disjoint_mut([one, other]).unwrap();
+                a.hear(b);
+            }
+        }
+        let wanted = serde_json::to_string(&last).unwrap();
+        for node in &nodes {
+            prop_assert_eq!(&node.text(), &wanted);
+            prop_assert_eq!((node.generation, node.doc.heads()), (nodes[0].generation, nodes[0].doc.heads()));
+        }
+    }
+}
+
+#[test]
+fn generations_join_to_the_higher_one() {
+    let (mut a, _) = pair();
+    let low = Life { generation: a.generation, ..Life::default() };
+    a.begin();
+    let high = Life { generation: a.generation, ..Life::default() };
+    assert_eq!((low.join(high), high.join(low)), (high, high));
+}
