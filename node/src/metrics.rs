@@ -90,6 +90,7 @@ pub struct Metrics {
     frames_malformed: Counter,
     merges_failed: Counter,
     histories_mended: Counter,
+    histories_begun: Counter,
     docs_received: Counter,
     docs_redundant: Counter,
     rows_written: Counter,
@@ -116,6 +117,7 @@ impl Default for Metrics {
             frames_malformed: Counter::default(),
             merges_failed: Counter::default(),
             histories_mended: Counter::default(),
+            histories_begun: Counter::default(),
             docs_received: Counter::default(),
             docs_redundant: Counter::default(),
             rows_written: Counter::default(),
@@ -209,6 +211,7 @@ impl Metrics {
             raise(&self.frames_malformed, stats.frames_malformed);
             raise(&self.merges_failed, stats.merges_failed);
             raise(&self.histories_mended, stats.histories_mended);
+            raise(&self.histories_begun, stats.histories_begun);
             raise(&self.docs_received, stats.docs_received);
             raise(&self.docs_redundant, stats.docs_redundant);
         }
@@ -272,6 +275,8 @@ impl Metrics {
         registry.register("merges_failed", "Documents of peers that could not be merged", self.merges_failed.clone());
         let help = "Documents that went on from their text because their history was damaged";
         registry.register("histories_mended", help, self.histories_mended.clone());
+        let help = "Documents whose history had grown long and was begun anew here";
+        registry.register("histories_begun", help, self.histories_begun.clone());
         registry.register("docs_received", "Documents that peers sent with content", self.docs_received.clone());
         let help = "Documents that peers sent with content that was already here";
         registry.register("docs_redundant", help, self.docs_redundant.clone());

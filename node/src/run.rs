@@ -16,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::shutdown::{DRAIN_LIMIT, drain};
 use crate::store::{DiskStore, Store, StoreError};
 use crate::transport::{self, Certificates, Credentials, Keyring, Transport, TransportError};
+use peat_node_core::docs::epoch::Limits;
 use peat_node_core::event::{Input, Source};
 use peat_node_core::ids::PeerId;
 use std::collections::BTreeMap;
@@ -348,6 +349,7 @@ fn engine_config(me: PeerId, config: &Config) -> peat_node_core::Config {
         sync_active: config.mesh.auto_sync,
         cache_bytes: CACHE_BYTES,
         tombstone_ttl: config.gc.tombstone_ttl,
+        history: Limits::default(),
     }
 }
 

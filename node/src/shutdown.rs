@@ -108,6 +108,7 @@ mod tests {
             frames_malformed: 0,
             merges_failed: 0,
             histories_mended: 0,
+            histories_begun: 0,
             docs_received: 0,
             docs_redundant: 0,
             cache_bytes: 0,

@@ -67,6 +67,8 @@ pub struct Stats {
     pub docs_redundant: u64,
     /// Documents whose history was damaged and that went on from their text, since start.
     pub histories_mended: u64,
+    /// Histories that were begun anew here because they had grown long, since start.
+    pub histories_begun: u64,
     /// Estimated memory of hot documents.
     pub cache_bytes: usize,
     /// Root of the hash tree: equal on nodes with equal rows.
@@ -238,6 +240,7 @@ impl MeshNode {
             docs_received: self.docs_received,
             docs_redundant: self.docs_redundant,
             histories_mended: self.shelf.mended(),
+            histories_begun: self.shelf.begun(),
             cache_bytes: self.shelf.cached_bytes(),
             digest: self.shelf.index.root(),
         }

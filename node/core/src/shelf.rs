@@ -118,6 +118,7 @@ pub(crate) struct Shelf {
     /// Documents that were mended by a write, of which neighbours have not heard.
     untold: BTreeSet<Key>,
     mended: u64,
+    begun: u64,
 }
 
 impl Shelf {
@@ -139,6 +140,7 @@ impl Shelf {
             damaged: BTreeSet::new(),
             untold: BTreeSet::new(),
             mended: 0,
+            begun: 0,
         }
     }
 
@@ -181,6 +183,11 @@ impl Shelf {
     /// Documents whose history was damaged and that went on from their text, since start.
     pub(crate) const fn mended(&self) -> u64 {
         self.mended
+    }
+
+    /// Histories that were begun anew here, since start.
+    pub(crate) const fn begun(&self) -> u64 {
+        self.begun
     }
 
     pub(crate) fn cached_bytes(&self) -> usize {

@@ -39,6 +39,7 @@ impl Bench {
             sync_active: true,
             cache_bytes: 1 << 20,
             tombstone_ttl: Duration::from_secs(3600),
+            history: peat_node_core::docs::epoch::Limits::default(),
         };
         Self { store: Arc::default(), node: MeshNode::new(config), committed: watch::channel(0).0 }
     }

@@ -60,7 +60,8 @@ mod tests {
         let mut doc = FullDoc::new([1; 16]);
         // The second is long enough to be compressed.
         let puts = [r#"{"a":1}"#.to_owned(), format!(r#"{{"a":"{}"}}"#, "long ".repeat(200)), "{}".to_owned()];
-        let added: Vec<_> = puts.iter().map(|put| doc.put(&Document::parse(put).unwrap(), Stamp(7)).unwrap().unwrap()).collect();
+        let added: Vec<_> =
+            puts.iter().map(|put| doc.put(&Document::parse(put).unwrap(), Stamp(7)).unwrap().unwrap()).collect();
         let stored = added.concat();
         let found: Vec<_> = changes(&stored).unwrap().into_iter().map(|range| stored[range].to_vec()).collect();
         assert_eq!(found, added);

@@ -46,8 +46,8 @@ impl Default for Limits {
 /// A history is looked at each time when this part of the limit has been added.
 const LOOKS: usize = 16;
 
-/// At most this part of a history stays as it is, as images.
-const YOUNG: usize = 4;
+/// The newest part of a history stays as it is, as images: one of so many.
+const YOUNG: usize = 8;
 
 /// A history this many times over the limits is begun anew in any case.
 const HARD: usize = 4;
@@ -64,19 +64,19 @@ impl Limits {
         self.bytes + 8 * text
     }
 
-    /// Up to which stamp a history of changes at `stamps` is to be forgotten; none: not now. `grid` is a round time, so
-    /// that nodes that look within seconds of each other choose the same.
-    fn cut(&self, stamps: &[Stamp], is_far_over: bool, today: Duration) -> Option<Stamp> {
-        let step = self.settle.as_millis().max(1);
-        let grid = u64::try_from((today.as_millis() / step).saturating_sub(1) * step).unwrap_or_default();
-        let settled = Stamp::at(Duration::from_millis(grid));
-        let young = stamps.iter().filter(|stamp| **stamp > settled).count();
-        if young * YOUNG <= stamps.len() {
-            return Some(settled);
-        }
-        let mut sorted = stamps.to_vec();
-        sorted.sort_unstable();
-        is_far_over.then(|| sorted.get((sorted.len() - sorted.len() / YOUNG).saturating_sub(1)).copied()).flatten()
+    /// Up to which stamp a history of changes at `stamps` is to be forgotten; none: not now.
+    fn cut(&self, mut stamps: Vec<Stamp>, is_far_over: bool, today: Duration) -> Option<Stamp> {
+        stamps.sort_unstable();
+        let part = |of: usize| stamps.get(of * stamps.len() / YOUNG).copied();
+        let (early, late) = (part(1)?, part(YOUNG - 1)?);
+        let settled = today.saturating_sub(self.settle).min(late.wall());
+        // A round time, so that nodes that look at nearly the same history at nearly the same time choose the same.
+        let span = late.wall().saturating_sub(early.wall()).as_millis() / LOOKS as u128;
+        let step = 1 << (span | 1).ilog2();
+        let cut =
+            Stamp::at(Duration::from_millis(u64::try_from(settled.as_millis() / step * step).unwrap_or_default()));
+        let old = stamps.partition_point(|stamp| *stamp <= cut);
+        if old * 2 >= stamps.len() { Some(cut) } else { Some(late).filter(|_| is_far_over) }
     }
 }
 
@@ -102,7 +102,7 @@ pub(crate) fn begin(doc: &FullDoc, from: Generation, look: Look) -> Result<Optio
     let Look { limits, bytes, text, today, marks } = look;
     let far_over = doc.changes() >= HARD * limits.changes || bytes > HARD * limits.allowed(text);
     let stamps: Vec<Stamp> = doc.doc.get_changes_meta(&[]).iter().map(|change| stamp(change.timestamp)).collect();
-    let Some(cut) = limits.cut(&stamps, far_over, today) else { return Ok(None) };
+    let Some(cut) = limits.cut(stamps, far_over, today) else { return Ok(None) };
     contained(|| {
         let frontier = frontier(&doc.doc, cut);
         let Some(base) = Base::of(&doc.doc, from, frontier, marks)? else { return Ok(None) };

@@ -54,7 +54,7 @@ impl Shelf {
         let joined = ours.life.join(life);
         let mut doc = FullDoc::new(self.actor);
         doc.apply(changes)?;
-        if doc.has_gaps() || !begins(&doc, life) {
+        if is_incomplete(&doc, life) {
             self.put_back(key, Held::Full(ours));
             return Ok(Merged { changed: None, gaps: true, sender_behind: false });
         }
@@ -88,6 +88,7 @@ impl Shelf {
         let Some((doc, generation)) = epoch::begin(&full.doc, full.life.generation, look)? else { return Ok(false) };
         self.drop_history(key, full, false, outputs);
         *full = Full { doc, life: Life { generation, ..full.life }, chunks: Chunks::default() };
+        self.begun += 1;
         Ok(true)
     }
 
@@ -105,9 +106,10 @@ impl Shelf {
     }
 }
 
-/// Whether `doc` has the change with which its generation begins.
-fn begins(doc: &FullDoc, life: Life) -> bool {
-    life.generation.base().is_none_or(|base| doc.knows(&[base]))
+/// Whether there must be more of `doc` than this: changes wait for others, or the one is missing with which its
+/// generation begins. Of a deleted document there may be nothing any more.
+pub(super) fn is_incomplete(doc: &FullDoc, life: Life) -> bool {
+    doc.has_gaps() || (life.is_live() && life.generation.base().is_some_and(|base| !doc.knows(&[base])))
 }
 
 /// Whether the document of `life` was edited after every delete that is known.

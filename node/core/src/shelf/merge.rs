@@ -3,6 +3,7 @@
 //! Inputs: payloads; outputs: rows, and what other neighbours lack then. Heads, last edit and last delete only grow, so
 //! any order of any messages gives the same row. What it does not do: know which neighbour sent it.
 
+use super::generation::is_incomplete;
 use super::held::{Full, Held, Latest};
 use super::{Merged, Shelf, ShelfError};
 use crate::docs::Kind;
@@ -126,7 +127,7 @@ impl Shelf {
         }
         let mut full = self.new_full(life);
         let Applied { added, document } = full.doc.apply(changes)?;
-        if full.doc.has_gaps() {
+        if is_incomplete(&full.doc, life) {
             // Nobody reads half a document; the peer sends the whole.
             return Ok(Merged { changed: None, gaps: true, ..merged });
         }

@@ -3,7 +3,7 @@
 //! Inputs: the world after it healed; outputs: the first [`Problem`]. What it does not do: change the world.
 
 use super::world::{World, Written};
-use crate::docs::row::{State, View};
+use crate::docs::row::{Have, State, View};
 use crate::ids::{Key, PeerId};
 use crate::policy::RESERVED;
 use std::fmt;
@@ -119,6 +119,15 @@ pub(super) fn acknowledged(world: &World) -> Result<usize, Problem> {
         }
     }
     Ok(world.disks().next().map_or(0, |(_, disk)| disk.rows.len()))
+}
+
+/// How often the histories of the first node's documents were begun anew.
+pub(super) fn epochs(world: &World) -> u64 {
+    let number = |row: &Vec<u8>| match View::parse(row).ok()?.have {
+        Have::Full { life, .. } => life.generation.epoch.map(|epoch| u64::from(epoch.number.get())),
+        Have::Latest { .. } => None,
+    };
+    world.disks().next().map_or(0, |(_, disk)| disk.rows.values().filter_map(number).sum())
 }
 
 /// Whoever heard that a neighbour had stored a write, heard so when it was on that disk.

@@ -60,7 +60,7 @@ impl Scenario {
             partitions: 4,
             heal: Duration::from_secs(300),
             marks: Duration::from_secs(8),
-            history: Limits { changes: 8, settle: Duration::from_secs(2), ..Limits::default() },
+            history: Limits { changes: 5, settle: Duration::from_secs(2), ..Limits::default() },
         }
     }
 
@@ -81,6 +81,8 @@ pub struct Report {
     pub stored: usize,
     /// Rows on every node at the end.
     pub rows: usize,
+    /// How often histories were begun anew, over all documents.
+    pub epochs: u64,
     /// Frames sent.
     pub frames: u64,
     /// Bytes sent.
@@ -114,6 +116,7 @@ pub fn run(scenario: &Scenario) -> Result<Report, Failure> {
     }
     let healed_in = world.uptime() - healed_at;
     let rows = check::acknowledged(&world).map_err(fail)?;
+    let epochs = check::epochs(&world);
     check::nothing_was_mended(&world).map_err(fail)?;
     check::what_was_said_to_be_stored_was(&world).map_err(fail)?;
     let (acknowledged, (payloads, redundant)) = (world.acknowledged(), world.payloads());
@@ -131,7 +134,7 @@ pub fn run(scenario: &Scenario) -> Result<Report, Failure> {
     world.run_until(world.uptime() + scenario.marks * 2 + SKEW);
     check::all_marks_are_collected(&world).map_err(fail)?;
     check::nothing_is_back(&world).map_err(fail)?;
-    Ok(Report { acknowledged, rows, payloads, redundant, healed_in, ..world.report() })
+    Ok(Report { acknowledged, rows, epochs, payloads, redundant, healed_in, ..world.report() })
 }
 
 /// How far clocks are apart at most.

@@ -337,6 +337,7 @@ impl World {
             acknowledged: self.acknowledged,
             stored: self.stored,
             rows: 0,
+            epochs: 0,
             payloads: 0,
             redundant: 0,
             frames: self.frames,

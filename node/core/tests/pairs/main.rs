@@ -6,6 +6,7 @@ mod catch_up;
 mod collected;
 mod concern;
 mod conditions;
+mod epochs;
 mod leaving;
 mod lost;
 mod place;

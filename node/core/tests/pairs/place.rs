@@ -2,7 +2,7 @@
 
 use peat_node_core::docs::Document;
 use peat_node_core::docs::epoch::Limits;
-use peat_node_core::docs::row::{State, Version, View};
+use peat_node_core::docs::row::{Have, State, Version, View};
 use peat_node_core::event::{Condition, Direction, Edit, Quorum, Reply, RequestError, Terms};
 use peat_node_core::ids::{Collection, ConnId, Key, PeerId, RequestId};
 use peat_node_core::rows::MemoryRows;
@@ -29,6 +29,10 @@ pub(crate) struct Place {
     pub(crate) sent: usize,
     /// Version of the protocol with the peer.
     pub(crate) version: u16,
+    /// Writes that readers were told of.
+    pub(crate) events: usize,
+    /// Counts what a test writes.
+    pub(crate) edits: usize,
     /// Answers that came while two places talked, or time passed.
     pub(crate) heard: Vec<Reply>,
 }
@@ -54,7 +58,9 @@ impl Place {
         let me = PeerId([number; 32]);
         let (core, disk) = (core(me, number), MemoryRows::default());
         let (version, heard, ahead) = (SECOND, Vec::new(), Duration::ZERO);
-        Self { me, core, disk, uptime: Duration::ZERO, ahead, requests: 0, out: Vec::new(), sent: 0, version, heard }
+        let (uptime, out) = (Duration::ZERO, Vec::new());
+        let (requests, sent, events, edits) = (0, 0, 0, 0);
+        Self { me, core, disk, uptime, ahead, requests, out, sent, version, events, edits, heard }
     }
 
     fn now(&self) -> Now {
@@ -68,6 +74,7 @@ impl Place {
         let mut outputs = Outputs::default();
         inputs.into_iter().for_each(|input| self.core.handle(now, input, &self.disk, &mut outputs));
         self.core.flush(now, &self.disk, &mut outputs);
+        self.events += outputs.writes.values().filter(|write| write.visible).count();
         self.disk.commit(outputs.writes);
         self.out.extend(outputs.sends);
         outputs.answers
@@ -156,6 +163,14 @@ impl Place {
     pub(crate) fn stored(&self, id: &str) -> (State, usize) {
         let history = self.disk.history.iter().filter(|((of, _), _)| *of == key(id));
         (View::parse(&self.disk.rows[&key(id)]).unwrap().state, history.map(|(_, record)| record.len()).sum())
+    }
+
+    /// How often the history of a document was begun anew.
+    pub(crate) fn epoch(&self, id: &str) -> u32 {
+        match View::parse(&self.disk.rows[&key(id)]).unwrap().have {
+            Have::Full { life, .. } => life.generation.epoch.map_or(0, |epoch| epoch.number.get()),
+            Have::Latest { .. } => panic!("a full document"),
+        }
     }
 
     /// The process is to end soon.

@@ -7,8 +7,8 @@
 
 use super::super::full::{FullError, leaves, write_leaf};
 use super::super::generation::Generation;
-use super::stamps::{self, Stamped};
 use super::Stamp;
+use super::stamps::{self, Stamped};
 use automerge::transaction::CommitOptions;
 use automerge::{ActorId, Automerge, Change, ChangeHash, ReadDoc as _};
 use sha2::{Digest as _, Sha256};
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Most marks of removed leaves.
-const MOST_MARKS: usize = 1024;
+const MOST_MARKS: usize = 256;
 
 /// Its time: below every stamp, so that a history in the order of stamps begins with it.
 const FIRST: i64 = 1;

@@ -5,11 +5,12 @@
 //! Inputs: changes or leaves that a base lacks; outputs: their images, in a document that begins with the base. What it
 //! does not do: find the base.
 
-use super::super::full::{FullError, at, leaves, write_leaf};
+use super::super::full::leaves::{self, Leaf};
+use super::super::full::{FullError, at, write_leaf};
 use super::stamps::Stamped;
 use super::{Stamp, stamp};
-use automerge::ReadDoc as _;
-use automerge::{ActorId, Automerge, AutomergeError, ChangeHash};
+use automerge::legacy::{Key, ObjectId, Op};
+use automerge::{ActorId, Automerge, AutomergeError, Change, ChangeHash, ReadDoc as _};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -26,34 +27,50 @@ pub(super) fn of_late_changes(
     base: ChangeHash,
 ) -> Result<(), FullError> {
     let mut images: BTreeMap<ChangeHash, Vec<ChangeHash>> = BTreeMap::new();
-    let mut stood = (frontier.to_vec(), leaves::read(doc, Some(frontier)));
-    for change in doc.get_changes_meta(frontier) {
-        let made_on = change.deps.iter().filter_map(|dep| images.get(dep)).flatten().copied();
-        let behind = |of: &[ChangeHash]| joined(frontier, of);
-        // Mostly the change before.
-        let known = behind(&change.deps);
-        let before = if stood.0 == known { stood.1 } else { leaves::read(doc, Some(&known)) };
-        let after = leaves::read(doc, Some(&behind(&[change.hash])));
-        let same = |key: &str| before.get(key).map(|leaf| &leaf.value) == after.get(key).map(|leaf| &leaf.value);
-        let difference = after.iter().filter(|(key, _)| !same(key)).map(|(key, leaf)| (key.clone(), leaf.value.clone()));
-        let mut deps: Vec<ChangeHash> = made_on.collect();
+    for change in doc.get_changes(frontier) {
+        let difference = effect(doc, &change, frontier);
+        let mut deps: Vec<ChangeHash> =
+            change.deps().iter().filter_map(|dep| images.get(dep)).flatten().copied().collect();
         deps.sort_unstable();
         deps.dedup();
         if deps.is_empty() {
             deps.push(base);
         }
-        let image = add(begun, &deps, stamp(change.timestamp), &difference.collect())?;
-        images.insert(change.hash, image.map_or(deps, |image| vec![image]));
-        stood = (behind(&[change.hash]), after);
+        let image = add(begun, &deps, stamp(change.timestamp()), &difference)?;
+        images.insert(change.hash(), image.map_or(deps, |image| vec![image]));
     }
     Ok(())
+}
+
+/// What `change` did to the leaves as they stood at `frontier` together with all that it was made on.
+fn effect(doc: &Automerge, change: &Change, frontier: &[ChangeHash]) -> Difference {
+    let (before, after) = (joined(frontier, change.deps()), joined(frontier, &[change.hash()]));
+    let (before, after) = match written(change) {
+        Some(keys) => {
+            let read =
+                |heads| keys.iter().filter_map(|key| Some((key.clone(), leaves::one(doc, key, heads)?))).collect();
+            (read(Some(before.as_slice())), read(Some(after.as_slice())))
+        }
+        None => (leaves::read(doc, Some(&before)), leaves::read(doc, Some(&after))),
+    };
+    let same = |key: &str, leaf: &Leaf| before.get(key).is_some_and(|before| before.value == leaf.value);
+    after.into_iter().filter(|(key, leaf)| !same(key, leaf)).map(|(key, leaf)| (key, leaf.value)).collect()
+}
+
+/// The leaves that `change` writes, where it only writes whole ones.
+fn written(change: &Change) -> Option<Vec<String>> {
+    let whole = |operation: Op| match (operation.obj, operation.key) {
+        (ObjectId::Root, Key::Map(key)) => Some(key.to_string()),
+        (ObjectId::Root, Key::Seq(_)) | (ObjectId::Id(_), _) => None,
+    };
+    change.decode().operations.into_iter().map(whole).collect()
 }
 
 /// Adds to `begun` the leaves of `ours` that were written after those of `theirs`: one image for each stamp.
 pub(super) fn of_newer_leaves(ours: Stamped, theirs: &Stamped, begun: &mut Automerge) -> Result<(), FullError> {
     let mut newer: BTreeMap<Stamp, Difference> = BTreeMap::new();
     for (key, (stamp, value)) in ours {
-        let is_newer = theirs.get(&key).map_or(value.is_some(), |(theirs, _)| stamp > *theirs);
+        let is_newer = theirs.get(&key).map_or_else(|| value.is_some(), |(theirs, _)| stamp > *theirs);
         if is_newer {
             newer.entry(stamp).or_default().insert(key, value);
         }
@@ -93,7 +110,9 @@ fn add(
     let image = write(&mut there, stamp, difference).map_err(failed)?;
     let change = image.and_then(|image| there.get_change_by_hash(&image));
     // Another change may have had the same image.
-    begun.apply_changes(change.filter(|change| begun.get_change_meta_by_hash(&change.hash()).is_none())).map_err(failed)?;
+    begun
+        .apply_changes(change.filter(|change| begun.get_change_meta_by_hash(&change.hash()).is_none()))
+        .map_err(failed)?;
     Ok(image)
 }
 
@@ -101,10 +120,11 @@ fn write(doc: &mut Automerge, stamp: Stamp, difference: &Difference) -> Result<O
     let mut heads = doc.get_heads();
     heads.sort_unstable();
     doc.set_actor(actor(&heads, stamp, difference));
-    let there = leaves::read(doc, None);
+    let there = |key: &str| leaves::one(doc, key, None);
+    let there: Vec<Option<Leaf>> = difference.keys().map(|key| there(key)).collect();
     let mut writing = doc.transaction();
-    for (key, value) in difference {
-        write_leaf(&mut writing, key, there.get(key), value.as_ref())?;
+    for ((key, value), there) in difference.iter().zip(&there) {
+        write_leaf(&mut writing, key, there.as_ref(), value.as_ref())?;
     }
     Ok(writing.commit_with(at(stamp)).0)
 }

@@ -21,12 +21,10 @@ pub(in crate::docs) fn write_leaf<T: Transactable>(
     let is_contested = there.is_some_and(|leaf| leaf.contested);
     match (there.map(|leaf| leaf.value.as_ref()), wanted) {
         (Some(old), new) if old == new => Ok(()),
-        (Some(Some(Value::Array(old))), Some(Value::Array(new))) if !is_contested => {
-            match edit.get(ROOT, key)? {
-                Some((_, list)) => edit_list(edit, &list, old, new),
-                None => Ok(()),
-            }
-        }
+        (Some(Some(Value::Array(old))), Some(Value::Array(new))) if !is_contested => match edit.get(ROOT, key)? {
+            Some((_, list)) => edit_list(edit, &list, old, new),
+            None => Ok(()),
+        },
         (_, Some(new)) => put_leaf(edit, key, new),
         (_, None) => edit.put(ROOT, key, REMOVED),
     }
@@ -107,4 +105,3 @@ pub(in crate::docs) fn scalar(value: &Value) -> ScalarValue {
         Value::Null | Value::Array(_) | Value::Object(_) => ScalarValue::Null,
     }
 }
-

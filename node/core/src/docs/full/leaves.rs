@@ -33,10 +33,16 @@ pub(in crate::docs) type Leaves = BTreeMap<String, Leaf>;
 pub(in crate::docs) fn read(doc: &Automerge, heads: Option<&[ChangeHash]>) -> Leaves {
     let hydrate::Value::Map(map) = doc.hydrate(heads) else { return Leaves::new() };
     let leaf = |(key, leaf): (&String, &hydrate::MapValue)| {
-        let shown = if leaf.conflict { latest(doc, key, heads) } else { None };
-        (key.clone(), Leaf { value: shown.unwrap_or_else(|| of(&leaf.value)), contested: leaf.conflict })
+        let contest = if leaf.conflict { one(doc, key, heads) } else { None };
+        (key.clone(), contest.unwrap_or_else(|| Leaf { value: of(&leaf.value), contested: false }))
     };
     map.iter().map(leaf).collect()
+}
+
+/// The leaf `key` of `doc`, as it was at `heads`; none: as it is.
+pub(in crate::docs) fn one(doc: &Automerge, key: &str, heads: Option<&[ChangeHash]>) -> Option<Leaf> {
+    let (shown, contested) = latest(doc, key, heads)?;
+    Some(Leaf { value: shown, contested })
 }
 
 fn of(value: &hydrate::Value) -> Option<Value> {
@@ -48,19 +54,22 @@ fn of(value: &hydrate::Value) -> Option<Value> {
     }
 }
 
-/// Of the writes of `key` that stand beside each other the one with the latest stamp.
-fn latest(doc: &Automerge, key: &str, heads: Option<&[ChangeHash]>) -> Option<Option<Value>> {
+/// Of the writes of `key` that stand beside each other the one with the latest stamp, and whether there are others.
+fn latest(doc: &Automerge, key: &str, heads: Option<&[ChangeHash]>) -> Option<(Option<Value>, bool)> {
     let values = match heads {
         None => doc.get_all(ROOT, key),
         Some(heads) => doc.get_all_at(ROOT, key, heads),
     };
     let stamp = |hash: &ChangeHash| doc.get_change_meta_by_hash(hash).map(|change| change.timestamp);
     let order = |id: &ObjId| doc.hash_for_opid(id).map(|hash| (stamp(&hash), hash));
-    let (value, id) = values.ok()?.into_iter().max_by_key(|(_, id)| order(id))?;
-    Some(match value {
+    let mut values = values.ok()?;
+    let contested = values.len() > 1;
+    let (value, id) = if contested { values.into_iter().max_by_key(|(_, id)| order(id)) } else { values.pop() }?;
+    let shown = match value {
         automerge::Value::Scalar(scalar) if scalar.is_bytes() => None,
-        value => Some(nested(doc, &value, &id, heads)),
-    })
+        value @ (automerge::Value::Scalar(_) | automerge::Value::Object(_)) => Some(nested(doc, &value, &id, heads)),
+    };
+    Some((shown, contested))
 }
 
 /// A value with all that is in it.
@@ -109,4 +118,3 @@ pub(in crate::docs) fn to_json_scalar(value: &ScalarValue) -> Value {
         ScalarValue::Bytes(_) | ScalarValue::Unknown { .. } | ScalarValue::Null => Value::Null,
     }
 }
-

@@ -1,7 +1,7 @@
 //! Time takes documents away: at each node by its own clock, to the same row.
 
-use crate::docs::epoch::Limits;
 use super::*;
+use crate::docs::epoch::Limits;
 use crate::docs::{Document, Kind};
 use crate::event::{Condition, Edit, Now};
 use crate::ids::PeerId;

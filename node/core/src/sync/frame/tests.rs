@@ -6,7 +6,8 @@ use crate::ids::Collection;
 use automerge::ChangeHash;
 use proptest::prelude::*;
 
-const LIFE: Life = Life { generation: Generation::behind(None), edited: Some(Stamp(1)), tombstone: Some(Stamp(2)), ttl: None };
+const LIFE: Life =
+    Life { generation: Generation::behind(None), edited: Some(Stamp(1)), tombstone: Some(Stamp(2)), ttl: None };
 
 fn latest_payload(text: Bytes) -> Payload {
     Payload::Latest { stamp: Stamp(3), writer: PeerId([4; 32]), ttl: Ttl::of(7), text: Some(text) }
