@@ -52,6 +52,9 @@ impl Shelf {
         outputs: &mut Outputs,
     ) -> Result<Merged, ShelfError> {
         let joined = ours.life.join(life);
+        if changes.is_empty() {
+            return Ok(self.take_stamps(key, ours, (life, joined), outputs));
+        }
         let mut doc = FullDoc::new(self.actor);
         doc.apply(changes)?;
         if is_incomplete(&doc, life) {
@@ -68,6 +71,26 @@ impl Shelf {
         let visible = was != joined.is_live().then(|| doc.document());
         self.replace_history(key, ours, (doc, joined), (None, visible), outputs);
         Ok(Merged { changed: Some(Since::Start), gaps: false, sender_behind: carried })
+    }
+
+    /// Takes the stamps of a higher generation that came without its history: it is asked for, unless it is deleted.
+    fn take_stamps(
+        &mut self,
+        key: &Key,
+        mut ours: Full,
+        (life, joined): (Life, Life),
+        outputs: &mut Outputs,
+    ) -> Merged {
+        let (stood, heads) = (ours.life, ours.doc.heads());
+        let merged = Merged { changed: None, gaps: life.is_live(), sender_behind: has_more(stood, joined) };
+        ours.life = Life { generation: stood.generation, ..joined };
+        if ours.life == stood {
+            self.put_back(key, Held::Full(ours));
+            return merged;
+        }
+        let visible = ours.life.is_live() != stood.is_live();
+        self.keep_full(key, ours, Vec::new(), None, visible, outputs);
+        Merged { changed: Some(Since::Heads(heads)), ..merged }
     }
 
     /// Begins the history of `full` anew if it is long, and says whether it did. `text`: bytes of the document.
