@@ -11,7 +11,7 @@ mod store_key;
 mod text;
 
 pub use access::{AccessConfig, AuthRule, TlsFiles};
-pub(crate) use parse::check_address;
+pub(crate) use parse::{check_address, vault};
 pub(crate) use store_key::store_keys;
 pub(crate) use text::short_name;
 

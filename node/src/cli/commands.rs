@@ -119,6 +119,9 @@ pub struct SalvageArgs {
     /// As `--store-key-file` of the node, if the store was encrypted
     #[arg(long, value_name = "FILE", env = "PEAT_NODE_STORE_KEY_FILE", hide_env_values = true)]
     pub store_key_file: Option<String>,
+    /// As `--encryption-key-file` of the node; without it, what was put under that key is printed as ciphertext
+    #[arg(long, value_name = "FILE", env = "PEAT_NODE_ENCRYPTION_KEY_FILE", hide_env_values = true)]
+    pub encryption_key_file: Option<String>,
     /// Print also documents whose checksum is wrong, if their text is JSON nevertheless: look at them before use
     #[arg(long)]
     pub damaged: bool,

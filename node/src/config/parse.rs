@@ -65,7 +65,7 @@ pub(super) fn config(raw: RawArgs) -> Result<Config, ConfigError> {
         admin_listen: parsed("admin-listen", raw.admin_listen.as_ref(), "IP:PORT")?,
         document_limit: api.document_limit,
         quotas: limits(&raw)?,
-        vault: vault(&raw)?,
+        vault: vault(raw.encryption_key.as_ref(), raw.encryption_key_file.as_ref())?,
         gc: gc(&raw, &mut warnings)?,
         api,
         log: log(&raw)?,
@@ -262,8 +262,12 @@ pub(super) fn key_file(flag: &'static str, path: &str) -> Result<String, ConfigE
     std::fs::read_to_string(&path).map_err(|source| ConfigError::KeyFile { flag, path, source })
 }
 
-fn vault(raw: &RawArgs) -> Result<Vault, ConfigError> {
-    let (flag, text) = match (secret(raw.encryption_key.as_ref()), given(raw.encryption_key_file.as_ref())) {
+/// The key of documents, given or in a file; none of both: none.
+///
+/// # Errors
+/// Names the flag, and never the key.
+pub(crate) fn vault(key: Option<&Secret>, file: Option<&String>) -> Result<Vault, ConfigError> {
+    let (flag, text) = match (secret(key), given(file)) {
         (Some(_), Some(_)) => return Err(value("encryption-key-file", "give it or --encryption-key, not both")),
         (Some(text), None) => ("encryption-key", text.to_owned()),
         (None, Some(path)) => ("encryption-key-file", key_file("encryption-key-file", path)?),

@@ -11,6 +11,7 @@ use super::engine::{Engine, ROWS};
 use super::replica::{JOURNALS, Replica};
 use super::seal::StoreKeys;
 use super::{StoreError, history, journal, stored};
+use crate::vault::Vault;
 use peat_node_core::docs::row::View;
 use peat_node_core::ids::Key;
 use std::borrow::Borrow as _;
@@ -95,26 +96,37 @@ pub fn places(data_dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Reads what there is in a place. `with_damaged`: gives also documents whose checksum is wrong and whose text is JSON
-/// nevertheless; they count as damaged all the same.
+/// How a place is read.
+#[derive(Debug)]
+pub struct How {
+    /// Of the store.
+    pub keys: StoreKeys,
+    /// Of the documents.
+    pub vault: Vault,
+    /// Gives also documents whose checksum is wrong and whose text is JSON nevertheless; they count as damaged all the
+    /// same.
+    pub with_damaged: bool,
+}
+
+/// Reads what there is in a place.
 ///
 /// # Errors
 /// [`FindError`]. What was found until then was given.
-pub fn read(place: &Path, keys: &StoreKeys, with_damaged: bool, take: &mut Take<'_>) -> Result<Finds, FindError> {
+pub fn read(place: &Path, how: &How, take: &mut Take<'_>) -> Result<Finds, FindError> {
     let path = || place.to_owned();
     let lock = journal::exclusive(place).map_err(|source| FindError::Io { path: path(), source })?;
     let Some(lock) = lock else { return Err(FindError::InUse { path: path() }) };
-    let replica = Replica::of(place, keys)?.ok_or_else(|| FindError::Closed { path: path() })?;
+    let replica = Replica::of(place, &how.keys)?.ok_or_else(|| FindError::Closed { path: path() })?;
     drop(lock);
     let is_in_use = place.file_name().is_some_and(|name| name == FOLDER);
-    let mut reader = Reader { with_damaged, finds: Finds::default(), histories: BTreeSet::new(), take };
+    let mut reader = Reader { how, finds: Finds::default(), histories: BTreeSet::new(), take };
     let read = reader.read(replica.borrow(), is_in_use);
     read.map_err(|source| FindError::Io { path: path(), source })?;
     Ok(Finds { histories: reader.histories.len() as u64, left_out: replica.left_out.clone(), ..reader.finds })
 }
 
 struct Reader<'a, 'b> {
-    with_damaged: bool,
+    how: &'a How,
     finds: Finds,
     /// Raw keys of their documents.
     histories: BTreeSet<Vec<u8>>,
@@ -138,7 +150,7 @@ impl Reader<'_, '_> {
 
     fn row(&mut self, engine: &Engine, raw: &[u8], value: &[u8]) -> io::Result<()> {
         let sound = engine.codec.decode(raw, value).ok().map(|(_, row)| row);
-        let row = sound.as_deref().or_else(|| stored::unchecked(value).filter(|_| self.with_damaged));
+        let row = sound.as_deref().or_else(|| stored::unchecked(value).filter(|_| self.how.with_damaged));
         let (Ok(key), Some(Ok(view))) = (Key::decode(raw), row.map(View::parse)) else {
             self.finds.damaged += 1;
             return Ok(());
@@ -151,9 +163,9 @@ impl Reader<'_, '_> {
         }
         match document {
             Ok(Some(document)) => {
-                // What was encrypted stays so: the key is the node's.
-                let text = view.sealed().map_or_else(|| document.to_json(), str::to_owned);
-                (self.take)(&key, &text)
+                // Printed anew: what is damaged may be JSON of another form.
+                let opened = view.sealed().and_then(|_| self.how.vault.text(&view));
+                (self.take)(&key, &opened.unwrap_or_else(|| document.to_json().into()))
             }
             Ok(None) | Err(_) => Ok(()),
         }
@@ -186,7 +198,8 @@ mod tests {
             lines.push(format!("{} {json}", key.doc_id()));
             Ok(())
         };
-        let finds = read(place, &StoreKeys::default(), with_damaged, &mut take).unwrap();
+        let how = How { keys: StoreKeys::default(), vault: Vault::default(), with_damaged };
+        let finds = read(place, &how, &mut take).unwrap();
         (lines, finds)
     }
 

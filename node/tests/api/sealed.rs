@@ -152,3 +152,24 @@ async fn documents_from_before_the_key_stay_readable_and_are_sealed_when_they_ar
     wait_for("the ciphertext", sealed).await;
     assert_eq!(api.node.get("papers", "old").await.as_deref(), Some(r#"{"n":1}"#));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_set_aside_is_printed_open_to_whoever_has_the_key_and_as_ciphertext_to_others() {
+    let mut api = under_key(STARS, &[]).await;
+    api.node.put("papers", "one", SECRET).await;
+    api.node.kill();
+    std::fs::rename(api.node.data().join("store"), api.node.data().join("store.set-aside-1")).unwrap();
+    let key = api.node.dir().join("key-of-documents");
+    std::fs::write(&key, format!("{STARS}\n")).unwrap();
+    let salvage = |key: Option<&Path>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_peat-node"));
+        command.env_clear().arg("salvage").arg("--data-dir").arg(api.node.data());
+        key.iter().for_each(|key| drop(command.arg("--encryption-key-file").arg(key)));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()["document"].clone()
+    };
+    assert_eq!(salvage(Some(&key)), serde_json::from_str::<Value>(SECRET).unwrap());
+    let closed = salvage(None).to_string();
+    assert!(closed.contains("ENC:v1:") && !closed.contains("top-secret"), "{closed}");
+}
