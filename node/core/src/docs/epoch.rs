@@ -92,20 +92,24 @@ pub(crate) struct Look {
     pub(crate) today: Duration,
     /// How long the marks of removed leaves stay.
     pub(crate) marks: Duration,
+    /// Bytes that a base may have.
+    pub(crate) most: usize,
 }
 
-/// The document of `doc` with its history begun anew, and its generation; none where it is too early for that.
+/// The document of `doc` with its history begun anew, and its generation; none where it is too early for that, or
+/// the base would be too large to be sent.
 ///
 /// # Errors
 /// [`FullError`] for a history that contradicts itself; nothing is changed.
 pub(crate) fn begin(doc: &FullDoc, from: Generation, look: Look) -> Result<Option<(FullDoc, Generation)>, FullError> {
-    let Look { limits, bytes, text, today, marks } = look;
+    let Look { limits, bytes, text, today, marks, most } = look;
     let far_over = doc.changes() >= HARD * limits.changes || bytes > HARD * limits.allowed(text);
     let stamps: Vec<Stamp> = doc.doc.get_changes_meta(&[]).iter().map(|change| stamp(change.timestamp)).collect();
     let Some(cut) = limits.cut(stamps, far_over, today) else { return Ok(None) };
     contained(|| {
         let frontier = frontier(&doc.doc, cut);
-        let Some(base) = Base::of(&doc.doc, from, frontier, marks)? else { return Ok(None) };
+        let base = Base::of(&doc.doc, from, frontier, marks)?.filter(|base| base.size() <= most);
+        let Some(base) = base else { return Ok(None) };
         let Some(generation) = from.next(base.hash) else { return Ok(None) };
         let mut begun = base.document()?;
         images::of_late_changes(&doc.doc, &base.frontier, &mut begun, base.hash)?;

@@ -7,7 +7,7 @@
 //! does.
 
 use super::held::{Full, Held};
-use super::{Merged, Shelf, ShelfError};
+use super::{CONTENT_LIMIT, Merged, Shelf, ShelfError};
 use crate::docs::epoch::{self, Look};
 use crate::docs::full::FullDoc;
 use crate::docs::life::Life;
@@ -107,7 +107,7 @@ impl Shelf {
             return Ok(false);
         }
         let marks = self.policy(key.collection(), rows, outputs)?.mark_life(self.mark_life);
-        let look = Look { limits: self.limits, bytes, text, today: self.today, marks };
+        let look = Look { limits: self.limits, bytes, text, today: self.today, marks, most: CONTENT_LIMIT };
         let Some((doc, generation)) = epoch::begin(&full.doc, full.life.generation, look)? else { return Ok(false) };
         self.drop_history(key, full, false, outputs);
         *full = Full { doc, life: Life { generation, ..full.life }, chunks: Chunks::default() };

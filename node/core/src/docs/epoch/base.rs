@@ -78,6 +78,11 @@ impl Base {
         self.parent == from.base() && self.born == from.born
     }
 
+    /// Bytes of it as it is sent.
+    pub(super) fn size(&self) -> usize {
+        self.change.clone().bytes().len()
+    }
+
     /// A document of it alone.
     pub(super) fn document(&self) -> Result<Automerge, FullError> {
         let mut doc = Automerge::new();

@@ -39,7 +39,7 @@ impl Node {
     /// Begins anew with all but the newest eighth of the history as the base.
     fn begin(&mut self) {
         let limits = Limits { changes: 1, bytes: 0, settle: Duration::from_secs(1) };
-        let look = Look { limits, bytes: usize::MAX, text: 0, today: Duration::ZERO, marks: DAY };
+        let look = Look { limits, bytes: usize::MAX, text: 0, today: Duration::ZERO, marks: DAY, most: 1 << 20 };
         let (doc, generation) = begin(&self.doc, self.generation, look).unwrap().unwrap();
         assert_eq!(doc.document(), self.doc.document(), "readers see no difference");
         assert!(generation > self.generation);
@@ -173,7 +173,7 @@ fn the_history_of_a_document_that_is_edited_for_ever_is_bounded_and_so_are_the_m
         node.put(&format!(r#"{{"seen-{n}":1,"n":{n}}}"#));
         if limits.are_passed(node.doc.changes(), 0, 0) {
             let today = Stamp(node.stamp).wall();
-            let look = Look { limits, bytes: 0, text: 0, today, marks: DAY };
+            let look = Look { limits, bytes: 0, text: 0, today, marks: DAY, most: 1 << 20 };
             if let Some((doc, generation)) = begin(&node.doc, node.generation, look).unwrap() {
                 (node.doc, node.generation) = (doc, generation);
                 (begun, largest) = (begun + 1, largest.max(node.doc.save().len()));
@@ -204,6 +204,15 @@ fn nodes_that_look_at_nearly_the_same_history_mostly_forget_the_same() {
     let cuts: Vec<_> = (1000..1020).map(|count| limits.cut(edits(count), false, NOON + DAY)).collect();
     let changes = cuts.windows(2).filter(|pair| pair[0] != pair[1]).count();
     assert!(cuts.iter().all(Option::is_some) && changes <= 1, "{cuts:?}");
+}
+
+#[test]
+fn a_document_whose_base_could_not_be_sent_keeps_its_history() {
+    let (a, _) = pair();
+    let limits = Limits { changes: 1, bytes: 0, settle: Duration::from_secs(1) };
+    let look = |most| Look { limits, bytes: usize::MAX, text: 0, today: Duration::ZERO, marks: DAY, most };
+    assert!(begin(&a.doc, a.generation, look(100)).unwrap().is_none());
+    assert!(begin(&a.doc, a.generation, look(2000)).unwrap().is_some());
 }
 
 #[test]
