@@ -7,6 +7,7 @@ use crate::docs::life::Ttl;
 use crate::docs::row::Version;
 use crate::docs::{Document, Sealed};
 use crate::ids::{ConnId, Key, PeerId, RequestId};
+use crate::rights::Rights;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -119,6 +120,8 @@ pub enum Input {
     Sent { conn: ConnId, peer: PeerId, bytes: usize },
     /// The process ends soon: nothing is taken in from now on, so that what is owed comes to an end.
     Leave,
+    /// The rules changed.
+    Rights(Rights),
     /// `StartSync` or `StopSync`.
     Sync { request: RequestId, active: bool },
 }

@@ -15,6 +15,7 @@ pub mod ids;
 pub mod membership;
 mod node;
 pub mod policy;
+pub mod rights;
 pub mod rows;
 mod shelf;
 #[cfg(feature = "sim")]

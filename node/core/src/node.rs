@@ -5,6 +5,7 @@
 
 mod concern;
 mod flush;
+mod grants;
 mod receive;
 mod spread;
 
@@ -13,6 +14,7 @@ use crate::event::{CloseReason, Input, Now, Output, Outputs, Reply, RequestError
 use crate::ids::{ConnId, Key, PeerId, RequestId};
 use crate::membership::PeerBook;
 use crate::membership::book::Attach;
+use crate::rights::Rights;
 use crate::rows::Rows;
 use crate::shelf::{Changed, Shelf, ShelfError, Stored};
 use crate::sync::frame::LONGEST;
@@ -44,6 +46,8 @@ pub struct Config {
     pub tombstone_ttl: Duration,
     /// When the history of a document is begun anew.
     pub history: Limits,
+    /// What peers may read and write.
+    pub rights: Rights,
 }
 
 /// Figures for metrics and health.
@@ -69,6 +73,8 @@ pub struct Stats {
     pub histories_mended: u64,
     /// Histories that were begun anew here because they had grown long, since start.
     pub histories_begun: u64,
+    /// Documents of peers that may not write them, since start.
+    pub docs_refused: u64,
     /// Estimated memory of hot documents.
     pub cache_bytes: usize,
     /// Root of the hash tree: equal on nodes with equal rows.
@@ -97,6 +103,8 @@ pub struct MeshNode {
     merges_failed: u64,
     docs_received: u64,
     docs_redundant: u64,
+    docs_refused: u64,
+    rights: Rights,
     /// When it was last told the time.
     uptime: Duration,
     /// Documents written here while nobody was connected: the first neighbour is told without being asked.
@@ -108,7 +116,7 @@ pub struct MeshNode {
 impl MeshNode {
     /// A node without documents or peers.
     pub fn new(config: Config) -> Self {
-        let Config { me, actor, seed, sync_active, cache_bytes, tombstone_ttl, history } = config;
+        let Config { me, actor, seed, sync_active, cache_bytes, tombstone_ttl, history, rights } = config;
         Self {
             me,
             shelf: Shelf::new(me, actor, cache_bytes, tombstone_ttl, history),
@@ -121,6 +129,8 @@ impl MeshNode {
             merges_failed: 0,
             docs_received: 0,
             docs_redundant: 0,
+            docs_refused: 0,
+            rights,
             uptime: Duration::ZERO,
             unheard: BTreeSet::new(),
             origins: Origins::default(),
@@ -194,6 +204,7 @@ impl MeshNode {
                     neighbour.sent(bytes);
                 }
             }
+            Input::Rights(rights) => self.on_rights(rights, uptime),
             Input::Sync { request, active } => {
                 self.switch_sync(active, uptime);
                 outputs.answers.push((request, Ok(Reply::Done)));
@@ -212,7 +223,8 @@ impl MeshNode {
     pub fn deadline(&self) -> Option<Duration> {
         let roots = self.neighbours.values().map(|neighbour| neighbour.next_root).filter(|at| *at != NEVER);
         let spread = self.neighbours.values().filter_map(|neighbour| neighbour.spread.deadline());
-        let sync = if self.sync_active { roots.chain(spread).min() } else { None };
+        let one_way = self.neighbours.values().filter_map(|neighbour| neighbour.one_way.deadline());
+        let sync = if self.sync_active { roots.chain(spread).chain(one_way).min() } else { None };
         let end = self.shelf.next_end().map(|after| self.uptime.saturating_add(after));
         self.book.deadline().into_iter().chain(sync).chain(self.concerns.deadline()).chain(end).min()
     }
@@ -239,6 +251,7 @@ impl MeshNode {
             merges_failed: self.merges_failed,
             docs_received: self.docs_received,
             docs_redundant: self.docs_redundant,
+            docs_refused: self.docs_refused,
             histories_mended: self.shelf.mended(),
             histories_begun: self.shelf.begun(),
             cache_bytes: self.shelf.cached_bytes(),
@@ -293,12 +306,20 @@ impl MeshNode {
                 // Whatever was owed on the old connection is found again by comparing roots on the new one.
                 let next_root = if self.me < peer { uptime } else { NEVER };
                 let mut neighbour = Neighbour::new((conn, version), next_root);
+                let is_bound = neighbour.permit(self.rights.grants(&peer));
                 self.concerns.keys().for_each(|key| neighbour.ask_whether_stored(key));
                 if self.sync_active {
                     // So that whoever waits for a peer to have everything sees what it does not have yet.
-                    std::mem::take(&mut self.unheard).iter().for_each(|key| neighbour.owe(key, Since::Start));
+                    let (told, untold) =
+                        std::mem::take(&mut self.unheard).into_iter().partition(|key| neighbour.flow.sends(key));
+                    let told: BTreeSet<Key> = told;
+                    told.iter().for_each(|key| neighbour.owe(key, Since::Start));
+                    self.unheard = untold;
                 }
                 self.neighbours.insert(peer, neighbour);
+                if is_bound {
+                    self.divide();
+                }
             }
         }
     }

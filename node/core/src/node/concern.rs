@@ -55,8 +55,9 @@ pub(super) struct Concerns {
 }
 
 impl Concerns {
-    /// Under which a question goes out now.
-    pub(super) const fn number(&self) -> u64 {
+    /// Under which a question goes out now, and no other.
+    pub(super) const fn next_number(&mut self) -> u64 {
+        self.number += 1;
         self.number
     }
 
@@ -140,7 +141,7 @@ impl MeshNode {
     ) -> Result<(), ShelfError> {
         let covered = self.covers(&key, &theirs, rows, outputs)?;
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Ok(()) };
-        if !covered {
+        if !covered && !neighbour.one_way.take_moot(&key, theirs.version()) {
             want(neighbour, &key);
         } else if neighbour.stored.len() < MOST_ANSWERS {
             neighbour.stored.insert(key, number);
@@ -151,6 +152,9 @@ impl MeshNode {
     /// A neighbour has stored what it was asked for.
     pub(super) fn on_confirmed(&mut self, peer: PeerId, answers: Vec<(Key, u64)>, outputs: &mut Outputs) {
         for (key, number) in answers {
+            if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+                neighbour.one_way.confirmed(&key, number);
+            }
             for concern in self.concerns.waiting.get_mut(&key).into_iter().flatten() {
                 if concern.number <= number {
                     concern.stored.insert(peer);

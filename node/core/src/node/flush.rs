@@ -36,6 +36,7 @@ impl MeshNode {
         let peers: Vec<PeerId> = to_do.map(|(peer, _)| *peer).collect();
         for peer in peers {
             self.ask_for_the_late(&peer, now.uptime);
+            self.neighbours.entry(peer).and_modify(|neighbour| neighbour.pass_one_way(now.uptime));
             self.drain(&peer, rows, outputs);
             // After what this very batch changed, or a node that is written to all the time would never compare.
             self.open_comparison(&peer, now);
@@ -62,16 +63,20 @@ impl MeshNode {
         let Some(neighbour) = self.neighbours.get_mut(peer) else { return };
         neighbour.next_root = next;
         // While content is still on its way, the roots differ for a known reason.
-        neighbour.open_root = neighbour.is_settled();
+        neighbour.open_root = neighbour.is_settled() && neighbour.compares();
     }
 
     fn next_frame(&mut self, peer: &PeerId, rows: &dyn Rows, outputs: &Outputs) -> Option<Frame> {
         let neighbour = self.neighbours.get_mut(peer).filter(|neighbour| neighbour.has_room())?;
+        if neighbour.owes_grants || neighbour.owes_heard {
+            return self.grants_frame(peer);
+        }
         if let Some(push) = neighbour.spread.wish.take() {
             return Some(Frame::Push(push));
         }
-        if std::mem::take(&mut neighbour.open_root) {
-            return Some(Frame::Root(self.shelf.index.root()));
+        let opens = std::mem::take(&mut neighbour.open_root);
+        if opens {
+            return self.root_frame(peer);
         }
         if !neighbour.collected.is_empty() {
             let rows = std::iter::from_fn(|| neighbour.collected.pop_first()).take(ANNOUNCED).collect();
@@ -79,7 +84,8 @@ impl MeshNode {
         }
         if !neighbour.compare.is_empty() {
             let places = pop(&mut neighbour.compare, PLACES).into_iter();
-            return Some(Frame::Children(places.map(|place| (place, self.shelf.index.children(place))).collect()));
+            let seen = self.shelf.index.seen(neighbour.flow.shared());
+            return Some(Frame::Children(places.map(|place| (place, seen.children(place))).collect()));
         }
         if let Some((place, after)) = neighbour.list.pop_first() {
             return Some(self.keys_frame(peer, place, after));
@@ -91,6 +97,7 @@ impl MeshNode {
             return Some(Frame::Want(keys.into_iter().map(|key| (key.clone(), have(&key))).collect()));
         }
         self.confirm_frame(peer, rows, outputs)
+            .or_else(|| self.one_way_frame(peer, PLACES))
             .or_else(|| self.docs_frame(peer, rows, outputs))
             .or_else(|| self.announce_frame(peer))
     }
@@ -102,11 +109,22 @@ impl MeshNode {
             let answers = std::iter::from_fn(|| neighbour.stored.pop_first()).take(WANTS);
             return Some(Frame::Confirmed(answers.collect()));
         }
-        let number = self.concerns.number();
-        let keys = neighbour.take_unsure(WANTS).into_iter().filter(|key| self.concerns.has(key));
-        // One that cannot be read now is asked about later.
-        let have = |key: Key| Some((key.clone(), number, self.shelf.have(&key, rows, outputs).ok().flatten()?));
-        let questions: Vec<_> = keys.filter_map(have).collect();
+        let number = self.concerns.next_number();
+        let mut questions = Vec::new();
+        for key in neighbour.take_unsure(WANTS) {
+            if !(self.concerns.has(&key) || neighbour.one_way.is_open(&key)) {
+                continue;
+            }
+            match self.shelf.have(&key, rows, outputs) {
+                Ok(Some(have)) => {
+                    neighbour.one_way.asked(&key, number);
+                    questions.push((key, number, have));
+                }
+                Ok(None) => neighbour.one_way.close(&key),
+                // It is asked about later.
+                Err(_) => {}
+            }
+        }
         (!questions.is_empty()).then_some(Frame::Confirm(questions))
     }
 
@@ -122,7 +140,8 @@ impl MeshNode {
         let mut size = 0;
         let mut listed = Vec::new();
         let mut upto = None;
-        for (key, version) in self.shelf.index.below(place, after.as_ref()) {
+        let scope = self.neighbours.get(peer).and_then(|neighbour| neighbour.flow.shared());
+        for (key, version) in self.shelf.index.seen(scope).below(place, after.as_ref()) {
             if size > FRAME_BYTES {
                 upto = listed.last().map(|(key, _): &(Key, Brief)| key.clone());
                 break;

@@ -11,14 +11,14 @@ use crate::event::{CloseReason, Now, Outputs};
 use crate::ids::{ConnId, Key, PeerId};
 use crate::rows::Rows;
 use crate::shelf::ShelfError;
-use crate::sync::digest::{Brief, DEPTH, Digest, FAN_OUT, Index, Place, brief};
+use crate::sync::digest::{Brief, FAN_OUT, Index, Place, brief};
 use crate::sync::frame::{Frame, Payload};
 use crate::sync::neighbour::{Neighbour, Since};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
 /// Tree nodes with at most this many rows are listed instead of compared further: a level of digests costs as much.
-const LIST_AT: usize = 16;
+pub(super) const LIST_AT: usize = 16;
 /// Documents that may be waiting to be asked for. More are found again by the next comparison.
 const WANTED_LIMIT: usize = 1 << 16;
 
@@ -35,8 +35,13 @@ impl MeshNode {
         if !current || !self.sync_active {
             return;
         }
-        match Frame::decode(frame) {
-            Ok(Frame::Root(theirs)) => self.on_root(peer, theirs),
+        match Frame::decode(frame).map(|frame| self.admit(peer, frame, rows, outputs)) {
+            Ok(Frame::Root(theirs)) => self.on_whole_root(peer, theirs, now.uptime),
+            Ok(Frame::Part(heard, theirs)) => self.on_part(peer, heard, theirs),
+            Ok(Frame::Grants(grants)) => self.on_grants(peer, grants, now.uptime),
+            Ok(Frame::Heard(heard)) => self.on_heard(peer, heard),
+            Ok(Frame::Ask(places)) => self.on_ask(peer, places),
+            Ok(Frame::Answer(answers)) => self.on_answer(peer, answers),
             Ok(Frame::Children(theirs)) => self.on_children(peer, &theirs),
             Ok(Frame::Keys { place, after, upto, rows: theirs }) => {
                 let theirs = self.tell_collected(peer, theirs, rows, outputs);
@@ -87,23 +92,20 @@ impl MeshNode {
         self.merges_failed += u64::from(done.is_err());
     }
 
-    fn on_root(&mut self, peer: PeerId, theirs: Digest) {
-        if self.shelf.index.root() != theirs {
-            self.answer_difference(peer, [Place::ROOT].into_iter());
-        }
-    }
-
     fn on_children(&mut self, peer: PeerId, theirs: &[(Place, [u64; FAN_OUT])]) {
+        let Some(neighbour) = self.neighbours.get(&peer).filter(|neighbour| neighbour.compares()) else { return };
+        let seen = self.shared(neighbour);
         let children = theirs.iter().flat_map(|(place, digests)| place.children().zip(digests));
-        let differing = children.filter(|(child, theirs)| self.shelf.index.half(*child) != **theirs);
+        let differing = children.filter(|(child, theirs)| seen.half(*child) != **theirs);
         let differing: Vec<Place> = differing.map(|(child, _)| child).collect();
         self.answer_difference(peer, differing.into_iter());
     }
 
-    fn answer_difference(&mut self, peer: PeerId, differing: impl Iterator<Item = Place>) {
+    pub(super) fn answer_difference(&mut self, peer: PeerId, differing: impl Iterator<Item = Place>) {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        let seen = self.shelf.index.seen(neighbour.flow.shared());
         for place in differing {
-            if place.level == DEPTH || self.shelf.index.count(place) <= LIST_AT {
+            if seen.is_short(place, LIST_AT) {
                 neighbour.list.insert(place, None);
             } else {
                 neighbour.compare.insert(place);
@@ -122,7 +124,8 @@ impl MeshNode {
         let index = &self.shelf.index;
         let listed: BTreeMap<&Key, Brief> = theirs.iter().map(|(key, brief)| (key, *brief)).collect();
         let last = upto.as_ref().map(Index::order);
-        let ours = index.below(place, after.as_ref()).map(|(key, _)| key);
+        let shared = neighbour.flow.shared().cloned();
+        let ours = index.seen(shared.as_ref()).below(place, after.as_ref()).map(|(key, _)| key);
         for key in ours.take_while(|key| last.is_none_or(|last| Index::order(key) <= last)) {
             if !listed.contains_key(key) {
                 neighbour.owe(key, Since::Start);
@@ -206,6 +209,7 @@ impl MeshNode {
             self.note_origin(key, version, peer, false);
         } else {
             let merged = self.shelf.merge(key, payload, rows, outputs)?;
+            self.note_moot(peer, key, version, &merged);
             self.note_origin(key, version, peer, merged.changed.is_some());
             self.owe_all(key, merged.changed, Some(peer), now.uptime);
             let is_collected =
@@ -232,7 +236,7 @@ impl MeshNode {
 }
 
 pub(super) fn want(neighbour: &mut Neighbour, key: &Key) {
-    if neighbour.wanted.len() < WANTED_LIMIT {
+    if neighbour.wanted.len() < WANTED_LIMIT && neighbour.flow.takes(key) {
         neighbour.wanted.insert(key.clone());
     }
 }

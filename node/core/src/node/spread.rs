@@ -15,9 +15,10 @@ impl MeshNode {
     pub(super) fn owe_all(&mut self, key: &Key, changed: Changed, from: Option<PeerId>, uptime: Duration) {
         let Some(since) = changed.filter(|_| self.sync_active) else { return };
         // What is written here where everybody hears by announcement would be nowhere else for half a second.
+        let mut told = self.neighbours.values_mut().filter(|neighbour| neighbour.flow.sends(key));
         if from.is_none()
-            && self.neighbours.values().all(|neighbour| !neighbour.spread.is_eager())
-            && let Some(neighbour) = self.neighbours.values_mut().next()
+            && let Some(neighbour) = told.next()
+            && !(neighbour.spread.is_eager() || told.any(|neighbour| neighbour.spread.is_eager()))
         {
             neighbour.owe(key, since.clone());
         }
@@ -25,7 +26,7 @@ impl MeshNode {
             if neighbour.spread.is_eager() || neighbour.dirty.contains(key) {
                 neighbour.owe(key, since.clone());
             } else {
-                neighbour.spread.gather(key, uptime);
+                neighbour.gather(key, uptime);
             }
         }
     }

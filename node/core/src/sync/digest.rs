@@ -7,8 +7,12 @@
 //! members, and an entry is 128 bits of SHA-256, so a chance collision is not a concern; a member who wants to do harm
 //! has easier ways. What it does not do: hold documents. Source: Merkle trees, as in Dynamo (SOSP 2007), section 4.7.
 
+mod part;
+
 use crate::docs::row::Version;
 use crate::ids::Key;
+use part::Parts;
+pub(crate) use part::{Scope, Seen};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -83,11 +87,17 @@ pub struct Index {
     rows: BTreeMap<(u16, Key), Version>,
     digests: Vec<Digest>,
     counts: Vec<u32>,
+    parts: Parts,
 }
 
 impl Default for Index {
     fn default() -> Self {
-        Self { rows: BTreeMap::new(), digests: vec![0; TREE_NODES], counts: vec![0; TREE_NODES] }
+        Self {
+            rows: BTreeMap::new(),
+            digests: vec![0; TREE_NODES],
+            counts: vec![0; TREE_NODES],
+            parts: Parts::default(),
+        }
     }
 }
 
@@ -140,6 +150,7 @@ impl Index {
             None => self.rows.remove(&entry),
         };
         let delta = old.map_or(0, |old| entry_hash(key, &old)) ^ version.map_or(0, |new| entry_hash(key, &new));
+        self.parts.change(key, leaf, delta, [version.is_some().into(), old.is_some().into()]);
         for level in 0..=DEPTH {
             let slot = Place::of(leaf, level).slot();
             self.digests[slot] ^= delta;

@@ -1,4 +1,4 @@
-//! The messages of the mesh protocol, versions 1 and 2, and their encoding.
+//! The messages of the mesh protocol, versions 1 to 3, and their encoding.
 //!
 //! Inputs: bytes of an authenticated peer; outputs: a [`Frame`], or a [`FrameError`] for anything else. What
 //! it does not do: length prefixes and the negotiation of versions, which belong to the connection.
@@ -7,14 +7,18 @@
 //! items. Documents of some size are packed: see [`packed`].
 
 mod packed;
+mod rights;
 mod wire;
 
 use super::digest::{Brief, Digest, FAN_OUT, Place};
 use crate::docs::life::{Life, Ttl};
 use crate::docs::row::{Have, Version};
 use crate::ids::{Key, PeerId};
+use crate::rights::Grants;
 use crate::stamp::Stamp;
 use bytes::{BufMut, Bytes, BytesMut};
+pub(crate) use rights::fingerprint;
+use rights::{put_asked, put_grants, take_asked, take_grants, take_verdict};
 use wire::*;
 
 /// Longest frame in bytes. A larger one is refused before it is read.
@@ -22,6 +26,9 @@ pub const LONGEST: usize = 4 << 20;
 
 /// The first version of the protocol that has [`Frame::Confirm`], [`Frame::Confirmed`] and [`Frame::Collected`].
 pub const SECOND: u16 = 2;
+
+/// The first version of the protocol in which neighbours tell each other of rights: [`Frame::Grants`] and what follows it.
+pub const THIRD: u16 = 3;
 
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +68,19 @@ pub enum Frame {
     /// "Of these deletes I tell nobody any more." The receiver does the same if its clock is not far behind, or the two
     /// would find the difference again and again. Since version 2.
     Collected(Vec<(Key, Version)>),
+    /// "This is what you may do here." Who was never told may do everything. Both then compare what they share only.
+    /// Since version 3, as all that follow.
+    Grants(Grants),
+    /// "My digest of what we share, as far as I know your grants, which have this fingerprint." Takes the place of
+    /// [`Frame::Root`] where that is not everything. The receiver says what it knows ([`Frame::Heard`]), tells its grants
+    /// if the sender does not have them, and otherwise answers as to a root.
+    Part(u64, Digest),
+    /// "As far as I know, your grants have this fingerprint." The receiver tells them if not.
+    Heard(u64),
+    /// "My digests at these tree nodes of what I tell you and you do not tell me." The receiver answers for each.
+    Ask(Vec<(Place, u64)>),
+    /// "Where your digest is this, mine is so."
+    Answer(Vec<(Place, u64, Verdict)>),
 }
 
 /// Content of one document.
@@ -126,6 +146,17 @@ pub enum Push {
     Lazy,
 }
 
+/// How a tree node looks at the receiver of what flows one way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It has the same rows.
+    Same,
+    /// It has others.
+    Differs,
+    /// It has none: there is no use in asking further.
+    Nothing,
+}
+
 const CHILDREN: u8 = 1;
 const KEYS: u8 = 2;
 const WANT: u8 = 3;
@@ -137,6 +168,11 @@ const PACKED: u8 = 8;
 const CONFIRM: u8 = 9;
 const CONFIRMED: u8 = 10;
 const COLLECTED: u8 = 11;
+const GRANTS: u8 = 12;
+const PART: u8 = 13;
+const HEARD: u8 = 14;
+const ASK: u8 = 15;
+const ANSWER: u8 = 16;
 
 /// Documents of fewer bytes go as they are: a packed frame of one small document is hardly smaller.
 const WORTH_PACKING: usize = 4 << 10;
@@ -208,6 +244,30 @@ impl Frame {
                 put_list(&mut out, rows, put_version);
             }
             Self::Push(push) => out.extend([PUSH, u8::from(*push == Push::Eager)]),
+            Self::Grants(grants) => {
+                out.put_u8(GRANTS);
+                put_grants(&mut out, grants);
+            }
+            Self::Part(heard, digest) => {
+                out.put_u8(PART);
+                out.put_u64(*heard);
+                out.put_u128(*digest);
+            }
+            Self::Heard(heard) => {
+                out.put_u8(HEARD);
+                out.put_u64(*heard);
+            }
+            Self::Ask(places) => {
+                out.put_u8(ASK);
+                put_list(&mut out, places, |out, (place, digest)| put_asked(out, *place, *digest));
+            }
+            Self::Answer(places) => {
+                out.put_u8(ANSWER);
+                put_list(&mut out, places, |out, (place, digest, verdict)| {
+                    put_asked(out, *place, *digest);
+                    out.put_u8(*verdict as u8);
+                });
+            }
         }
         out.freeze()
     }
@@ -251,6 +311,14 @@ impl Frame {
                 1 => Push::Eager,
                 _ => return Err(FrameError::Field("push")),
             }),
+            GRANTS => Self::Grants(take_grants(input)?),
+            PART => Self::Part(take_u64(input)?, take_u128(input)?),
+            HEARD => Self::Heard(take_u64(input)?),
+            ASK => Self::Ask(take_list(input, 11, take_asked)?),
+            ANSWER => Self::Answer(take_list(input, 12, |input| {
+                let (place, digest) = take_asked(input)?;
+                Ok((place, digest, take_verdict(input)?))
+            })?),
             _ => return Err(FrameError::Field("tag")),
         };
         if input.is_empty() { Ok(decoded) } else { Err(FrameError::Trailing(input.len())) }

@@ -6,11 +6,15 @@
 //!   key lists only where it differs ([`frame`] has the messages). Every answer is computed from the state of the moment,
 //!   so any lost message is made good by the next comparison of roots, which comes every few seconds.
 //! - **Spread**: changes travel with their content along a tree of eager links and by name on the others (`spread`).
+//! - **Rights**: neighbours that may not have everything compare what they share (`flow`), and what goes one way is
+//!   confirmed by its receiver (`one_way`).
 //!
 //! What it does not do: prove who a peer is, or move bytes.
 
 pub mod digest;
+pub(crate) mod flow;
 pub mod frame;
 pub(crate) mod neighbour;
+pub(crate) mod one_way;
 pub(crate) mod owed;
 pub(crate) mod spread;

@@ -5,11 +5,14 @@
 //! What it does not do: make the frames; the node does, because it has the rows.
 
 use super::digest::Place;
-use super::frame::SECOND;
+use super::flow::Flow;
+use super::frame::{SECOND, THIRD, fingerprint};
+use super::one_way::OneWay;
 use super::owed::Owed;
 use super::spread::Spread;
 use crate::docs::row::Version;
 use crate::ids::{ConnId, Key};
+use crate::rights::Grants;
 use automerge::ChangeHash;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -51,6 +54,16 @@ pub(crate) struct Neighbour {
     pub(crate) stored: BTreeMap<Key, u64>,
     /// Whether the peer speaks version 2 of the protocol.
     speaks_second: bool,
+    /// Whether it speaks version 3.
+    speaks_third: bool,
+    /// What may be told and asked.
+    pub(crate) flow: Flow,
+    /// What flows to it only, and has not been confirmed.
+    pub(crate) one_way: OneWay,
+    /// Whether it has to hear what it may do here.
+    pub(crate) owes_grants: bool,
+    /// Whether it has to hear what is known of its grants.
+    pub(crate) owes_heard: bool,
     /// Whether our root is owed.
     pub(crate) open_root: bool,
     /// Uptime at which we open the next comparison of roots.
@@ -72,6 +85,11 @@ impl Neighbour {
             unsure: BTreeSet::new(),
             stored: BTreeMap::new(),
             speaks_second: version >= SECOND,
+            speaks_third: version >= THIRD,
+            flow: Flow::new(Grants::ALL, Grants::ALL),
+            one_way: OneWay::default(),
+            owes_grants: false,
+            owes_heard: false,
             open_root: false,
             next_root,
         }
@@ -97,12 +115,82 @@ impl Neighbour {
 
     /// Owes the state of `key` from `since` on. What is owed already reaches further back and stays.
     pub(crate) fn owe(&mut self, key: &Key, since: Since) {
-        self.dirty.add(key, since);
+        if self.tell(key) {
+            self.dirty.add(key, since);
+        }
     }
 
     /// Owes what the peer itself said it lacks, which is more exact than what we assumed.
     pub(crate) fn owe_exactly(&mut self, key: &Key, since: Since) {
-        self.dirty.set(key, since);
+        if self.tell(key) {
+            self.dirty.set(key, since);
+        }
+    }
+
+    /// Notes a change to announce.
+    pub(crate) fn gather(&mut self, key: &Key, uptime: Duration) {
+        if self.tell(key) {
+            self.spread.gather(key, uptime);
+        }
+    }
+
+    /// Whether the peer may be told of `key`; where it does not tell us in turn, it is asked for its word later.
+    fn tell(&mut self, key: &Key) -> bool {
+        if self.flow.tells(key) {
+            self.one_way.open(key);
+        }
+        self.flow.sends(key)
+    }
+
+    /// Sets what the peer may do here; whether that changes anything. One that cannot be told may do nothing, if it may
+    /// not do everything: it would compare all that it has with what it may see, for ever.
+    pub(crate) fn permit(&mut self, grants: Grants) -> bool {
+        let grants = if self.speaks_third || grants == Grants::ALL { grants } else { Grants::NONE };
+        let changes = grants != *self.flow.mine();
+        if changes {
+            self.owes_grants = self.speaks_third;
+            self.turn(Flow::new(grants, self.flow.theirs().clone()));
+        }
+        changes
+    }
+
+    /// Notes what may be done at the peer; whether that changes anything.
+    pub(crate) fn learn(&mut self, grants: Grants) -> bool {
+        let changes = self.speaks_third && grants != *self.flow.theirs();
+        if changes {
+            self.turn(Flow::new(self.flow.mine().clone(), grants));
+        }
+        changes
+    }
+
+    /// The peer knows the grants of this fingerprint as ours.
+    pub(crate) fn is_known_as(&mut self, heard: u64) {
+        self.owes_grants |= self.speaks_third && heard != fingerprint(self.flow.mine());
+    }
+
+    /// Whether digests can be compared with it.
+    pub(crate) const fn compares(&self) -> bool {
+        self.speaks_third || self.flow.is_all()
+    }
+
+    /// What does not flow any more is forgotten; what flows newly is found by asking and comparing.
+    fn turn(&mut self, flow: Flow) {
+        self.one_way.begin(!flow.out().is_empty());
+        self.dirty.retain(|key| flow.sends(key));
+        self.unsure.retain(|key| flow.sends(key));
+        self.collected.retain(|key, _| flow.sends(key));
+        self.wanted.retain(|key| flow.takes(key));
+        self.stored.retain(|key, _| flow.takes(key));
+        self.spread.retain(|key| flow.sends(key), |key| flow.takes(key));
+        self.compare.clear();
+        self.list.clear();
+        self.flow = flow;
+    }
+
+    /// Lets time pass for what flows one way.
+    pub(crate) fn pass_one_way(&mut self, uptime: Duration) {
+        let is_busy = !(self.is_settled() && self.unsure.is_empty());
+        self.unsure.extend(self.one_way.pass(uptime, is_busy).cloned());
     }
 
     /// Whether all that was found missing has been handed over, so that a comparison of roots tells something new.
@@ -115,6 +203,9 @@ impl Neighbour {
         !self.is_settled()
             || self.open_root
             || !(self.collected.is_empty() && self.unsure.is_empty() && self.stored.is_empty())
+            || self.owes_grants
+            || self.owes_heard
+            || self.one_way.has_work(uptime)
             || self.next_root <= uptime
             || self.spread.has_work(uptime)
     }
@@ -129,19 +220,20 @@ impl Neighbour {
         self.stored.clear();
         self.collected.clear();
         self.spread = Spread::new();
+        self.one_way.begin(!self.flow.out().is_empty());
     }
 
     /// Asks the peer whether it has stored `key` as it is here, once it was sent that. One that does not know the
     /// question is not asked.
     pub(crate) fn ask_whether_stored(&mut self, key: &Key) {
-        if self.speaks_second {
+        if self.speaks_second && self.flow.sends(key) {
             self.unsure.insert(key.clone());
         }
     }
 
     /// Tells the peer that a delete it told of is collected here.
     pub(crate) fn tell_collected(&mut self, key: &Key, version: Version) {
-        if self.speaks_second {
+        if self.speaks_second && self.flow.sends(key) {
             self.collected.insert(key.clone(), version);
         }
     }

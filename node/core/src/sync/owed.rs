@@ -93,6 +93,11 @@ impl Owed {
         self.queue(key).documents.remove(key);
     }
 
+    /// Forgets what is not to be told any more.
+    pub(crate) fn retain(&mut self, stays: impl Fn(&Key) -> bool) {
+        self.0.iter_mut().for_each(|queue| queue.documents.retain(|key, _| stays(key)));
+    }
+
     /// Takes the next document.
     pub(crate) fn next(&mut self) -> Option<(Key, Since)> {
         let waits = |queue: &Queue| !queue.documents.is_empty();

@@ -118,6 +118,14 @@ impl Spread {
         self.announce.remove(key);
     }
 
+    /// Forgets what is not to be told, or not to be heard, any more.
+    pub(crate) fn retain(&mut self, tells: impl Fn(&Key) -> bool, hears: impl Fn(&Key) -> bool) {
+        self.gathering.retain(&tells);
+        self.announce.retain(tells);
+        self.expected.retain(|key, _| hears(key));
+        self.overdue.retain(|key, _| hears(key));
+    }
+
     /// Lets time pass; gives what was announced long enough ago to be asked for if it is still missing.
     pub(crate) fn pass(&mut self, uptime: Duration) -> BTreeMap<Key, Expected> {
         if self.due.is_some_and(|due| due <= uptime) {

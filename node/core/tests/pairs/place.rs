@@ -5,8 +5,9 @@ use peat_node_core::docs::epoch::Limits;
 use peat_node_core::docs::row::{Have, State, Version, View};
 use peat_node_core::event::{Condition, Direction, Edit, Quorum, Reply, RequestError, Terms};
 use peat_node_core::ids::{Collection, ConnId, Key, PeerId, RequestId};
+use peat_node_core::rights::Rights;
 use peat_node_core::rows::MemoryRows;
-use peat_node_core::sync::frame::{Frame, SECOND};
+use peat_node_core::sync::frame::{Frame, THIRD};
 use peat_node_core::{Config, Input, MeshNode, Now, Output, Outputs, Stored};
 use std::time::Duration;
 
@@ -50,14 +51,23 @@ pub(crate) fn key(id: &str) -> Key {
 fn core(me: PeerId, number: u8) -> MeshNode {
     let (actor, seed, tombstone_ttl) = ([number; 16], [number; 32], MARKS);
     let history = Limits::default();
-    MeshNode::new(Config { me, actor, seed, sync_active: true, cache_bytes: 24 << 20, tombstone_ttl, history })
+    MeshNode::new(Config {
+        me,
+        actor,
+        seed,
+        sync_active: true,
+        cache_bytes: 24 << 20,
+        tombstone_ttl,
+        history,
+        rights: Rights::default(),
+    })
 }
 
 impl Place {
     pub(crate) fn new(number: u8) -> Self {
         let me = PeerId([number; 32]);
         let (core, disk) = (core(me, number), MemoryRows::default());
-        let (version, heard, ahead) = (SECOND, Vec::new(), Duration::ZERO);
+        let (version, heard, ahead) = (THIRD, Vec::new(), Duration::ZERO);
         let (uptime, out) = (Duration::ZERO, Vec::new());
         let (requests, sent, events, edits) = (0, 0, 0, 0);
         Self { me, core, disk, uptime, ahead, requests, out, sent, version, events, edits, heard }

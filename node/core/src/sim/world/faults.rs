@@ -4,6 +4,7 @@ use super::{Event, Node, SimNode, World};
 use crate::event::{Input, Source};
 use crate::ids::{ConnId, PeerId};
 use crate::node::{Config, MeshNode};
+use crate::rights::Rights;
 use crate::shelf::Stored;
 use crate::sim::now;
 use rand::Rng;
@@ -43,7 +44,16 @@ impl World {
         *boot += 1;
         let tombstone_ttl = self.marks;
         let history = self.history;
-        let config = Config { me: *me, actor, seed, sync_active: true, cache_bytes: 2 << 20, tombstone_ttl, history };
+        let config = Config {
+            me: *me,
+            actor,
+            seed,
+            sync_active: true,
+            cache_bytes: 2 << 20,
+            tombstone_ttl,
+            history,
+            rights: Rights::default(),
+        };
         let mut fresh = MeshNode::new(config);
         let rows = disk.rows.iter().filter_map(|(key, row)| Stored::read(key.clone(), row).ok()).collect::<Vec<_>>();
         debug_assert_eq!(rows.len(), disk.rows.len(), "the simulated disk damages nothing");

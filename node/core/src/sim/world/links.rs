@@ -6,7 +6,7 @@
 use super::{Event, Node, World};
 use crate::event::{DialFailure, Direction, Input, Output};
 use crate::ids::ConnId;
-use crate::sync::frame::SECOND;
+use crate::sync::frame::THIRD;
 use bytes::Bytes;
 use rand::Rng;
 use std::time::Duration;
@@ -62,9 +62,9 @@ impl World {
         let conn = ConnId(self.id());
         self.conns.insert(conn, (from, to));
         let there = self.nodes[to].boot;
-        let inbound = Input::Connected { conn, peer: me, direction: Direction::In, version: SECOND };
+        let inbound = Input::Connected { conn, peer: me, direction: Direction::In, version: THIRD };
         self.after(Duration::ZERO, Event::Arrive { node: to, boot: there, input: inbound });
-        let outbound = Input::Connected { conn, peer, direction: Direction::Out, version: SECOND };
+        let outbound = Input::Connected { conn, peer, direction: Direction::Out, version: THIRD };
         self.after(latency, Event::Arrive { node: from, boot, input: outbound });
     }
 

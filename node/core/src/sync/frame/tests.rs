@@ -3,6 +3,7 @@
 use super::*;
 use crate::docs::generation::Generation;
 use crate::ids::Collection;
+use crate::rights::{MOST_COLLECTIONS, Right};
 use automerge::ChangeHash;
 use proptest::prelude::*;
 
@@ -27,6 +28,13 @@ fn samples() -> Vec<Frame> {
         Frame::Collected(vec![(key.clone(), [8; 16])]),
         Frame::Push(Push::Eager),
         Frame::Push(Push::Lazy),
+        Frame::Grants(Grants::ALL),
+        Frame::Grants(Grants::new(Right::NONE, [("ships", Right::ALL), ("c", Right { read: true, write: false })])),
+        Frame::Part(u64::MAX, 7),
+        Frame::Heard(3),
+        Frame::Ask(vec![(Place::ROOT, 8), (Place::new(4, u16::MAX).unwrap(), 9)]),
+        Frame::Answer(vec![(Place::ROOT, 8, Verdict::Same), (Place::ROOT, 9, Verdict::Differs)]),
+        Frame::Answer(vec![(Place::ROOT, 8, Verdict::Nothing)]),
         Frame::Confirm(vec![(key.clone(), 7, have.clone()), (key.clone(), u64::MAX, latest.clone())]),
         Frame::Confirmed(vec![(key.clone(), 7)]),
         Frame::Want(vec![(key.clone(), None), (key.clone(), Some(have)), (key.clone(), Some(latest))]),
@@ -98,4 +106,16 @@ proptest! {
         let _ = Frame::decode([&[PACKED, 0, 0, 1, 0], &bytes[..]].concat().into());
         let _ = Frame::decode(bytes.into());
     }
+}
+
+#[test]
+fn grants_of_more_collections_than_a_file_may_name_are_refused() {
+    let frame = |count: usize| {
+        let names: Vec<String> = (0..count).map(|n| format!("c{n}")).collect();
+        Frame::Grants(Grants::new(Right::ALL, names.iter().map(|name| (&**name, Right::NONE))))
+    };
+    // The policies are one more.
+    let most = MOST_COLLECTIONS + 1;
+    assert_eq!(Frame::decode(frame(most).encode()), Ok(frame(most)));
+    assert_eq!(Frame::decode(frame(most + 1).encode()), Err(FrameError::Field("grants")));
 }
