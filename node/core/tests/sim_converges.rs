@@ -29,6 +29,20 @@ fn two_nodes_converge_under_loss_partitions_and_restarts() {
 }
 
 #[test]
+fn neighbours_with_files_of_rights_have_what_they_are_to_have_and_nothing_else() {
+    let nodes = size("PEAT_SIM_NODES").map_or(8, |nodes| nodes as usize);
+    let first = size("PEAT_SIM_FIRST_SEED").unwrap_or_else(seed_of_the_hour);
+    let pairs = (first..first + size("PEAT_SIM_SEEDS").unwrap_or(50)).map(|seed| (seed, 2));
+    let meshes = (first..first + size("PEAT_SIM_SEEDS").unwrap_or(50)).map(|seed| (seed, nodes));
+    let failures: Vec<String> = pairs
+        .chain(meshes)
+        .filter_map(|(seed, nodes)| run(&Scenario::ruled(seed, nodes)).err())
+        .map(|failure| failure.to_string())
+        .collect();
+    assert!(failures.is_empty(), "{} runs failed:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
 fn where_nothing_fails_a_change_reaches_each_node_with_its_content_about_once() {
     for seed in 0..5 {
         let nodes = 50;

@@ -165,7 +165,13 @@ impl MeshNode {
     }
 
     /// Whether the row that is here has everything that `theirs` has.
-    fn covers(&mut self, key: &Key, theirs: &Have, rows: &dyn Rows, outputs: &Outputs) -> Result<bool, ShelfError> {
+    pub(crate) fn covers(
+        &mut self,
+        key: &Key,
+        theirs: &Have,
+        rows: &dyn Rows,
+        outputs: &Outputs,
+    ) -> Result<bool, ShelfError> {
         let Some(ours) = self.shelf.have(key, rows, outputs)? else { return Ok(false) };
         Ok(match (&ours, theirs) {
             (ours, theirs) if ours == theirs => true,

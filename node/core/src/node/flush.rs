@@ -36,7 +36,9 @@ impl MeshNode {
         let peers: Vec<PeerId> = to_do.map(|(peer, _)| *peer).collect();
         for peer in peers {
             self.ask_for_the_late(&peer, now.uptime);
-            self.neighbours.entry(peer).and_modify(|neighbour| neighbour.pass_one_way(now.uptime));
+            if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+                neighbour.pass_one_way(now.uptime);
+            }
             self.drain(&peer, rows, outputs);
             // After what this very batch changed, or a node that is written to all the time would never compare.
             self.open_comparison(&peer, now);
@@ -92,8 +94,9 @@ impl MeshNode {
         }
         if !neighbour.wanted.is_empty() {
             let keys = pop(&mut neighbour.wanted, WANTS);
-            // A row that cannot be read is asked for whole, which also heals it.
-            let have = |key: &Key| self.shelf.have(key, rows, outputs).ok().flatten();
+            // A row that cannot be read is asked for whole, which also heals it; so is one of which the peer may know nothing.
+            let flow = &neighbour.flow;
+            let have = |key: &Key| self.shelf.have(key, rows, outputs).ok().flatten().filter(|_| flow.may_read(key));
             return Some(Frame::Want(keys.into_iter().map(|key| (key.clone(), have(&key))).collect()));
         }
         self.confirm_frame(peer, rows, outputs)

@@ -54,14 +54,20 @@ impl MeshNode {
     /// A root of everything: whoever sends it grants everything, and takes it that this node does.
     pub(super) fn on_whole_root(&mut self, peer: PeerId, theirs: Digest, uptime: Duration) {
         self.on_grants(peer, Grants::ALL, uptime);
-        self.on_part(peer, fingerprint(&Grants::ALL), theirs);
+        self.compare_root(peer, fingerprint(&Grants::ALL), theirs);
     }
 
     /// A root of what is shared with a neighbour that knows `heard` of this node's grants.
     pub(super) fn on_part(&mut self, peer: PeerId, heard: u64, theirs: Digest) {
+        if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+            neighbour.owes_heard = true;
+        }
+        self.compare_root(peer, heard, theirs);
+    }
+
+    fn compare_root(&mut self, peer: PeerId, heard: u64, theirs: Digest) {
         let Some(neighbour) = self.neighbours.get_mut(&peer).filter(|neighbour| neighbour.compares()) else { return };
         neighbour.is_known_as(heard);
-        neighbour.owes_heard = !neighbour.flow.is_all();
         let agreed = !neighbour.owes_grants;
         let differs = self.neighbours.get(&peer).is_some_and(|neighbour| self.shared(neighbour).root() != theirs);
         if agreed && differs {
@@ -122,6 +128,13 @@ impl MeshNode {
                 }
             }
         }
+    }
+
+    /// A neighbour that has not given its word about all that flows to it only, and something of that.
+    #[cfg(feature = "sim")]
+    pub(crate) fn unconfirmed(&self) -> Option<(PeerId, String)> {
+        let waits = |(peer, neighbour): (&PeerId, &Neighbour)| Some((*peer, neighbour.one_way.first_open()?));
+        self.neighbours.iter().find_map(waits)
     }
 
     /// What a frame says that its sender may say: all but what is about collections that do not flow so.

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Collections that a file may name: neighbours tell each other of them in one frame.
 pub const MOST_COLLECTIONS: usize = 64;
-/// Lines that a file may have: enough to name a thousand peers for some collections.
-pub const MOST_LINES: usize = 8192;
+/// Lines that a file may have: enough to name some hundred peers for each of some collections.
+pub const MOST_LINES: usize = 2048;
 
 /// A file that has no rights in it. The text names the line, counted from 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -77,6 +77,44 @@ pub enum Problem {
         /// How many.
         marks: usize,
     },
+    /// Something was told to a peer that may not read it, or asked of one that may not write it.
+    #[error("node {node:?} named {key} to {peer:?}, whose right that is not")]
+    Leak {
+        /// Who told.
+        node: PeerId,
+        /// Whom.
+        peer: PeerId,
+        /// What.
+        key: String,
+    },
+    /// A node has something that no neighbour was ever to tell it.
+    #[error("node {node:?} has {key}, which it can have from nobody")]
+    Held {
+        /// Where.
+        node: PeerId,
+        /// What.
+        key: String,
+    },
+    /// A node lacks something that its neighbour is to tell it.
+    #[error("node {node:?} still lacks {key} of its neighbour {other:?}, or has another version of what they share")]
+    Unsettled {
+        /// Where.
+        node: PeerId,
+        /// Who has it.
+        other: PeerId,
+        /// What.
+        key: String,
+    },
+    /// A neighbour has not given its word of what flows to it only.
+    #[error("node {node:?} still waits for the word of {other:?} about {what}, which flows one way")]
+    Unconfirmed {
+        /// Who waits.
+        node: PeerId,
+        /// For whom.
+        other: PeerId,
+        /// Something of it.
+        what: String,
+    },
     /// A deleted document is back.
     #[error("deleted document {key} is back on node {node:?}")]
     Resurrection {

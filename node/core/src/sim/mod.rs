@@ -35,6 +35,8 @@ pub struct Scenario {
     pub writes: usize,
     /// Crashes in all.
     pub crashes: usize,
+    /// Changes of files of rights in all; none: there are no files.
+    pub files: usize,
     /// Partitions in all, one after the other.
     pub partitions: usize,
     /// How long after the last fault all nodes must be equal.
@@ -57,11 +59,17 @@ impl Scenario {
             trouble: Duration::from_secs(60),
             writes: nodes * 6,
             crashes: nodes / 4,
+            files: 0,
             partitions: 4,
             heal: Duration::from_secs(300),
             marks: Duration::from_secs(8),
             history: Limits { changes: 5, settle: Duration::from_secs(2), ..Limits::default() },
         }
+    }
+
+    /// As [`Scenario::rough`], and every node has a file of rights, which differ and change; in the end they go.
+    pub fn ruled(seed: u64, nodes: usize) -> Self {
+        Self { files: nodes / 2 + 1, ..Self::rough(seed, nodes) }
     }
 
     /// A mesh of `nodes` with about sixteen neighbours each and nothing that fails.
@@ -106,6 +114,9 @@ pub fn run(scenario: &Scenario) -> Result<Report, Failure> {
     let mut world = World::new(scenario);
     world.run_until(scenario.trouble);
     world.heal();
+    if scenario.files > 0 {
+        obeys_the_files(&mut world, scenario).map_err(fail)?;
+    }
     let healed_at = world.uptime();
     let limit = healed_at + scenario.heal;
     while !world.is_equal() {
@@ -135,6 +146,23 @@ pub fn run(scenario: &Scenario) -> Result<Report, Failure> {
     check::all_marks_are_collected(&world).map_err(fail)?;
     check::nothing_is_back(&world).map_err(fail)?;
     Ok(Report { acknowledged, rows, epochs, payloads, redundant, healed_in, ..world.report() })
+}
+
+/// Every two neighbours become equal in what they share, what flows one way arrives and is confirmed, and nothing was ever
+/// told or taken that is not to be. Then the files go, and the mesh is one like any other.
+fn obeys_the_files(world: &mut World, scenario: &Scenario) -> Result<(), Problem> {
+    let limit = world.uptime() + scenario.heal;
+    while let Some(problem) = world.unsettled() {
+        if world.uptime() >= limit {
+            return Err(problem);
+        }
+        world.run_until(world.uptime() + Duration::from_secs(1));
+    }
+    if let Some(problem) = world.leak() {
+        return Err(problem);
+    }
+    world.remove_files();
+    Ok(())
 }
 
 /// How far clocks are apart at most.

@@ -5,6 +5,7 @@
 
 mod apps;
 mod faults;
+mod files;
 mod links;
 
 use super::{Report, SKEW, Scenario, now};
@@ -12,7 +13,9 @@ use crate::docs::epoch::Limits;
 use crate::event::{Input, Outputs};
 use crate::ids::{ConnId, Key, PeerId, RequestId};
 use crate::node::MeshNode;
+use crate::rights::Rights;
 use crate::rows::MemoryRows;
+use files::Files;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -61,6 +64,10 @@ enum Event {
     Write {
         node: Node,
     },
+    /// The file of rights of a node changes.
+    File {
+        node: Node,
+    },
     Crash {
         node: Node,
     },
@@ -86,6 +93,8 @@ struct SimNode {
     writing: bool,
     skew: Duration,
     peers: Vec<Node>,
+    /// What its file says now.
+    rights: Rights,
 }
 
 pub(super) struct World {
@@ -113,6 +122,7 @@ pub(super) struct World {
     frames: u64,
     bytes: u64,
     trace: DefaultHasher,
+    files: Files,
 }
 
 impl World {
@@ -137,6 +147,7 @@ impl World {
                     writing: false,
                     skew,
                     peers: peers.into_iter().collect(),
+                    rights: Rights::default(),
                 }
             })
             .collect();
@@ -162,7 +173,9 @@ impl World {
             frames: 0,
             bytes: 0,
             trace: DefaultHasher::new(),
+            files: Files::new(scenario.seed),
         };
+        world.hand_out_files(scenario.files, scenario.trouble);
         all.iter().for_each(|&node| world.boot(node));
         world.set_policy();
         world.plan(scenario);
@@ -239,6 +252,7 @@ impl World {
             }
             Event::Dialled { from, boot, to } => self.dialled(from, boot, to),
             Event::Write { node } => self.write(node),
+            Event::File { node } => self.change_file(node),
             Event::Crash { node } => self.crash(node),
             Event::Boot { node } => self.boot(node),
             Event::Partition { length } => self.partition(length),
@@ -265,6 +279,7 @@ impl World {
         let (boot, deadline) = (*boot, core.deadline());
         let idle = outputs.writes.is_empty();
         *writing = !idle;
+        self.watch(node, &outputs);
         if let Some(at) = deadline {
             self.at(at.max(uptime), Event::Wake { node, boot });
         }

@@ -73,6 +73,13 @@ impl OneWay {
         self.places.is_empty() && self.keys.is_empty()
     }
 
+    /// Something that it has not given its word of.
+    #[cfg(feature = "sim")]
+    pub(crate) fn first_open(&self) -> Option<String> {
+        let key = self.keys.keys().next().map(|key| format!("{key:?}"));
+        key.or_else(|| self.places.keys().next().map(|place| format!("{place:?}")))
+    }
+
     /// Takes tree nodes to ask about, at most `most`, with what `digest` says of them.
     pub(crate) fn take_asked(&mut self, most: usize, digest: impl Fn(Place) -> u64) -> Vec<(Place, u64)> {
         let places = std::iter::from_fn(|| self.ask.pop_first()).take(most);

@@ -10,5 +10,6 @@ mod epochs;
 mod leaving;
 mod lost;
 mod place;
+mod rights;
 mod sealed;
 mod ttl;

@@ -43,8 +43,10 @@ const NOON: Duration = Duration::from_secs(1_800_000_000);
 /// How long neighbours are told of a delete.
 pub(crate) const MARKS: Duration = Duration::from_secs(3600);
 
+/// Of a document of `ships`, or of another collection: `collection/id`.
 pub(crate) fn key(id: &str) -> Key {
-    Key::new(&Collection::parse("ships").unwrap(), id).unwrap()
+    let (collection, id) = id.split_once('/').unwrap_or(("ships", id));
+    Key::new(&Collection::parse(collection).unwrap(), id).unwrap()
 }
 
 /// A process of `me` that begins; `number` is its own.
@@ -181,6 +183,16 @@ impl Place {
             Have::Full { life, .. } => life.generation.epoch.map_or(0, |epoch| epoch.number.get()),
             Have::Latest { .. } => panic!("a full document"),
         }
+    }
+
+    /// Its file of rights says this from now on.
+    pub(crate) fn rule(&mut self, rights: Rights) {
+        self.turn(vec![Input::Rights(rights)]);
+    }
+
+    /// Documents of peers that may not write them.
+    pub(crate) fn refused(&self) -> u64 {
+        self.core.stats().docs_refused
     }
 
     /// The process is to end soon.

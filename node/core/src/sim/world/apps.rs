@@ -80,6 +80,7 @@ impl World {
         if kind < 4 {
             self.pending.insert(request, Written { key: key.clone(), leaf: leaf.clone(), value });
         }
+        let written = key.clone();
         let input = if kind >= 4 && self.rng.random_bool(0.3) {
             Input::Write { request, key, edit: Edit::Delete, terms: Condition::Always.into() }
         } else {
@@ -91,6 +92,7 @@ impl World {
             let terms = Terms { condition: Condition::Always, ttl };
             Input::Write { request, key, edit, terms }
         };
+        self.note_own(node, &written);
         self.nodes[node].inbox.push_back(input);
         self.drive(node);
     }

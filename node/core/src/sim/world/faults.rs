@@ -4,7 +4,6 @@ use super::{Event, Node, SimNode, World};
 use crate::event::{Input, Source};
 use crate::ids::{ConnId, PeerId};
 use crate::node::{Config, MeshNode};
-use crate::rights::Rights;
 use crate::shelf::Stored;
 use crate::sim::now;
 use rand::Rng;
@@ -40,7 +39,7 @@ impl World {
         let (actor, seed) = (self.rng.random(), self.rng.random());
         let peers: Vec<PeerId> = self.nodes[node].peers.iter().map(|&peer| self.nodes[peer].me).collect();
         let wall = now(self.uptime, self.nodes[node].skew).wall;
-        let SimNode { me, boot, core, disk, inbox, .. } = &mut self.nodes[node];
+        let SimNode { me, boot, core, disk, inbox, rights, .. } = &mut self.nodes[node];
         *boot += 1;
         let tombstone_ttl = self.marks;
         let history = self.history;
@@ -52,7 +51,7 @@ impl World {
             cache_bytes: 2 << 20,
             tombstone_ttl,
             history,
-            rights: Rights::default(),
+            rights: rights.clone(),
         };
         let mut fresh = MeshNode::new(config);
         let rows = disk.rows.iter().filter_map(|(key, row)| Stored::read(key.clone(), row).ok()).collect::<Vec<_>>();
@@ -68,8 +67,9 @@ impl World {
     /// Ends all faults; what was planned and has not happened does not.
     pub(in crate::sim) fn heal(&mut self) {
         self.side.fill(0);
-        self.queue
-            .retain(|_, event| !matches!(event, Event::Crash { .. } | Event::Partition { .. } | Event::Write { .. }));
+        self.queue.retain(|_, event| {
+            !matches!(event, Event::Crash { .. } | Event::Partition { .. } | Event::Write { .. } | Event::File { .. })
+        });
     }
 
     /// Crashes all nodes at once; they come back one by one.
