@@ -212,6 +212,10 @@ pub struct RawArgs {
     /// Exchange documents from the start [default: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Mesh")]
     pub auto_sync: Option<String>,
+    /// File of what each peer may read and write of each collection, a line for each rule: `COLLECTION RIGHT WHO`;
+    /// it may change while the node runs [default: everybody everything]
+    #[arg(long, value_name = "FILE", help_heading = "Mesh")]
+    pub rights_file: Option<String>,
     /// UDP port of the mesh; 0 lets the system choose [default: 0]
     #[arg(long, value_name = "PORT", help_heading = "Mesh")]
     pub iroh_udp_port: Option<String>,

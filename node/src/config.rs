@@ -7,6 +7,7 @@
 mod access;
 mod parse;
 mod quota;
+mod rights;
 mod store_key;
 mod text;
 
@@ -224,6 +225,8 @@ pub struct MeshConfig {
     pub bind: Option<IpAddr>,
     /// Whether documents are exchanged from the start.
     pub auto_sync: bool,
+    /// What each peer may read and write; none: everything.
+    pub rights_file: Option<PathBuf>,
 }
 
 /// The application API.
@@ -326,7 +329,7 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
-    /// A file that says who may call the API.
+    /// A file that says who may call the API, or what peers may read and write.
     #[error(transparent)]
     Access(#[from] AccessError),
     /// The operator manages this node, so flags may not.

@@ -20,6 +20,7 @@ pub mod identity;
 pub mod membership;
 pub mod metrics;
 pub mod quota;
+mod rights;
 pub mod run;
 mod secrets;
 pub mod shutdown;

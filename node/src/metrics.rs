@@ -71,6 +71,7 @@ struct Gauges {
     backlog: Gauge,
     sync_active: Gauge,
     cache_bytes: Gauge,
+    rights_stale: Gauge,
     rows_set_aside: Gauge,
     stores_set_aside: Gauge,
     phase: Gauge,
@@ -93,6 +94,7 @@ pub struct Metrics {
     histories_begun: Counter,
     docs_received: Counter,
     docs_redundant: Counter,
+    docs_refused: Counter,
     rows_written: Counter,
     commits: Histogram,
     commit_failures: Family<Reason, Counter>,
@@ -120,6 +122,7 @@ impl Default for Metrics {
             histories_begun: Counter::default(),
             docs_received: Counter::default(),
             docs_redundant: Counter::default(),
+            docs_refused: Counter::default(),
             rows_written: Counter::default(),
             commits,
             commit_failures: Family::default(),
@@ -182,6 +185,11 @@ impl Metrics {
         self.membership.store(state as i64, Ordering::Relaxed);
     }
 
+    /// Whether the file of rights holds something else than what is in force.
+    pub(crate) fn rights_stale(&self, is_stale: bool) {
+        self.gauges.rights_stale.set(is_stale.into());
+    }
+
     /// When the certificate ends, since the Unix epoch.
     pub fn certificate(&self, not_after: Duration) {
         self.certificate_expiry.store(i64::try_from(not_after.as_secs()).unwrap_or(i64::MAX), Ordering::Relaxed);
@@ -214,6 +222,7 @@ impl Metrics {
             raise(&self.histories_begun, stats.histories_begun);
             raise(&self.docs_received, stats.docs_received);
             raise(&self.docs_redundant, stats.docs_redundant);
+            raise(&self.docs_refused, stats.docs_refused);
         }
         self.quotas.read(Instant::now());
         let traffic = node.sync_stats();
@@ -240,6 +249,7 @@ impl Metrics {
             backlog,
             sync_active,
             cache_bytes,
+            rights_stale,
             rows_set_aside,
             stores_set_aside,
             phase,
@@ -252,6 +262,7 @@ impl Metrics {
             ("peers_known", "Peers this node was told of", known),
             ("backlog_documents", "Documents that wait to be sent, over all neighbours", backlog),
             ("sync_active", "1 while documents are exchanged", sync_active),
+            ("rights_stale", "1 while the file of rights cannot be used and older rights are in force", rights_stale),
             ("cache_bytes", "Estimated memory of hot documents", cache_bytes),
             ("rows_set_aside", "Rows that were corrupt and are kept apart", rows_set_aside),
             ("stores_set_aside", "Damaged stores that were renamed", stores_set_aside),
@@ -280,6 +291,8 @@ impl Metrics {
         registry.register("docs_received", "Documents that peers sent with content", self.docs_received.clone());
         let help = "Documents that peers sent with content that was already here";
         registry.register("docs_redundant", help, self.docs_redundant.clone());
+        let help = "Documents of peers that may not write them, dropped";
+        registry.register("docs_refused", help, self.docs_refused.clone());
         registry.register("rows_written", "Rows made durable", self.rows_written.clone());
         let help = "Time to make a batch durable";
         registry.register_with_unit("commit", help, Unit::Seconds, self.commits.clone());

@@ -13,12 +13,14 @@ use crate::handle::{Engine, NodeHandle};
 use crate::identity::{Identity, IdentityError, write_private};
 use crate::membership::Membership;
 use crate::metrics::Metrics;
+use crate::rights;
 use crate::shutdown::{DRAIN_LIMIT, drain};
 use crate::store::{DiskStore, Store, StoreError};
 use crate::transport::{self, Certificates, Credentials, Keyring, Transport, TransportError};
 use peat_node_core::docs::epoch::Limits;
 use peat_node_core::event::{Input, Source};
 use peat_node_core::ids::PeerId;
+use peat_node_core::rights::Rights;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -79,9 +81,9 @@ pub enum RunError {
     /// The network.
     #[error(transparent)]
     Transport(#[from] TransportError),
-    /// The key file changed since the flags were read.
+    /// The key file, or the file of rights, changed since the flags were read.
     #[error(transparent)]
-    Keys(#[from] AccessError),
+    File(#[from] AccessError),
     /// The driver ended by itself, which is a fault of this program.
     #[error("the driver ended")]
     DriverEnded,
@@ -246,8 +248,9 @@ impl Mesh {
         {
             transport.follow(keyring, file)?;
         }
+        let (watched, rights) = config.mesh.rights_file.as_deref().map(rights::read).transpose()?.unzip();
         let setup = driver::Setup {
-            config: engine_config(identity.id(), config),
+            config: engine_config(identity.id(), config, rights.unwrap_or_default()),
             quotas: config.quotas,
             store: Arc::clone(&store),
             network: transport.clone(),
@@ -257,6 +260,9 @@ impl Mesh {
         };
         let running = driver::start(setup).await?;
         tokio::spawn(expiry::run(Arc::clone(&store), messages.clone(), config.gc, stop.child_token()));
+        if let Some(watched) = watched {
+            tokio::spawn(rights::follow(watched, messages.clone(), Arc::clone(metrics), stop.child_token()));
+        }
         let (tell, told) = watch::channel(matches!(config.mode, Mode::Flags(_)));
         let committed = running.committed;
         let vault = config.vault.clone();
@@ -341,7 +347,7 @@ fn advertised_port(bound: &[SocketAddr], managed: &ManagedMode) -> Option<u16> {
     bound.iter().find(of_family).map(SocketAddr::port)
 }
 
-fn engine_config(me: PeerId, config: &Config) -> peat_node_core::Config {
+fn engine_config(me: PeerId, config: &Config, rights: Rights) -> peat_node_core::Config {
     peat_node_core::Config {
         me,
         actor: rand::random(),
@@ -350,6 +356,7 @@ fn engine_config(me: PeerId, config: &Config) -> peat_node_core::Config {
         cache_bytes: CACHE_BYTES,
         tombstone_ttl: config.gc.tombstone_ttl,
         history: Limits::default(),
+        rights,
     }
 }
 

@@ -111,6 +111,7 @@ mod tests {
             histories_begun: 0,
             docs_received: 0,
             docs_redundant: 0,
+            docs_refused: 0,
             cache_bytes: 0,
             digest: 0,
         };

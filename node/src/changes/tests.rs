@@ -40,6 +40,7 @@ impl Bench {
             cache_bytes: 1 << 20,
             tombstone_ttl: Duration::from_secs(3600),
             history: peat_node_core::docs::epoch::Limits::default(),
+            rights: peat_node_core::rights::Rights::default(),
         };
         Self { store: Arc::default(), node: MeshNode::new(config), committed: watch::channel(0).0 }
     }

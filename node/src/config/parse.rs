@@ -1,10 +1,11 @@
 //! From the text of flags to checked values, in the order of [`Config`].
 //!
 //! Inputs: [`RawArgs`]. Outputs: [`Config`] or the first error. What it does not do: read anything but the key file
-//! and, to check them, the files that say who may call the API.
+//! and, to check them, the files that say who may call the API and what peers may do.
 
 use super::access::{exposed, read_access};
 use super::quota::limits;
+use super::rights::rights_file;
 use super::store_key::store_keys;
 use super::text::{LONGEST_NAME, boolean, given, number, parsed, secret, short_name, value};
 use super::{
@@ -61,6 +62,7 @@ pub(super) fn config(raw: RawArgs) -> Result<Config, ConfigError> {
             udp_port: parsed("iroh-udp-port", raw.iroh_udp_port.as_ref(), "a port from 0 to 65535")?.unwrap_or(0),
             bind: parsed("mesh-listen", raw.mesh_listen.as_ref(), "an IP address")?,
             auto_sync: boolean("auto-sync", raw.auto_sync.as_ref(), true)?,
+            rights_file: rights_file(raw.rights_file.as_ref())?,
         },
         admin_listen: parsed("admin-listen", raw.admin_listen.as_ref(), "IP:PORT")?,
         document_limit: api.document_limit,

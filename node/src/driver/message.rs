@@ -91,6 +91,7 @@ pub(super) fn concerns_peers(input: &Input) -> bool {
         | Input::Frame { .. }
         | Input::Sent { .. }
         | Input::Leave
+        | Input::Rights(_)
         | Input::Tick => false,
         Input::Want { .. }
         | Input::Unwant { .. }

@@ -49,8 +49,10 @@ impl Bench {
         let network = Recorder { store: Arc::clone(&store), acts: Arc::clone(&acts) };
         let published = Arc::default();
         let (actor, seed, tombstone_ttl) = ([3; 16], [4; 32], Duration::from_secs(3600));
+        let rights = peat_node_core::rights::Rights::default();
         let history = peat_node_core::docs::epoch::Limits::default();
-        let config = Config { me: ME, actor, seed, sync_active: true, cache_bytes: 1 << 20, tombstone_ttl, history };
+        let config =
+            Config { me: ME, actor, seed, sync_active: true, cache_bytes: 1 << 20, tombstone_ttl, history, rights };
         let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
         let setup = Setup {
             config,

@@ -24,7 +24,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 /// Versions of the mesh protocol that this release speaks.
-pub const VERSIONS: (u16, u16) = (1, 2);
+pub const VERSIONS: (u16, u16) = (1, 3);
 
 /// Longest message; a longer one is refused before it is read.
 const LONGEST_MESSAGE: usize = LONGEST + 1;
@@ -181,7 +181,7 @@ mod tests {
     #[tokio::test]
     async fn members_agree_on_the_version() {
         let (dialed, accepted) = meet(&shared(1), &shared(1)).await;
-        assert_eq!((dialed.unwrap().version, accepted.unwrap().version), (2, 2));
+        assert_eq!((dialed.unwrap().version, accepted.unwrap().version), (3, 3));
     }
 
     #[tokio::test]
@@ -207,10 +207,10 @@ mod tests {
 
     #[tokio::test]
     async fn versions_are_negotiated_and_unknown_fields_of_a_hello_are_skipped() {
-        assert_eq!(agree(&[0, 1, 0, 9, 1, 0xff, 0xff], Mode::SharedKey), Ok(2));
-        assert_eq!(agree(&[0, 1, 0, 1, 1], Mode::SharedKey), Ok(1), "a node of the release before");
-        let newer = agree(&[0, 3, 0, 9, 1], Mode::SharedKey);
-        assert_eq!(newer, Err(Refusal::Version { ours_min: 1, ours_max: 2, theirs_min: 3, theirs_max: 9 }));
+        assert_eq!(agree(&[0, 1, 0, 9, 1, 0xff, 0xff], Mode::SharedKey), Ok(3));
+        assert_eq!(agree(&[0, 1, 0, 1, 1], Mode::SharedKey), Ok(1), "a node of an earlier release");
+        let newer = agree(&[0, 4, 0, 9, 1], Mode::SharedKey);
+        assert_eq!(newer, Err(Refusal::Version { ours_min: 1, ours_max: 3, theirs_min: 4, theirs_max: 9 }));
         assert_eq!(agree(&[0, 1, 0, 1, 2], Mode::SharedKey), Err(Refusal::Mode));
         assert_eq!(agree(&[0, 1, 0], Mode::SharedKey), Err(Refusal::Malformed));
     }

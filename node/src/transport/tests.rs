@@ -37,7 +37,8 @@ impl End {
         let identity = Identity::generate(folder.path()).unwrap();
         let (messages, inputs) = mpsc::channel(crate::driver::INPUTS);
         let metrics = Arc::<Metrics>::default();
-        let config = MeshConfig { udp_port: 0, bind: Some(Ipv4Addr::LOCALHOST.into()), auto_sync: true };
+        let config =
+            MeshConfig { udp_port: 0, bind: Some(Ipv4Addr::LOCALHOST.into()), auto_sync: true, rights_file: None };
         let setup = Setup {
             identity: &identity,
             config: &config,

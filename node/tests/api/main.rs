@@ -18,6 +18,7 @@ mod pki;
 mod process;
 mod quota;
 mod raw;
+mod rights;
 mod rotation;
 mod running;
 mod salvage;

@@ -5,7 +5,8 @@
 //! whose digest the neighbour has as well is done with; where it has another, the sixteen below are asked about, and
 //! where few rows are left these, one by one ([`Frame::Confirm`](super::frame::Frame::Confirm), which holds where the neighbour has changes of its
 //! own). That costs in proportion to the difference. What changes later is sent, and asked about a little later. A question
-//! without an answer is repeated. Rows only grow, so a word once given holds.
+//! without an answer is repeated. Rows only grow, so a word once given holds (also about an edit of which the neighbour has a
+//! later delete only).
 //! Inputs: what there is to tell, answers, time; outputs: what is to be asked. It keeps what is to be answered as well.
 //! What it does not do: send content.
 

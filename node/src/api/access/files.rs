@@ -1,4 +1,4 @@
-//! Files that say who may call or join, read again and again.
+//! Files that say who may call, join, read or write, read again and again.
 //!
 //! Purpose: follow files that a person, a cron job or a mounted Secret replaces. They are compared by content, since a
 //! Secret is swapped by a symbolic link and keeps its dates. New content counts when two looks in a row found the same:
@@ -123,7 +123,7 @@ impl<T, const N: usize> Watched<T, N> {
     }
 
     /// Whether the files hold something else than what is in use, and it was told that they do.
-    pub(super) const fn is_stale(&self) -> bool {
+    pub(crate) const fn is_stale(&self) -> bool {
         self.told
     }
 }

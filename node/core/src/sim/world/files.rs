@@ -166,23 +166,25 @@ impl World {
     /// What `b` lacks of what `a` tells it.
     fn lacks(&mut self, a: Node, b: Node) -> Option<Problem> {
         let flow = self.flow(a, b);
-        let problem =
-            |node: PeerId, other: PeerId, key: &Key| Problem::Unsettled { node, other, key: format!("{key:?}") };
-        let (from, to) = (self.nodes[a].me, self.nodes[b].me);
+        let (other, node) = (self.nodes[a].me, self.nodes[b].me);
         let rows = self.nodes[a].disk.rows.clone();
         let told = rows.iter().filter(|(key, _)| flow.sends(key));
         for (key, view) in told.filter_map(|(key, row)| Some((key, View::parse(row).ok()?))) {
             let there = self.nodes[b].disk.rows.get(key).and_then(|row| View::parse(row).ok());
             let version = |view: &View<'_>| (view.state != State::Collected).then_some(view.version);
             let (ours, theirs) = (version(&view), there.as_ref().and_then(version));
-            let is_there = if flow.shares(key) { ours == theirs } else { ours.is_none() || ours == theirs };
-            let may_cover = !flow.shares(key);
-            if !is_there && !(may_cover && self.covers(b, key, &view.have)) {
-                return Some(problem(to, from, key));
+            let states = (view.state, there.map(|there| there.state));
+            let is_enough = match flow.shares(key) {
+                true => ours == theirs,
+                false => ours.is_none() || ours == theirs || self.covers(b, key, &view.have),
+            };
+            if !is_enough {
+                let key = format!("{key:?} ({states:?}, shared: {})", flow.shares(key));
+                return Some(Problem::Unsettled { node, other, key });
             }
         }
-        let (other, what) = self.nodes[a].core.as_ref()?.unconfirmed()?;
-        Some(Problem::Unconfirmed { node: from, other, what })
+        let (waits_for, what) = self.nodes[a].core.as_ref()?.unconfirmed()?;
+        Some(Problem::Unconfirmed { node: other, other: waits_for, what })
     }
 
     /// Whether a node has all of `theirs`, in whatever way.
@@ -193,11 +195,11 @@ impl World {
         }
         let Some(view) = disk.rows.get(key).and_then(|row| View::parse(row).ok()) else { return false };
         match (&view.have, theirs) {
-            // Of another generation, or collected: then the stamps say it.
+            // Deleted here after its last edit there; what was put since then need not have seen that edit, where only a
+            // short row of the delete was left. Or of a higher generation.
             (Have::Full { life, .. }, Have::Full { life: theirs, .. }) => {
-                (view.state == State::Collected || life.generation > theirs.generation)
-                    && life.edited.max(life.tombstone) >= theirs.edited
-                    && life.tombstone >= theirs.tombstone
+                let outlives = life.generation > theirs.generation && life.edited >= theirs.edited;
+                life.tombstone >= theirs.tombstone && (outlives || life.tombstone >= theirs.edited)
             }
             (ours, theirs) => ours.newest() >= theirs.newest(),
         }
