@@ -18,15 +18,19 @@ pub(crate) struct Args {
     /// First seed; without it, one that changes from hour to hour.
     #[arg(long)]
     first_seed: Option<u64>,
+    /// Every node has a file of rights of its own, which changes.
+    #[arg(long)]
+    files: bool,
 }
 
 /// Runs the suite with these sizes.
 pub(crate) async fn run(args: Args) -> Result<()> {
-    let Args { nodes, seeds, first_seed } = args;
+    let Args { nodes, seeds, first_seed, files } = args;
+    let suite = if files { "neighbours_with_files" } else { "a_hundred_nodes" };
     let mut command = Command::from(crate::cargo::command());
     // The whole workspace, so that compiled crates are the same as in the tests.
     command.current_dir(crate::root()?).args(["test", "--locked", "--workspace", "--quiet", "--test", "sim_converges"]);
-    command.args(["--", "a_hundred_nodes", "--nocapture"]);
+    command.args(["--", suite, "--nocapture"]);
     command.env("PEAT_SIM_NODES", nodes.to_string()).env("PEAT_SIM_SEEDS", seeds.to_string());
     if let Some(first) = first_seed {
         command.env("PEAT_SIM_FIRST_SEED", first.to_string());

@@ -30,16 +30,9 @@ fn two_nodes_converge_under_loss_partitions_and_restarts() {
 
 #[test]
 fn neighbours_with_files_of_rights_have_what_they_are_to_have_and_nothing_else() {
-    let nodes = size("PEAT_SIM_NODES").map_or(8, |nodes| nodes as usize);
-    let first = size("PEAT_SIM_FIRST_SEED").unwrap_or_else(seed_of_the_hour);
-    let pairs = (first..first + size("PEAT_SIM_SEEDS").unwrap_or(50)).map(|seed| (seed, 2));
-    let meshes = (first..first + size("PEAT_SIM_SEEDS").unwrap_or(50)).map(|seed| (seed, nodes));
-    let failures: Vec<String> = pairs
-        .chain(meshes)
-        .filter_map(|(seed, nodes)| run(&Scenario::ruled(seed, nodes)).err())
-        .map(|failure| failure.to_string())
-        .collect();
-    assert!(failures.is_empty(), "{} runs failed:\n{}", failures.len(), failures.join("\n"));
+    // Two meet in every way that there is; in a larger mesh what one may not tell comes by another.
+    let nodes = size("PEAT_SIM_NODES").map_or_else(|| vec![2, 8], |nodes| vec![nodes as usize]);
+    nodes.into_iter().for_each(|nodes| every_rotating_seed(|seed| Scenario::ruled(seed, nodes)));
 }
 
 #[test]
@@ -64,6 +57,10 @@ fn every_seed_that_once_failed_converges() {
 #[test]
 fn a_hundred_nodes_converge_under_loss_partitions_and_restarts_for_every_rotating_seed() {
     let nodes = size("PEAT_SIM_NODES").unwrap_or(100) as usize;
+    every_rotating_seed(|seed| Scenario::rough(seed, nodes));
+}
+
+fn every_rotating_seed(scenario: impl Fn(u64) -> Scenario + Sync) {
     let seeds = size("PEAT_SIM_SEEDS").unwrap_or(50);
     let first = size("PEAT_SIM_FIRST_SEED").unwrap_or_else(seed_of_the_hour);
     let next = AtomicU64::new(first);
@@ -76,7 +73,7 @@ fn a_hundred_nodes_converge_under_loss_partitions_and_restarts_for_every_rotatin
                     if seed >= first + seeds {
                         return;
                     }
-                    match run(&Scenario::rough(seed, nodes)) {
+                    match run(&scenario(seed)) {
                         Ok(report) => println!("seed {seed}: {report:?}"),
                         Err(failure) => {
                             // At once: a long run may be watched.

@@ -172,12 +172,13 @@ impl MeshNode {
     /// answered by memory.
     pub(super) fn note_moot(&mut self, peer: PeerId, key: &Key, version: Version, merged: &Merged) {
         let no_news = merged.changed.is_none() && self.shelf.index.version(key).is_none();
-        if let Some(neighbour) = self.neighbours.get_mut(&peer)
-            && neighbour.flow.is_told(key)
-            && !merged.gaps
-            && (merged.sender_behind || no_news)
-        {
+        let Some(neighbour) = self.neighbours.get_mut(&peer).filter(|neighbour| neighbour.flow.is_told(key)) else {
+            return;
+        };
+        if !merged.gaps && (merged.sender_behind || no_news) {
             neighbour.one_way.note_moot(key, version);
+        } else {
+            neighbour.one_way.forget_moot(key);
         }
     }
 

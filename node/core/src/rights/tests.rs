@@ -1,6 +1,7 @@
 //! Files of rights: what they come to, and what is wrong with others.
 
 use super::*;
+use proptest::prelude::*;
 
 const A: PeerId = PeerId([0xa; 32]);
 const B: PeerId = PeerId([0xb; 32]);
@@ -82,4 +83,13 @@ fn a_file_is_as_long_as_one_frame_can_tell_and_no_longer() {
         Err(RightsError::Collections { line: MOST_COLLECTIONS + 1 })
     );
     assert_eq!(Rights::parse(&"* both *\n".repeat(MOST_LINES + 1)), Err(RightsError::Lines));
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_rights_or_an_error(text in "([a-c*# ]{1,3}[ \t]+(read|write|both|own)[ \t]+([*]|nobody|[0-9a-f]{62,64})\n?){0,9}") {
+        if let Ok(rights) = Rights::parse(&text) {
+            prop_assert!(rights.grants(&A).of(RESERVED).read && rights.collections() <= 9);
+        }
+    }
 }

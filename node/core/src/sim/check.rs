@@ -15,14 +15,17 @@ pub struct Failure {
     pub seed: u64,
     /// Nodes of the run.
     pub nodes: usize,
+    /// Whether nodes had files of rights.
+    pub files: bool,
     /// What was wrong.
     pub problem: Problem,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, nodes, problem } = self;
-        write!(f, "{problem}; replay with `cargo xtask sim --nodes {nodes} --seeds 1 --first-seed {seed}`")
+        let Self { seed, nodes, files, problem } = self;
+        let files = if *files { " --files" } else { "" };
+        write!(f, "{problem}; replay with `cargo xtask sim --nodes {nodes} --seeds 1 --first-seed {seed}{files}`")
     }
 }
 

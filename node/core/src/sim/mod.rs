@@ -3,8 +3,9 @@
 //! Purpose: find an order of events in which the engine loses or diverges, and replay it from one number.
 //! Inputs: a [`Scenario`] with its seed; outputs: a [`Report`], or a [`Failure`] that prints the seed.
 //! Faults: lost, late and reordered frames, partitions, crashes that lose what was not yet durable, clocks that
-//! disagree; deletes are forgotten within seconds, and histories begun anew after some writes, while nodes are away. Frames
-//! are lost one by one, which is harsher than QUIC. What it does not do: run the shell, or measure speed.
+//! disagree; deletes are forgotten within seconds, and histories begun anew after some writes, while nodes are away; files
+//! of rights that differ and change. Frames are lost one by one, which is harsher than QUIC. What it does not do: run the
+//! shell, or measure speed.
 
 mod check;
 mod world;
@@ -110,7 +111,7 @@ pub struct Report {
 /// # Errors
 /// [`Failure`] with the seed when an invariant does not hold.
 pub fn run(scenario: &Scenario) -> Result<Report, Failure> {
-    let fail = |problem| Failure { seed: scenario.seed, nodes: scenario.nodes, problem };
+    let fail = |problem| Failure { seed: scenario.seed, nodes: scenario.nodes, files: scenario.files > 0, problem };
     let mut world = World::new(scenario);
     world.run_until(scenario.trouble);
     world.heal();

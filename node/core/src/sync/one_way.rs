@@ -161,6 +161,11 @@ impl OneWay {
         }
     }
 
+    /// What came last of `key` is shown by its row, or is not all here.
+    pub(crate) fn forget_moot(&mut self, key: &Key) {
+        self.moot.remove(key);
+    }
+
     /// Whether nothing is missing here of this version; it is asked once.
     pub(crate) fn take_moot(&mut self, key: &Key, version: Version) -> bool {
         self.moot.remove(key).is_some_and(|moot| moot == version)

@@ -153,6 +153,20 @@ fn a_delete_that_was_collected_while_a_reader_was_away_reaches_it() {
 }
 
 #[test]
+fn a_reader_that_deleted_a_document_for_itself_is_not_sent_it_again_and_again() {
+    let (mut head, mut sensor) = pair();
+    head.put("commands/halt", r#"{"n":1}"#);
+    meet_and_part(&mut head, &mut sensor);
+    sensor.write("commands/halt", Edit::Delete, Condition::Always).unwrap();
+    sensor.sweep_after(MARKS * 2);
+    meet(&mut head, &mut sensor);
+    (head.sent, sensor.sent) = (0, 0);
+    meet(&mut head, &mut sensor);
+    assert!(head.sent + sensor.sent < 400, "{} bytes", head.sent + sensor.sent);
+    assert_eq!((head.read("commands/halt").is_some(), sensor.read("commands/halt")), (true, None));
+}
+
+#[test]
 fn whoever_asks_for_what_he_may_not_read_gets_no_answer() {
     let (mut head, mut sensor) = pair();
     head.put("reports/secret", r#"{"n":1}"#);
