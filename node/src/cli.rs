@@ -169,6 +169,9 @@ pub struct RawArgs {
     /// How it is logged: `text` or `json` [default: text]
     #[arg(long, value_name = "FORMAT", help_heading = "Node")]
     pub log_format: Option<String>,
+    /// Collector that is told of API calls and of sync as traces, by OTLP over gRPC: `http://HOST:PORT` [default: off]
+    #[arg(long, value_name = "URL", help_heading = "Node")]
+    pub otlp_endpoint: Option<String>,
     /// File of settings, YAML; its keys are the names of these flags without dashes
     #[arg(long, value_name = "FILE", help_heading = "Node")]
     pub config: Option<String>,

@@ -62,6 +62,8 @@ pub struct Config {
     pub api: ApiConfig,
     /// Logging.
     pub log: LogConfig,
+    /// Collector of traces, `http://HOST:PORT`, if any.
+    pub otlp_endpoint: Option<String>,
     /// Print the configuration and exit.
     pub print: bool,
     /// The flags and where their values came from, to print.

@@ -16,6 +16,7 @@ use crate::handle::Published;
 use crate::metrics::Metrics;
 use crate::quota::{Gate, Limits, Refusal};
 use crate::store::{Seq, Store, StoreError};
+use crate::telemetry::traces::Begun;
 use arc_swap::ArcSwapOption;
 use peat_node_core::docs::row;
 use peat_node_core::event::{Reply, RequestError};
@@ -199,6 +200,7 @@ impl<N: Network> Driver<N> {
 
     /// Handles everything that waits, then lets it take effect. Returns whether this was the last turn.
     fn turn(&mut self, batch: &mut Vec<Message>) -> bool {
+        let round = Begun::now(None);
         let mut outputs = Outputs::default();
         let mut rooms = Vec::new();
         let (mut last, mut peers_changed) = (false, false);
@@ -241,7 +243,11 @@ impl<N: Network> Driver<N> {
         self.forget_damaged(&outputs);
         self.node.flush(self.now(), &StoredRows(&*self.store), &mut outputs);
         self.stale = true;
+        let (written, sent) = (outputs.writes.len(), outputs.sends.len());
         self.finish(outputs, peers_changed);
+        if let Some(round) = round.filter(|_| !rooms.is_empty()) {
+            round.round_ended(rooms.len(), written, sent);
+        }
         for viewer in viewers {
             // Whoever asked may be gone.
             let _ = self.published.load_full().map(|view| viewer.send(view));

@@ -16,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::rights;
 use crate::shutdown::{DRAIN_LIMIT, drain};
 use crate::store::{DiskStore, Store, StoreError};
+use crate::telemetry::{TraceError, traces};
 use crate::transport::{self, Certificates, Credentials, Keyring, Transport, TransportError};
 use peat_node_core::docs::epoch::Limits;
 use peat_node_core::event::{Input, Source};
@@ -84,6 +85,9 @@ pub enum RunError {
     /// The key file, or the file of rights, changed since the flags were read.
     #[error(transparent)]
     File(#[from] AccessError),
+    /// The collector of traces.
+    #[error(transparent)]
+    Traces(#[from] TraceError),
     /// The driver ended by itself, which is a fault of this program.
     #[error("the driver ended")]
     DriverEnded,
@@ -107,6 +111,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
         () = node.failed() => Err(RunError::DriverEnded),
     };
     node.leave().await;
+    traces::flush().await;
     ended
 }
 
@@ -130,6 +135,9 @@ impl Node {
             IdentitySource::Own => Identity::load_or_generate(&config.key_dir)?,
             IdentitySource::Derived { key, node_id } => Identity::derived(key, node_id),
         };
+        if let Some(endpoint) = &config.otlp_endpoint {
+            traces::start(endpoint, &identity.id())?;
+        }
         let handle = NodeHandle::starting(identity.id());
         let metrics = Arc::new(Metrics::default());
         let name = match &config.node_id {

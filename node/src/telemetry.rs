@@ -1,7 +1,11 @@
 //! What the node says about itself on standard error.
 //!
 //! Inputs: a checked [`LogConfig`]; later, other filters. Outputs: the subscriber of the process.
-//! What it does not do: metrics.
+//! What it does not do: metrics. Traces, which are no part of the log, are in [`traces`].
+
+pub(crate) mod traces;
+
+pub use traces::TraceError;
 
 use crate::config::LogConfig;
 use std::io::IsTerminal as _;

@@ -2,10 +2,12 @@
 //!
 //! Purpose: how many calls of each method ended how, and how long they took; recorded on drop, so that a call whose
 //! caller went away counts too, as `canceled`. Inputs: the guard around each call. Outputs: metrics in the node's
-//! registry, and beside them those of [`super::access`]. Label values are method names of the compiled services and
-//! codes. What it does not do: count streams' items.
+//! registry, and beside them those of [`super::access`]; and a span for each call while traces are on. Label values are
+//! method names of the compiled services and codes. What it does not do: count streams' items.
 
 use super::access::AccessMetrics;
+use crate::telemetry::traces::Begun;
+use http::HeaderMap;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -69,14 +71,15 @@ impl CallMetrics {
     }
 
     /// Begins a unary call.
-    pub(super) fn call(self: &Arc<Self>, method: &'static str) -> Observed {
-        Observed { metrics: Arc::clone(self), method, code: None, began: Some(Instant::now()) }
+    pub(super) fn call(self: &Arc<Self>, method: &'static str, headers: &HeaderMap) -> Observed {
+        let span = Begun::now(Some(headers));
+        Observed { metrics: Arc::clone(self), method, code: None, began: Some(Instant::now()), span }
     }
 
     /// Begins a stream.
-    pub(super) fn stream(self: &Arc<Self>, method: &'static str) -> Observed {
+    pub(super) fn stream(self: &Arc<Self>, method: &'static str, headers: &HeaderMap) -> Observed {
         self.streams.inc();
-        Observed { metrics: Arc::clone(self), method, code: None, began: None }
+        Observed { metrics: Arc::clone(self), method, code: None, began: None, span: Begun::now(Some(headers)) }
     }
 }
 
@@ -87,6 +90,7 @@ pub(super) struct Observed {
     code: Option<&'static str>,
     /// None for a stream, whose length says nothing.
     began: Option<Instant>,
+    span: Option<Begun>,
 }
 
 impl Observed {
@@ -98,8 +102,12 @@ impl Observed {
 
 impl Drop for Observed {
     fn drop(&mut self) {
-        let Self { metrics, method, code, began } = self;
-        metrics.calls.get_or_create(&Labels { method, code: code.unwrap_or(DROPPED) }).inc();
+        let Self { metrics, method, code, began, span } = self;
+        let code = code.unwrap_or(DROPPED);
+        metrics.calls.get_or_create(&Labels { method, code }).inc();
+        if let Some(span) = span.take() {
+            span.call_ended(method, code);
+        }
         match began {
             Some(began) => metrics.seconds.observe(began.elapsed().as_secs_f64()),
             None => {
@@ -119,9 +127,10 @@ mod tests {
         let metrics = Arc::new(CallMetrics::default());
         let mut registry = Registry::with_prefix("peat_node");
         metrics.register(&mut registry);
-        metrics.call("/s/Put").ended("ok");
-        drop(metrics.call("/s/Put"));
-        let open = metrics.stream("/s/Watch");
+        let headers = HeaderMap::new();
+        metrics.call("/s/Put", &headers).ended("ok");
+        drop(metrics.call("/s/Put", &headers));
+        let open = metrics.stream("/s/Watch", &headers);
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         for line in [

@@ -22,7 +22,7 @@ pub(super) struct Guard(pub(super) Arc<CallMetrics>);
 impl Interceptor for Guard {
     async fn intercept_unary(&self, request: UnaryRequest, next: Next<'_>) -> Result<UnaryResponse, ConnectError> {
         let method = method(&request.ctx);
-        let mut observed = self.0.call(method);
+        let mut observed = self.0.call(method, request.ctx.headers());
         // Nothing that a panic may leave half-done outlives the call: handlers share only the node's handle.
         let result = AssertUnwindSafe(next.run(request)).catch_unwind().await;
         let result = result.unwrap_or_else(|panic| Err(panicked(method, &*panic)));
@@ -37,7 +37,7 @@ impl Interceptor for Guard {
         next: NextStream<'_>,
     ) -> Result<StreamResponse, ConnectError> {
         let method = method(&request.ctx);
-        let mut observed = self.0.stream(method);
+        let mut observed = self.0.stream(method, request.ctx.headers());
         let admitted = request.ctx.extensions().get::<Admitted>().cloned();
         let result = AssertUnwindSafe(next.run(request, inbound)).catch_unwind().await;
         let result = result.unwrap_or_else(|panic| Err(panicked(method, &*panic)));

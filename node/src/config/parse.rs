@@ -71,6 +71,7 @@ pub(super) fn config(raw: RawArgs) -> Result<Config, ConfigError> {
         gc: gc(&raw, &mut warnings)?,
         api,
         log: log(&raw)?,
+        otlp_endpoint: collector(&raw)?,
         print: boolean("print-config", raw.print_config.as_ref(), false)?,
         settings: Settings::default(),
         warnings,
@@ -356,6 +357,16 @@ fn log(raw: &RawArgs) -> Result<LogConfig, ConfigError> {
         other => return Err(value("log-format", format!("`{other}` is neither `text` nor `json`"))),
     };
     Ok(LogConfig { filter, json })
+}
+
+fn collector(raw: &RawArgs) -> Result<Option<String>, ConfigError> {
+    let Some(text) = given(raw.otlp_endpoint.as_ref()) else { return Ok(None) };
+    let plain = text.parse::<http::Uri>().is_ok_and(|uri| uri.scheme_str() == Some("http") && uri.host().is_some());
+    if plain {
+        Ok(Some(text.to_owned()))
+    } else {
+        Err(value("otlp-endpoint", format!("`{text}` is not http://HOST:PORT")))
+    }
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ mod salvage;
 mod sealed;
 mod store_key;
 mod text;
+mod traces;
 mod transfer;
 mod watch;
 mod wrong;

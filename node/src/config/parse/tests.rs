@@ -191,7 +191,7 @@ fn a_wrong_value_is_one_line_that_names_the_flag() {
         set(&mut raw);
         refused(raw)
     };
-    let cases: [(&str, String); 27] = [
+    let cases: [(&str, String); 29] = [
         ("--listen: ", with(|raw| raw.listen = vec!["localhost:1".into()])),
         ("--listen: ", with(|raw| raw.listen = vec!["unix://relative".into()])),
         ("--listen: ", with(|raw| raw.listen = vec!["http://1.2.3.4:5".into()])),
@@ -207,6 +207,8 @@ fn a_wrong_value_is_one_line_that_names_the_flag() {
         ("--mesh-listen: ", with(|raw| raw.mesh_listen = some("eth0"))),
         ("--admin-listen: ", with(|raw| raw.admin_listen = some("11205"))),
         ("--log-level: ", with(|raw| raw.log_level = some("peat=loud=very"))),
+        ("--otlp-endpoint: ", with(|raw| raw.otlp_endpoint = some("https://collector:4317"))),
+        ("--otlp-endpoint: ", with(|raw| raw.otlp_endpoint = some("collector:4317"))),
         ("--log-format: ", with(|raw| raw.log_format = some("xml"))),
         ("--encryption-key: ", with(|raw| raw.encryption_key = Some("c2hvcnQ=".to_owned().into()))),
         ("--encryption-key-file: read /nowhere", with(|raw| raw.encryption_key_file = some("/nowhere/key"))),
