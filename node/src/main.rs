@@ -8,6 +8,10 @@ use peat_node::config::Config;
 use peat_node::{cli, run, shutdown, telemetry};
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// Work that nobody waits for any more has this long to end.
+const LAST_WORK: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     let parsed = match cli::parse(std::env::args_os().collect(), |name| std::env::var_os(name)) {
@@ -47,8 +51,11 @@ fn node(config: Config) -> anyhow::Result<()> {
     // Both the mesh and the membership stream use it; a second installation cannot happen here.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Runtime::new().context("start the runtime")?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let stop = shutdown::on_signals().context("listen for signals")?;
         run::run(config, stop).await.context("run the node")
-    })
+    });
+    // What still runs owes nothing: the system may look up the name of a peer, or of the collector of traces, for long.
+    runtime.shutdown_timeout(LAST_WORK);
+    ended
 }

@@ -7,6 +7,7 @@
 use crate::api::CallMetrics;
 use crate::handle::{NodeHandle, Phase};
 use crate::quota::QuotaMetrics;
+use crate::telemetry::SpanMetrics;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
@@ -86,6 +87,7 @@ pub struct Metrics {
     gauges: Gauges,
     calls: Arc<CallMetrics>,
     quotas: Arc<QuotaMetrics>,
+    spans: Arc<SpanMetrics>,
     sent: Counter,
     received: Counter,
     frames_malformed: Counter,
@@ -114,6 +116,7 @@ impl Default for Metrics {
             gauges,
             calls: Arc::default(),
             quotas: Arc::default(),
+            spans: Arc::default(),
             sent: Counter::default(),
             received: Counter::default(),
             frames_malformed: Counter::default(),
@@ -136,6 +139,7 @@ impl Default for Metrics {
         metrics.register_counters();
         metrics.calls.register(&mut metrics.registry);
         metrics.quotas.register(&mut metrics.registry);
+        metrics.spans.register(&mut metrics.registry);
         metrics
     }
 }
@@ -149,6 +153,11 @@ impl Metrics {
     /// What is used of quotas, which they tell themselves.
     pub fn quotas(&self) -> &Arc<QuotaMetrics> {
         &self.quotas
+    }
+
+    /// What becomes of spans, which count themselves.
+    pub fn spans(&self) -> &Arc<SpanMetrics> {
+        &self.spans
     }
 
     /// A batch of `rows` became durable after `took`.

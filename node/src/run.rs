@@ -96,7 +96,7 @@ pub enum RunError {
 impl RunError {
     /// Whether what the node was told is wrong, and not what happened to it.
     pub const fn is_of_configuration(&self) -> bool {
-        matches!(self, Self::Store(StoreError::Key { .. }))
+        matches!(self, Self::Store(StoreError::Key { .. }) | Self::Traces(_))
     }
 }
 
@@ -135,11 +135,11 @@ impl Node {
             IdentitySource::Own => Identity::load_or_generate(&config.key_dir)?,
             IdentitySource::Derived { key, node_id } => Identity::derived(key, node_id),
         };
-        if let Some(endpoint) = &config.otlp_endpoint {
-            traces::start(endpoint, &identity.id())?;
-        }
         let handle = NodeHandle::starting(identity.id());
         let metrics = Arc::new(Metrics::default());
+        if let Some(endpoint) = &config.otlp_endpoint {
+            traces::start(endpoint, &identity.id(), metrics.spans())?;
+        }
         let name = match &config.node_id {
             Some(name) => name.clone(),
             None => kept_name(&config.data_dir)?,

@@ -5,7 +5,7 @@
 
 pub(crate) mod traces;
 
-pub use traces::TraceError;
+pub use traces::{SpanMetrics, TraceError};
 
 use crate::config::LogConfig;
 use std::io::IsTerminal as _;

@@ -359,13 +359,13 @@ fn log(raw: &RawArgs) -> Result<LogConfig, ConfigError> {
     Ok(LogConfig { filter, json })
 }
 
+/// Nothing but the address: a name and password before it would be told with it, and gRPC has no path.
 fn collector(raw: &RawArgs) -> Result<Option<String>, ConfigError> {
     let Some(text) = given(raw.otlp_endpoint.as_ref()) else { return Ok(None) };
-    let plain = text.parse::<http::Uri>().is_ok_and(|uri| uri.scheme_str() == Some("http") && uri.host().is_some());
-    if plain {
-        Ok(Some(text.to_owned()))
-    } else {
-        Err(value("otlp-endpoint", format!("`{text}` is not http://HOST:PORT")))
+    let address = text.strip_prefix("http://").map(|rest| rest.strip_suffix('/').unwrap_or(rest));
+    match address.map(check_address) {
+        Some(Ok(())) => Ok(Some(text.to_owned())),
+        Some(Err(_)) | None => Err(value("otlp-endpoint", "is not http://HOST:PORT (IPv6 in brackets)")),
     }
 }
 

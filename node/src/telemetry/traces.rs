@@ -2,41 +2,61 @@
 //!
 //! Purpose: tell a collector, by OTLP over gRPC, of calls of the API and of rounds of sync. Inputs: when something began, and
 //! what it was once it has ended. Outputs: spans, in batches, from a thread of their own. Cost is bounded: so many spans a
-//! second are made, so many wait, and what a collector does not take in time is dropped. What it does not do: TLS, for a
-//! collector is beside the node or in its cluster; logs and metrics. Source: <https://opentelemetry.io/docs/specs/otlp/>.
+//! second are made, so many wait, and what a collector does not take in time is dropped and counted ([`told`]). A span has
+//! names, codes, counts and times, never what a caller sent. What it does not do: TLS, for a collector is beside the node
+//! or in its cluster; logs and metrics. Source: <https://opentelemetry.io/docs/specs/otlp/>.
+
+mod told;
+
+pub use told::SpanMetrics;
 
 use http::HeaderMap;
 use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
-use opentelemetry::trace::{Span as _, SpanBuilder, SpanKind, Status, Tracer as _, TracerProvider as _};
+use opentelemetry::trace::{
+    Span as _, SpanBuilder, SpanKind, Status, TraceContextExt as _, Tracer as _, TracerProvider as _,
+};
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig as _};
+use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig as _, WithTonicConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracer, SdkTracerProvider};
+use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider};
 use peat_node_core::ids::PeerId;
 use std::borrow::Cow;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
+use told::{QUEUE, Told};
+use tonic::transport::Endpoint;
 
 /// Most spans of one second; of more, the first ones are told.
 const MOST_PER_SECOND: u64 = 200;
 
-/// Spans that wait for the collector; more are dropped.
-const QUEUE: usize = 2048;
+/// Spans of one message, which is then well below what collectors take at once.
+const BATCH: usize = 512;
 
 /// Spans leave at the latest after so long.
 const DELAY: Duration = Duration::from_secs(1);
 
-/// The collector has so long for a batch, and for what is left when the node ends.
+/// The collector has so long to be connected to, and for a batch.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// A collector that cannot be named to the exporter.
+/// The collector has so long for what is left when the node ends.
+const LAST_LIMIT: Duration = Duration::from_millis(500);
+
+/// A collector that cannot be told of anything, by its address or by a variable of the exporter.
 #[derive(Debug, thiserror::Error)]
 #[error("send traces to {endpoint}")]
 pub struct TraceError {
     endpoint: String,
-    source: ExporterBuildError,
+    source: Cause,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Cause {
+    #[error(transparent)]
+    Endpoint(#[from] tonic::transport::Error),
+    #[error(transparent)]
+    Exporter(#[from] ExporterBuildError),
 }
 
 /// The traces of the process, of which there is one; none while they are off.
@@ -45,6 +65,7 @@ static TRACES: OnceLock<Traces> = OnceLock::new();
 struct Traces {
     provider: SdkTracerProvider,
     tracer: SdkTracer,
+    metrics: Arc<SpanMetrics>,
     began: Instant,
     room: Room,
 }
@@ -53,30 +74,46 @@ struct Traces {
 ///
 /// # Errors
 /// [`TraceError`]; a collector that cannot be reached is none.
-pub(crate) fn start(endpoint: &str, node: &PeerId) -> Result<(), TraceError> {
-    let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(LIMIT).build();
-    let exporter = exporter.map_err(|source| TraceError { endpoint: endpoint.to_owned(), source })?;
-    let batches = BatchConfigBuilder::default().with_max_queue_size(QUEUE).with_scheduled_delay(DELAY).build();
+pub(crate) fn start(endpoint: &str, node: &PeerId, metrics: &Arc<SpanMetrics>) -> Result<(), TraceError> {
+    let exporter = exporter(endpoint).map_err(|source| TraceError { endpoint: endpoint.to_owned(), source })?;
+    let batches = BatchConfigBuilder::default()
+        .with_max_queue_size(QUEUE)
+        .with_max_export_batch_size(BATCH)
+        .with_scheduled_delay(DELAY)
+        .build();
     let resource = Resource::builder_empty().with_service_name("peat-node").with_attributes([
         KeyValue::new("service.instance.id", node.to_string()),
         KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
     ]);
+    let told = Told::new(exporter, Arc::clone(metrics));
     let provider = SdkTracerProvider::builder()
         .with_resource(resource.build())
-        .with_span_processor(BatchSpanProcessor::builder(exporter).with_batch_config(batches).build())
+        // Every span that is built is told: whether to build one is decided here.
+        .with_sampler(Sampler::AlwaysOn)
+        .with_span_processor(BatchSpanProcessor::builder(told).with_batch_config(batches).build())
         .build();
-    let traces =
-        Traces { tracer: provider.tracer("peat-node"), provider, began: Instant::now(), room: Room::default() };
     // A second node in one process tells of itself with the first.
-    let _ = TRACES.set(traces);
+    let _ = TRACES.set(Traces {
+        tracer: provider.tracer("peat-node"),
+        provider,
+        metrics: Arc::clone(metrics),
+        began: Instant::now(),
+        room: Room::default(),
+    });
     Ok(())
 }
 
-/// Tells what waits, for at most [`LIMIT`].
+fn exporter(endpoint: &str) -> Result<SpanExporter, Cause> {
+    // The exporter's own channel would wait for a connection as long as the system does.
+    let channel = Endpoint::from_shared(endpoint.to_owned())?.connect_timeout(LIMIT).timeout(LIMIT).connect_lazy();
+    Ok(SpanExporter::builder().with_tonic().with_channel(channel).with_timeout(LIMIT).build()?)
+}
+
+/// Tells what waits, for at most [`LAST_LIMIT`].
 pub(crate) async fn flush() {
     if let Some(traces) = TRACES.get() {
         // What the collector does not take is lost, as at any time.
-        let _ = tokio::task::spawn_blocking(|| traces.provider.shutdown_with_timeout(LIMIT)).await;
+        let _ = tokio::task::spawn_blocking(|| traces.provider.shutdown_with_timeout(LAST_LIMIT)).await;
     }
 }
 
@@ -88,11 +125,17 @@ pub(crate) struct Begun {
 }
 
 impl Begun {
-    /// None while traces are off. `headers` are those of a request, whose caller may have a trace of his own.
+    /// None while traces are off, or where the caller's trace is not recorded. `headers` are those of a request, whose
+    /// caller may have a trace of his own.
     pub(crate) fn now(headers: Option<&HeaderMap>) -> Option<Self> {
         TRACES.get()?;
         let parent = headers.map(|headers| TraceContextPropagator::new().extract(&Headers(headers)));
-        Some(Self { at: SystemTime::now(), clock: Instant::now(), parent: parent.unwrap_or_default() })
+        let parent = parent.unwrap_or_default();
+        let wished = {
+            let span = parent.span();
+            !span.span_context().is_valid() || span.span_context().is_sampled()
+        };
+        wished.then(|| Self { at: SystemTime::now(), clock: Instant::now(), parent })
     }
 
     /// A call of the API that ended with `code`.
@@ -110,11 +153,15 @@ impl Begun {
     }
 
     fn ended(self, name: &'static str, kind: SpanKind, attributes: Vec<KeyValue>, status: Status) {
-        let Some(traces) = TRACES.get().filter(|traces| traces.room.take(traces.began.elapsed().as_secs())) else {
+        let Some(Traces { tracer, metrics, began, room, .. }) = TRACES.get() else { return };
+        if !room.take(began.elapsed().as_secs()) {
+            return metrics.skipped();
+        }
+        if !metrics.queued() {
             return;
-        };
+        }
         let builder = SpanBuilder::from_name(name).with_kind(kind).with_start_time(self.at);
-        let mut span = traces.tracer.build_with_context(builder.with_attributes(attributes), &self.parent);
+        let mut span = tracer.build_with_context(builder.with_attributes(attributes), &self.parent);
         span.set_status(status);
         // Not the clock of the wall, which may have been set meanwhile.
         span.end_with_timestamp(self.at + self.clock.elapsed());
@@ -137,15 +184,16 @@ impl Room {
     }
 }
 
+/// The one header that is read: `tracestate` is the caller's own, of any length, and nobody's business here.
 struct Headers<'a>(&'a HeaderMap);
 
 impl Extractor for Headers<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key)?.to_str().ok()
+        self.0.get(key).filter(|_| key == "traceparent")?.to_str().ok()
     }
 
     fn keys(&self) -> Vec<&str> {
-        self.0.keys().map(http::HeaderName::as_str).collect()
+        vec!["traceparent"]
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) fn admin() -> (Vec<String>, SocketAddr) {
     (flag("--admin-listen", &address.to_string()), address)
 }
 
-async fn scrape(admin: SocketAddr) -> Option<String> {
+pub(super) async fn scrape(admin: SocketAddr) -> Option<String> {
     let mut stream = TcpStream::connect(admin).await.ok()?;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.ok()?;
     let mut text = String::new();

@@ -191,7 +191,7 @@ fn a_wrong_value_is_one_line_that_names_the_flag() {
         set(&mut raw);
         refused(raw)
     };
-    let cases: [(&str, String); 29] = [
+    let cases: [(&str, String); 32] = [
         ("--listen: ", with(|raw| raw.listen = vec!["localhost:1".into()])),
         ("--listen: ", with(|raw| raw.listen = vec!["unix://relative".into()])),
         ("--listen: ", with(|raw| raw.listen = vec!["http://1.2.3.4:5".into()])),
@@ -209,6 +209,9 @@ fn a_wrong_value_is_one_line_that_names_the_flag() {
         ("--log-level: ", with(|raw| raw.log_level = some("peat=loud=very"))),
         ("--otlp-endpoint: ", with(|raw| raw.otlp_endpoint = some("https://collector:4317"))),
         ("--otlp-endpoint: ", with(|raw| raw.otlp_endpoint = some("collector:4317"))),
+        ("--otlp-endpoint: ", with(|raw| raw.otlp_endpoint = some("http://collector"))),
+        ("--otlp-endpoint: ", with(|raw| raw.otlp_endpoint = some("http://collector:4318/v1/traces"))),
+        ("--otlp-endpoint: ", with(|raw| raw.otlp_endpoint = some("http://user:word@collector:4317"))),
         ("--log-format: ", with(|raw| raw.log_format = some("xml"))),
         ("--encryption-key: ", with(|raw| raw.encryption_key = Some("c2hvcnQ=".to_owned().into()))),
         ("--encryption-key-file: read /nowhere", with(|raw| raw.encryption_key_file = some("/nowhere/key"))),
