@@ -35,6 +35,7 @@ mod client;
 mod cluster;
 mod command;
 mod control_plane;
+pub mod debian;
 mod envtest;
 mod error;
 mod files;

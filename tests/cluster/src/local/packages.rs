@@ -5,11 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::command::{CommandError, Run};
-use crate::progress::report;
+use crate::command::CommandError;
+use crate::debian::{can_install, install, program};
 
-/// Where programs are looked for; a root shell often lacks the second half in its PATH.
-const PROGRAM_DIRS: [&str; 6] = ["/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin"];
 /// Where distributions put the CNI plugins.
 const CNI_DIRS: [&str; 4] = ["/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni", "/usr/local/lib/cni"];
 /// CNI plugins that the pod network is made of.
@@ -88,8 +86,8 @@ pub(crate) async fn provide() -> Result<HostTools, HostError> {
     let mut packages: Vec<&str> = absent.iter().map(|&(_, package)| package).collect();
     packages.sort_unstable();
     packages.dedup();
-    if is_debian() {
-        install(&packages).await?;
+    if can_install() {
+        install(&packages).await.map_err(|source| HostError::Install { packages: packages.join(" "), source })?;
     }
     find().ok_or_else(|| {
         let missing: Vec<&str> = missing().iter().map(|&(what, _)| what).collect();
@@ -113,24 +111,7 @@ fn missing() -> Vec<(&'static str, &'static str)> {
     missing
 }
 
-fn program(name: &str) -> Option<PathBuf> {
-    PROGRAM_DIRS.iter().map(|dir| Path::new(dir).join(name)).find(|path| path.is_file())
-}
-
 fn cni_dir() -> Option<PathBuf> {
     let complete = |dir: &&&str| CNI_PLUGINS.iter().all(|plugin| Path::new(dir).join(plugin).is_file());
     CNI_DIRS.iter().find(complete).map(PathBuf::from)
-}
-
-fn is_debian() -> bool {
-    Path::new("/etc/debian_version").exists() && program("apt-get").is_some()
-}
-
-async fn install(packages: &[&str]) -> Result<(), HostError> {
-    let packages_error = |source| HostError::Install { packages: packages.join(" "), source };
-    report(format_args!("installing {}", packages.join(" ")));
-    let apt = || Run::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive");
-    apt().args(["update", "--quiet"]).output().await.map_err(packages_error)?;
-    let install = apt().args(["install", "--yes", "--quiet", "--no-install-recommends"]).args(packages);
-    install.output().await.map(drop).map_err(packages_error)
 }
