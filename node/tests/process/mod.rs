@@ -41,6 +41,8 @@ pub struct Node {
     disk: Option<&'static str>,
     /// A process whose network the node shares, instead of ours.
     network: Option<u32>,
+    /// A library that gives the process a clock of its own: see [`Node::with_clock`].
+    clock: Option<PathBuf>,
     /// Where the store of the next process ends it: see `store/fail.rs`.
     pub fail_at: Option<&'static str>,
     pub id: String,
@@ -64,6 +66,7 @@ impl Node {
             child: None,
             disk: None,
             network: None,
+            clock: None,
             fail_at: None,
             id,
             port,
@@ -80,6 +83,34 @@ impl Node {
     /// Starts it from now on in the network, and with the user, of another process.
     pub fn in_network_of(&mut self, process: u32) {
         self.network = Some(process);
+    }
+
+    /// Starts it from now on with a wall clock of its own, set by [`Node::set_clock`] also while it runs; `library` is
+    /// libfaketime. What measures time that passes is not touched.
+    pub fn with_clock(&mut self, library: &Path) {
+        self.clock = Some(library.to_owned());
+        self.set_clock("+0");
+    }
+
+    /// Sets its wall clock by so much before or after the real one: `-1h`, `+365d`.
+    pub fn set_clock(&self, offset: &str) {
+        let next = self.dir().join("clock.next");
+        std::fs::write(&next, offset).unwrap();
+        // In one step: the process reads it whenever it looks at the clock.
+        std::fs::rename(next, self.dir().join("clock")).unwrap();
+    }
+
+    /// The environment that libfaketime reads.
+    fn clock_env(&self) -> Vec<(&'static str, PathBuf)> {
+        let Some(library) = &self.clock else { return Vec::new() };
+        let on = || PathBuf::from("1");
+        vec![
+            ("LD_PRELOAD", library.clone()),
+            ("FAKETIME_TIMESTAMP_FILE", self.dir().join("clock")),
+            ("FAKETIME_NO_CACHE", on()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", on()),
+            ("NO_FAKE_STAT", on()),
+        ]
     }
 
     /// Flags of every later start, which need not be known before.
@@ -136,6 +167,7 @@ impl Node {
         let child = self
             .launcher()
             .envs(self.fail_at.map(|place| ("PEAT_FAIL_AT", place)))
+            .envs(self.clock_env())
             .arg("--data-dir")
             .arg(self.dir.path().join("data"))
             .arg("--listen")
@@ -169,6 +201,15 @@ impl Node {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
             child.wait().unwrap();
+            self.forget_clock(child.id());
+        }
+    }
+
+    /// Removes what libfaketime leaves of a process that it could not tidy up after.
+    fn forget_clock(&self, process: u32) {
+        for name in self.clock.iter().flat_map(|_| ["faketime_shm_", "sem.faketime_sem_"]) {
+            // Not there if the process ended by itself.
+            let _ = std::fs::remove_file(format!("/dev/shm/{name}{process}"));
         }
     }
 
