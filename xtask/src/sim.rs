@@ -12,6 +12,9 @@ pub(crate) struct Args {
     /// Nodes in each mesh.
     #[arg(long, default_value_t = 100)]
     nodes: usize,
+    /// Writes in each mesh; without it, six for each node.
+    #[arg(long)]
+    writes: Option<usize>,
     /// Seeds, each a run of its own.
     #[arg(long, default_value_t = 50)]
     seeds: u64,
@@ -25,16 +28,18 @@ pub(crate) struct Args {
 
 /// Runs the suite with these sizes.
 pub(crate) async fn run(args: Args) -> Result<()> {
-    let Args { nodes, seeds, first_seed, files } = args;
+    let Args { nodes, writes, seeds, first_seed, files } = args;
     let suite = if files { "neighbours_with_files" } else { "a_hundred_nodes" };
     let mut command = Command::from(crate::cargo::command());
     // The whole workspace, so that compiled crates are the same as in the tests.
     command.current_dir(crate::root()?).args(["test", "--locked", "--workspace", "--quiet", "--test", "sim_converges"]);
     command.args(["--", suite, "--nocapture"]);
     command.env("PEAT_SIM_NODES", nodes.to_string()).env("PEAT_SIM_SEEDS", seeds.to_string());
-    if let Some(first) = first_seed {
-        command.env("PEAT_SIM_FIRST_SEED", first.to_string());
-    }
+    let given = [
+        ("PEAT_SIM_WRITES", writes.map(|writes| writes.to_string())),
+        ("PEAT_SIM_FIRST_SEED", first_seed.map(|seed| seed.to_string())),
+    ];
+    command.envs(given.into_iter().filter_map(|(name, value)| Some((name, value?))));
     ensure!(command.status().await.context("start cargo")?.success(), "the simulator found a fault");
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The simulator's acceptance suite: rotating seeds, and every seed that once failed.
 //!
-//! `PEAT_SIM_NODES`, `PEAT_SIM_SEEDS` and `PEAT_SIM_FIRST_SEED` choose another size; `cargo xtask sim` sets them.
+//! `PEAT_SIM_NODES`, `PEAT_SIM_WRITES`, `PEAT_SIM_SEEDS` and `PEAT_SIM_FIRST_SEED` choose another size; `cargo xtask sim`
+//! sets them.
 #![cfg(feature = "sim")]
 #![allow(clippy::print_stdout, clippy::panic, clippy::unwrap_used, reason = "a test suite")]
 
@@ -20,12 +21,17 @@ fn a_seed_replays_exactly() {
 
 #[test]
 fn two_nodes_converge_under_loss_partitions_and_restarts() {
-    let mut stored = 0;
+    let (mut stored, mut epochs) = (0, 0);
     for seed in 0..50 {
-        stored += run(&Scenario::rough(seed, 2)).unwrap_or_else(|failure| panic!("{failure}")).stored;
+        let scenario = Scenario { writes: 120, ..Scenario::rough(seed, 2) };
+        let report = run(&scenario).unwrap_or_else(|failure| panic!("{failure}"));
+        (stored, epochs) = (stored + report.stored, epochs + report.epochs);
     }
-    println!("{stored} writers heard that the other node had stored what they wrote");
+    println!(
+        "{stored} writers heard that the other node had stored what they wrote; {epochs} histories were begun anew"
+    );
     assert!(stored > 0, "a word that is never given is never wrong");
+    assert!(epochs > 100, "{epochs} histories were begun anew");
 }
 
 #[test]
@@ -73,7 +79,9 @@ fn every_rotating_seed(scenario: impl Fn(u64) -> Scenario + Sync) {
                     if seed >= first + seeds {
                         return;
                     }
-                    match run(&scenario(seed)) {
+                    let scenario = scenario(seed);
+                    let writes = size("PEAT_SIM_WRITES").map_or(scenario.writes, |writes| writes as usize);
+                    match run(&Scenario { writes, ..scenario }) {
                         Ok(report) => println!("seed {seed}: {report:?}"),
                         Err(failure) => {
                             // At once: a long run may be watched.

@@ -15,6 +15,8 @@ pub struct Failure {
     pub seed: u64,
     /// Nodes of the run.
     pub nodes: usize,
+    /// Writes of the run.
+    pub writes: usize,
     /// Whether nodes had files of rights.
     pub files: bool,
     /// What was wrong.
@@ -23,9 +25,10 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, nodes, files, problem } = self;
+        let Self { seed, nodes, writes, files, problem } = self;
         let files = if *files { " --files" } else { "" };
-        write!(f, "{problem}; replay with `cargo xtask sim --nodes {nodes} --seeds 1 --first-seed {seed}{files}`")
+        let replay = format!("cargo xtask sim --nodes {nodes} --writes {writes} --seeds 1 --first-seed {seed}{files}");
+        write!(f, "{problem}; replay with `{replay}`")
     }
 }
 

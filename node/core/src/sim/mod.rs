@@ -70,7 +70,8 @@ impl Scenario {
 
     /// As [`Scenario::rough`], and every node has a file of rights, which differ and change; in the end they go.
     pub fn ruled(seed: u64, nodes: usize) -> Self {
-        Self { files: nodes / 2 + 1, ..Self::rough(seed, nodes) }
+        // Enough that histories are begun anew in a small mesh too.
+        Self { files: nodes / 2 + 1, writes: nodes * 24, ..Self::rough(seed, nodes) }
     }
 
     /// A mesh of `nodes` with about sixteen neighbours each and nothing that fails.
@@ -111,7 +112,8 @@ pub struct Report {
 /// # Errors
 /// [`Failure`] with the seed when an invariant does not hold.
 pub fn run(scenario: &Scenario) -> Result<Report, Failure> {
-    let fail = |problem| Failure { seed: scenario.seed, nodes: scenario.nodes, files: scenario.files > 0, problem };
+    let Scenario { seed, nodes, writes, files, .. } = *scenario;
+    let fail = |problem| Failure { seed, nodes, writes, files: files > 0, problem };
     let mut world = World::new(scenario);
     world.run_until(scenario.trouble);
     world.heal();
