@@ -20,7 +20,7 @@ pub struct Failure {
     /// Whether nodes had files of rights.
     pub files: bool,
     /// What was wrong.
-    pub problem: Problem,
+    pub problem: Box<Problem>,
 }
 
 impl fmt::Display for Failure {

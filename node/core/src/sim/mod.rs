@@ -113,7 +113,7 @@ pub struct Report {
 /// [`Failure`] with the seed when an invariant does not hold.
 pub fn run(scenario: &Scenario) -> Result<Report, Failure> {
     let Scenario { seed, nodes, writes, files, .. } = *scenario;
-    let fail = |problem| Failure { seed, nodes, writes, files: files > 0, problem };
+    let fail = |problem| Failure { seed, nodes, writes, files: files > 0, problem: Box::new(problem) };
     let mut world = World::new(scenario);
     world.run_until(scenario.trouble);
     world.heal();
