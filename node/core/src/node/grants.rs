@@ -6,6 +6,8 @@
 
 use super::receive::{LIST_AT, want};
 use super::{MeshNode, NEVER};
+#[cfg(feature = "sim")]
+use crate::docs::full::FullDoc;
 use crate::docs::row::Version;
 use crate::event::Outputs;
 use crate::ids::{Key, PeerId};
@@ -13,6 +15,8 @@ use crate::rights::{Grants, Rights};
 use crate::rows::Rows;
 use crate::shelf::Merged;
 use crate::sync::digest::{Digest, Place, Scope, Seen};
+#[cfg(feature = "sim")]
+use crate::sync::frame::Payload;
 use crate::sync::frame::{Frame, Verdict, fingerprint};
 use crate::sync::neighbour::{Neighbour, Since};
 use std::collections::BTreeSet;
@@ -130,6 +134,19 @@ impl MeshNode {
         }
     }
 
+    /// Whether nothing is missing between the changes of `key` that are here. Something is where a right was withdrawn
+    /// before a lost change came again; then nobody can take the document over from here.
+    #[cfg(feature = "sim")]
+    pub(crate) fn is_whole(&mut self, key: &Key, rows: &dyn Rows) -> bool {
+        match self.shelf.payload(key, &Since::Start, usize::MAX, rows, &Outputs::default()) {
+            Ok(Some((Payload::Full { changes, .. }, _))) => {
+                let mut doc = FullDoc::new([0; 16]);
+                doc.apply(&changes).is_ok() && !doc.has_gaps()
+            }
+            Ok(Some((Payload::Latest { .. }, _)) | None) | Err(_) => true,
+        }
+    }
+
     /// A neighbour that has not given its word about all that flows to it only, and something of that.
     #[cfg(feature = "sim")]
     pub(crate) fn unconfirmed(&self) -> Option<(PeerId, String)> {
@@ -169,17 +186,20 @@ impl MeshNode {
     }
 
     /// Content of `key` came and was merged: where a row does not show that it has all of that, the next question is
-    /// answered by memory.
-    pub(super) fn note_moot(&mut self, peer: PeerId, key: &Key, version: Version, merged: &Merged) {
+    /// answered by memory. Whether the peer has more of this version.
+    pub(super) fn note_content(&mut self, peer: PeerId, key: &Key, version: Version, merged: &Merged) -> bool {
         let no_news = merged.changed.is_none() && self.shelf.index.version(key).is_none();
-        let Some(neighbour) = self.neighbours.get_mut(&peer).filter(|neighbour| neighbour.flow.is_told(key)) else {
-            return;
-        };
-        if !merged.gaps && (merged.sender_behind || no_news) {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return false };
+        let is_stuck = neighbour.leaves_gaps_again(key, version, merged.gaps);
+        if !neighbour.flow.is_told(key) {
+            return merged.gaps && !is_stuck;
+        }
+        if is_stuck || (!merged.gaps && (merged.sender_behind || no_news)) {
             neighbour.one_way.note_moot(key, version);
         } else {
             neighbour.one_way.forget_moot(key);
         }
+        merged.gaps && !is_stuck
     }
 
     /// The next frame about rights.

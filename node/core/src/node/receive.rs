@@ -209,7 +209,7 @@ impl MeshNode {
             self.note_origin(key, version, peer, false);
         } else {
             let merged = self.shelf.merge(key, payload, rows, outputs)?;
-            self.note_moot(peer, key, version, &merged);
+            let has_more = self.note_content(peer, key, version, &merged);
             self.note_origin(key, version, peer, merged.changed.is_some());
             self.owe_all(key, merged.changed, Some(peer), now.uptime);
             let is_collected =
@@ -218,7 +218,7 @@ impl MeshNode {
             if is_collected {
                 neighbour.tell_collected(key, version);
             }
-            if merged.gaps {
+            if has_more {
                 want(neighbour, key);
             }
             if merged.sender_behind {

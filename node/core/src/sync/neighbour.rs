@@ -21,6 +21,9 @@ use std::time::Duration;
 /// between two flushes of the driver, small enough that a stalled peer costs little.
 const WINDOW: usize = 1 << 20;
 
+/// Documents of which it is remembered that their content left gaps. Whatever is forgotten is asked for once more.
+const MOST_GAPPED: usize = 1 << 12;
+
 /// From where on a document's changes are owed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Since {
@@ -54,6 +57,8 @@ pub(crate) struct Neighbour {
     pub(crate) stored: BTreeMap<Key, u64>,
     /// Whether the peer speaks version 2 of the protocol.
     speaks_second: bool,
+    /// Versions of which the content that the peer sent last left gaps.
+    gapped: BTreeMap<Key, Version>,
     /// Whether it speaks version 3.
     speaks_third: bool,
     /// What may be told and asked.
@@ -85,6 +90,7 @@ impl Neighbour {
             unsure: BTreeSet::new(),
             stored: BTreeMap::new(),
             speaks_second: version >= SECOND,
+            gapped: BTreeMap::new(),
             speaks_third: version >= THIRD,
             flow: Flow::new(Grants::ALL, Grants::ALL),
             one_way: OneWay::default(),
@@ -245,6 +251,19 @@ impl Neighbour {
             self.unsure.remove(key);
         }
         sent
+    }
+
+    /// Content of this version came, with or without gaps. Whether the same version left some before: then the peer, which
+    /// was asked, has no more of it either, and to ask again at once would never end.
+    pub(crate) fn leaves_gaps_again(&mut self, key: &Key, version: Version, gaps: bool) -> bool {
+        if !gaps {
+            self.gapped.remove(key);
+            return false;
+        }
+        if self.gapped.len() >= MOST_GAPPED {
+            self.gapped.clear();
+        }
+        self.gapped.insert(key.clone(), version) == Some(version)
     }
 
     /// Both have the same of `key`, so neither owes the other anything of it.

@@ -36,7 +36,7 @@ pub(crate) struct OneWay {
     again: Option<Duration>,
     /// Tree nodes it asked about.
     answers: BTreeMap<(Place, u64), Verdict>,
-    /// Versions that it sent and that have nothing that is not here, although the rows do not show it.
+    /// Versions that it sent and of which there is no more to have, although the rows do not show it.
     moot: BTreeMap<Key, Version>,
 }
 

@@ -178,13 +178,18 @@ impl World {
                 true => ours == theirs,
                 false => ours.is_none() || ours == theirs || self.covers(b, key, &view.have),
             };
-            if !is_enough {
+            if !is_enough && self.is_whole(a, key) {
                 let key = format!("{key:?} ({states:?}, shared: {})", flow.shares(key));
                 return Some(Problem::Unsettled { node, other, key });
             }
         }
         let (waits_for, what) = self.nodes[a].core.as_ref()?.unconfirmed()?;
         Some(Problem::Unconfirmed { node: other, other: waits_for, what })
+    }
+
+    fn is_whole(&mut self, node: Node, key: &Key) -> bool {
+        let SimNode { core, disk, .. } = &mut self.nodes[node];
+        core.as_mut().is_none_or(|core| core.is_whole(key, disk))
     }
 
     /// Whether a node has all of `theirs`, in whatever way.
