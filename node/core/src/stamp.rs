@@ -56,6 +56,10 @@ const DRIFT: Duration = Duration::from_secs(300);
 #[derive(Debug, Default)]
 pub struct Clock {
     last: Stamp,
+    /// The last stamp that the wall clock of this node was asked for.
+    own: Stamp,
+    /// The newest stamp that others set by their own clocks.
+    agreed: Stamp,
     /// Both clocks when they were first read.
     began: Option<Now>,
 }
@@ -64,6 +68,7 @@ impl Clock {
     /// A stamp above everything this clock gave or observed, and above `floor`, the stamp it has to beat.
     pub fn tick(&mut self, wall: Duration, floor: Option<Stamp>) -> Stamp {
         self.last = self.last.next().max(Stamp::at(wall));
+        self.own = self.last;
         floor.map_or(self.last, |floor| self.last.max(floor.next()))
     }
 
@@ -72,12 +77,16 @@ impl Clock {
     pub fn believed(&mut self, now: Now) -> Duration {
         let began = *self.began.get_or_insert(now);
         let passed = began.wall + now.uptime.saturating_sub(began.uptime) + DRIFT;
-        now.wall.min(passed.max(self.last.wall()))
+        now.wall.min(passed.max(self.agreed.wall()))
     }
 
     /// Takes note of a stamp from elsewhere, up to [`DRIFT`] ahead of the wall clock.
     pub fn observe(&mut self, seen: Stamp, wall: Duration) {
         if seen.wall() <= wall + DRIFT {
+            // One that is not later than our own may be ours, or that of a write on top of ours: no clock but ours says it.
+            if seen.wall() > self.own.wall() {
+                self.agreed = self.agreed.max(seen);
+            }
             self.last = self.last.max(seen);
         }
     }
@@ -129,6 +138,21 @@ mod tests {
         assert_eq!(clock.believed(now(NOON + Duration::from_secs(900), 905)), NOON + Duration::from_secs(900));
         clock.observe(Stamp::at(NOON + year), NOON + year);
         assert_eq!(clock.believed(now(NOON + year, 906)), NOON + year);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_forward_is_not_believed_for_what_was_written_by_it_here_or_on_top_of_that() {
+        let year = NOON + Duration::from_secs(365 * 86_400);
+        let mut clock = Clock::default();
+        clock.believed(Now { wall: NOON, uptime: Duration::ZERO });
+        let own = clock.tick(year, None);
+        clock.observe(own, year);
+        // Another node, whose clock is right, edits that document.
+        clock.observe(Clock::default().tick(NOON, Some(own)), year);
+        let now = Now { wall: year, uptime: Duration::from_secs(1) };
+        assert!(clock.believed(now) <= NOON + Duration::from_secs(1) + DRIFT);
+        clock.observe(Stamp::at(year + Duration::from_secs(1)), year);
+        assert_eq!(clock.believed(now), year);
     }
 
     #[test]
