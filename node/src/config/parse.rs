@@ -13,7 +13,7 @@ use super::{
     ManagedMode, MeshConfig, MeshKey, Mode, PeerFlag, SharedKey, SharedKeys,
 };
 use crate::api::access::check;
-use crate::cli::{RawArgs, Settings};
+use crate::cli::{RawArgs, Secret, Settings};
 use crate::secrets;
 use crate::vault::Vault;
 use peat_crds::names::port;
