@@ -194,7 +194,8 @@ impl MeshNode {
         if !neighbour.flow.is_told(key) {
             return merged.gaps && !is_stuck;
         }
-        if is_stuck || (!merged.gaps && (merged.sender_behind || no_news)) {
+        // Not where gaps are left: a writer that waits would take that for stored.
+        if !merged.gaps && (merged.sender_behind || no_news) {
             neighbour.one_way.note_moot(key, version);
         } else {
             neighbour.one_way.forget_moot(key);

@@ -178,7 +178,9 @@ impl World {
                 true => ours == theirs,
                 false => ours.is_none() || ours == theirs || self.covers(b, key, &view.have),
             };
-            if !is_enough && self.is_whole(a, key) {
+            // Who shares a document with a gap does not take it either.
+            let can_be_had = self.is_whole(a, key) && (!flow.shares(key) || self.is_whole(b, key));
+            if !is_enough && can_be_had {
                 let key = format!("{key:?} ({states:?}, shared: {})", flow.shares(key));
                 return Some(Problem::Unsettled { node, other, key });
             }
