@@ -12,6 +12,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// (seed, nodes) that once showed a fault; never removed.
 const REGRESSIONS: [(u64, usize); 0] = [];
+/// (seed, nodes, writes) of such, where nodes have files of rights.
+const RULED_REGRESSIONS: [(u64, usize, usize); 4] = [(21428, 2, 12), (21428, 8, 48), (30803, 8, 48), (50034, 8, 192)];
 
 #[test]
 fn a_seed_replays_exactly() {
@@ -57,6 +59,9 @@ fn where_nothing_fails_a_change_reaches_each_node_with_its_content_about_once() 
 fn every_seed_that_once_failed_converges() {
     for (seed, nodes) in REGRESSIONS {
         run(&Scenario::rough(seed, nodes)).unwrap_or_else(|failure| panic!("{failure}"));
+    }
+    for (seed, nodes, writes) in RULED_REGRESSIONS {
+        run(&Scenario { writes, ..Scenario::ruled(seed, nodes) }).unwrap_or_else(|failure| panic!("{failure}"));
     }
 }
 

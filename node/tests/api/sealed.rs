@@ -164,7 +164,9 @@ async fn what_was_set_aside_is_printed_open_to_whoever_has_the_key_and_as_cipher
     let salvage = |key: Option<&Path>| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_peat-node"));
         command.env_clear().arg("salvage").arg("--data-dir").arg(api.node.data());
-        key.iter().for_each(|key| drop(command.arg("--encryption-key-file").arg(key)));
+        if let Some(key) = key {
+            command.arg("--encryption-key-file").arg(key);
+        }
         let output = command.output().unwrap();
         assert!(output.status.success(), "{output:?}");
         serde_json::from_slice::<Value>(&output.stdout).unwrap()["document"].clone()

@@ -12,7 +12,7 @@ use super::chunk;
 use super::path::{self, ShapeError};
 use crate::stamp::Stamp;
 use automerge::transaction::CommitOptions;
-use automerge::{ActorId, Automerge, AutomergeError, Change, ChangeHash, ReadDoc};
+use automerge::{ActorId, Automerge, AutomergeError, Change, ChangeHash, ReadDoc, SaveOptions};
 pub(super) use edit::{object_type, scalar, write_leaf};
 pub(super) use leaves::to_json_scalar;
 use leaves::{Leaf, Leaves};
@@ -45,6 +45,8 @@ pub struct Applied {
     pub added: Vec<u8>,
     /// The object that readers see now; none when nothing was new.
     pub document: Option<Document>,
+    /// Whether some were left out because they were made on others that are not there.
+    pub gaps: bool,
 }
 
 /// A document that cannot be read, changed or merged.
@@ -98,9 +100,9 @@ impl FullDoc {
         self.changes
     }
 
-    /// The whole document, with changes whose dependencies are still missing.
+    /// The whole document.
     pub fn save(&self) -> Vec<u8> {
-        self.doc.save()
+        self.doc.save_with_options(SaveOptions { retain_orphans: false, ..SaveOptions::default() })
     }
 
     /// The heads, ascending.
@@ -108,11 +110,6 @@ impl FullDoc {
         let mut heads = self.doc.get_heads();
         heads.sort_unstable();
         heads
-    }
-
-    /// Whether changes wait for others that have not come.
-    pub fn has_gaps(&self) -> bool {
-        !self.doc.get_missing_deps(&[]).is_empty()
     }
 
     /// Whether every one of `heads` is known here.
@@ -152,30 +149,37 @@ impl FullDoc {
         (sent, None)
     }
 
-    /// Merges encoded changes; those with missing dependencies wait inside the document.
+    /// Merges encoded changes. One that was made on others that are not there is left out: kept, it would be handed on to
+    /// peers who can make nothing of it.
     ///
     /// # Errors
     /// [`FullError::Decode`] or [`FullError::Apply`]; the document is not to be used any more.
     pub fn apply(&mut self, changes: &[impl AsRef<[u8]>]) -> Result<Applied, FullError> {
-        let mut fresh = Vec::new();
-        let mut added = Vec::new();
+        let (mut fresh, mut encoded) = (Vec::new(), Vec::new());
         for bytes in changes {
             let bytes = bytes.as_ref();
             let change = Change::try_from(bytes).map_err(|error| FullError::Decode(error.to_string()))?;
-            if self.doc.get_change_meta_by_hash(&change.hash()).is_none() {
-                added.extend_from_slice(bytes);
+            if !self.knows(&[change.hash()]) {
+                encoded.push((change.hash(), bytes));
                 fresh.push(change);
             }
         }
         if fresh.is_empty() {
-            return Ok(Applied { added, document: None });
+            return Ok(Applied::default());
         }
-        self.changes += fresh.len();
         let document = contained(|| {
             self.doc.apply_changes(fresh).map_err(|error| FullError::Apply(Box::new(error)))?;
             Ok(self.document())
         })?;
-        Ok(Applied { added, document: Some(document) })
+        let gaps = !self.doc.get_missing_deps(&[]).is_empty();
+        if gaps {
+            let saved = Automerge::load(&self.save()).map_err(|error| FullError::Load(Box::new(error)))?;
+            *self.doc = saved.with_actor(self.doc.get_actor().clone());
+        }
+        encoded.retain(|(hash, _)| self.knows(&[*hash]));
+        self.changes += encoded.len();
+        let added: Vec<u8> = encoded.iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect();
+        Ok(Applied { document: (!added.is_empty()).then_some(document), added, gaps })
     }
 
     /// The object that readers see.

@@ -6,8 +6,6 @@
 
 use super::receive::{LIST_AT, want};
 use super::{MeshNode, NEVER};
-#[cfg(feature = "sim")]
-use crate::docs::full::FullDoc;
 use crate::docs::row::Version;
 use crate::event::Outputs;
 use crate::ids::{Key, PeerId};
@@ -15,8 +13,6 @@ use crate::rights::{Grants, Rights};
 use crate::rows::Rows;
 use crate::shelf::Merged;
 use crate::sync::digest::{Digest, Place, Scope, Seen};
-#[cfg(feature = "sim")]
-use crate::sync::frame::Payload;
 use crate::sync::frame::{Frame, Verdict, fingerprint};
 use crate::sync::neighbour::{Neighbour, Since};
 use std::collections::BTreeSet;
@@ -131,19 +127,6 @@ impl MeshNode {
                     children.for_each(|child| neighbour.one_way.open_place(child));
                 }
             }
-        }
-    }
-
-    /// Whether nothing is missing between the changes of `key` that are here. Something is where a right was withdrawn
-    /// before a lost change came again; then nobody can take the document over from here.
-    #[cfg(feature = "sim")]
-    pub(crate) fn is_whole(&mut self, key: &Key, rows: &dyn Rows) -> bool {
-        match self.shelf.payload(key, &Since::Start, usize::MAX, rows, &Outputs::default()) {
-            Ok(Some((Payload::Full { changes, .. }, _))) => {
-                let mut doc = FullDoc::new([0; 16]);
-                doc.apply(&changes).is_ok() && !doc.has_gaps()
-            }
-            Ok(Some((Payload::Latest { .. }, _)) | None) | Err(_) => true,
         }
     }
 

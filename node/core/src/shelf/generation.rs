@@ -31,8 +31,7 @@ impl Shelf {
         let mut images = Vec::new();
         if has_more(life, joined) {
             let mut theirs = FullDoc::new(self.actor);
-            theirs.apply(changes)?;
-            if theirs.has_gaps() {
+            if theirs.apply(changes)?.gaps {
                 self.put_back(key, Held::Full(ours));
                 return Ok(Merged { changed: None, gaps: true, sender_behind: true });
             }
@@ -56,8 +55,7 @@ impl Shelf {
             return Ok(self.take_stamps(key, ours, (life, joined), outputs));
         }
         let mut doc = FullDoc::new(self.actor);
-        doc.apply(changes)?;
-        if is_incomplete(&doc, life) {
+        if doc.apply(changes)?.gaps || is_incomplete(&doc, life) {
             self.put_back(key, Held::Full(ours));
             return Ok(Merged { changed: None, gaps: true, sender_behind: false });
         }
@@ -129,10 +127,10 @@ impl Shelf {
     }
 }
 
-/// Whether there must be more of `doc` than this: changes wait for others, or the one is missing with which its
-/// generation begins. Of a deleted document there may be nothing any more.
+/// Whether there must be more of `doc` than this: the change is missing with which its generation begins. Of a deleted
+/// document there may be nothing any more.
 pub(super) fn is_incomplete(doc: &FullDoc, life: Life) -> bool {
-    doc.has_gaps() || (life.is_live() && life.generation.base().is_some_and(|base| !doc.knows(&[base])))
+    life.is_live() && life.generation.base().is_some_and(|base| !doc.knows(&[base]))
 }
 
 /// Whether the document of `life` was edited after every delete that is known.

@@ -126,8 +126,8 @@ impl Shelf {
             return Ok(merged);
         }
         let mut full = self.new_full(life);
-        let Applied { added, document } = full.doc.apply(changes)?;
-        if is_incomplete(&full.doc, life) {
+        let Applied { added, document, gaps } = full.doc.apply(changes)?;
+        if gaps || is_incomplete(&full.doc, life) {
             // Nobody reads half a document; the peer sends the whole.
             return Ok(Merged { changed: None, gaps: true, ..merged });
         }
@@ -145,12 +145,15 @@ impl Shelf {
         outputs: &mut Outputs,
     ) -> Result<Merged, ShelfError> {
         let (before, stood) = (full.doc.heads(), full.life);
-        let Applied { added, document } = full.doc.apply(changes)?;
+        let Applied { added, document, gaps } = full.doc.apply(changes)?;
+        if gaps && added.is_empty() {
+            self.cache.put(key, full.doc);
+            return Ok(Merged { changed: None, gaps, sender_behind: false });
+        }
         full.life = stood.join(life);
-        let gaps = full.doc.has_gaps();
         let heads_moved = full.doc.heads() != before;
         let changed = heads_moved || full.life != stood;
-        if changed || gaps {
+        if changed {
             let is_live = full.life.is_live();
             let visible = stood.is_live() != is_live || (is_live && heads_moved);
             self.keep_full(key, full, added, document.map(|document| document.to_json()), visible, outputs);

@@ -178,20 +178,13 @@ impl World {
                 true => ours == theirs,
                 false => ours.is_none() || ours == theirs || self.covers(b, key, &view.have),
             };
-            // Who shares a document with a gap does not take it either.
-            let can_be_had = self.is_whole(a, key) && (!flow.shares(key) || self.is_whole(b, key));
-            if !is_enough && can_be_had {
+            if !is_enough {
                 let key = format!("{key:?} ({states:?}, shared: {})", flow.shares(key));
                 return Some(Problem::Unsettled { node, other, key });
             }
         }
         let (waits_for, what) = self.nodes[a].core.as_ref()?.unconfirmed()?;
         Some(Problem::Unconfirmed { node: other, other: waits_for, what })
-    }
-
-    fn is_whole(&mut self, node: Node, key: &Key) -> bool {
-        let SimNode { core, disk, .. } = &mut self.nodes[node];
-        core.as_mut().is_none_or(|core| core.is_whole(key, disk))
     }
 
     /// Whether a node has all of `theirs`, in whatever way.
