@@ -192,14 +192,17 @@ mod tests {
         Write { row: encode(&have, Chunks::default(), text), history, visible: true }
     }
 
+    fn how(with_damaged: bool) -> How {
+        How { keys: StoreKeys::default(), vault: Vault::default(), with_damaged }
+    }
+
     fn found(place: &Path, with_damaged: bool) -> (Vec<String>, Finds) {
         let mut lines = Vec::new();
         let mut take = |key: &Key, json: &str| {
             lines.push(format!("{} {json}", key.doc_id()));
             Ok(())
         };
-        let how = How { keys: StoreKeys::default(), vault: Vault::default(), with_damaged };
-        let finds = read(place, &how, &mut take).unwrap();
+        let finds = read(place, &how(with_damaged), &mut take).unwrap();
         (lines, finds)
     }
 
@@ -215,10 +218,7 @@ mod tests {
         // One that the engine refuses although its checksum is right, as damage in memory leaves it.
         store.restore(&|key, _| key.doc_id() != "d").unwrap();
         let in_use = data.path().join(FOLDER);
-        assert!(matches!(
-            read(&in_use, &StoreKeys::default(), false, &mut |_, _| Ok(())),
-            Err(FindError::InUse { .. })
-        ));
+        assert!(matches!(read(&in_use, &how(false), &mut |_, _| Ok(())), Err(FindError::InUse { .. })));
         drop(store);
         assert_eq!(places(data.path()).unwrap(), std::slice::from_ref(&in_use));
         let finds = Finds { documents: 1, histories: 2, ..Finds::default() };
