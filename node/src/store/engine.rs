@@ -38,6 +38,10 @@ const ROWS_MEMTABLE_BYTES: u64 = 4 * 1024 * 1024;
 /// As [`ROWS_MEMTABLE_BYTES`], in proportion: a log entry is a tenth of a row.
 const LOG_MEMTABLE_BYTES: u64 = 1024 * 1024;
 
+/// When full journals have this much, what is written seldom is written out as well, so that they can go; the least that
+/// the engine takes. Two of them and the one in use may be there for a moment: 192 MiB.
+const JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
+
 /// One thread writes out while another compacts; more would compete with the application beside us.
 const WORKERS: usize = 2;
 
@@ -101,7 +105,8 @@ impl Engine {
     fn open_in_place(folder: &Path, keys: &StoreKeys) -> Result<Self, Damage> {
         let damage = |error| Damage::of(folder, error);
         let builder = Database::builder(folder).cache_size(CACHE_BYTES).worker_threads(WORKERS);
-        let builder = builder.max_cached_files(Some(OPEN_FILES)).manual_journal_persist(true);
+        let builder = builder.max_cached_files(Some(OPEN_FILES)).max_journaling_size(JOURNAL_BYTES);
+        let builder = builder.manual_journal_persist(true);
         let database = builder.open().map_err(damage)?;
         let keyspace = |name, memtable| {
             database.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(memtable)).map_err(damage)

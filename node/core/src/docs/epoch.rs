@@ -113,7 +113,7 @@ pub(crate) fn begin(doc: &FullDoc, from: Generation, look: Look) -> Result<Optio
         let Some(generation) = from.next(base.hash) else { return Ok(None) };
         let mut begun = base.document()?;
         images::of_late_changes(&doc.doc, &base.frontier, &mut begun, base.hash)?;
-        let begun = FullDoc::of(begun.with_actor(doc.doc.get_actor().clone()));
+        let begun = FullDoc::of(begun.with_actor(doc.doc.get_actor().clone())).compacted()?;
         Ok((begun.changes() < doc.changes()).then_some((begun, generation)))
     })
 }
