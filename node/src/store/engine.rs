@@ -38,8 +38,8 @@ const ROWS_MEMTABLE_BYTES: u64 = 4 * 1024 * 1024;
 /// As [`ROWS_MEMTABLE_BYTES`], in proportion: a log entry is a tenth of a row.
 const LOG_MEMTABLE_BYTES: u64 = 1024 * 1024;
 
-/// When full journals have this much, what is written seldom is written out as well, so that they can go; the least that
-/// the engine takes. Two of them and the one in use may be there for a moment: 192 MiB.
+/// A full journal, the least that the engine takes: from this much on, what keeps full ones from going is written out. So
+/// one of them and the one in use may be there: 128 MiB.
 const JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
 
 /// One thread writes out while another compacts; more would compete with the application beside us.
@@ -133,6 +133,10 @@ impl Engine {
         engine.id = engine.known_or_new_id().map_err(damage)?;
         engine.unlock(keys)?;
         format::record(folder, engine.format());
+        // Written so seldom that a journal with an entry of theirs would wait for the next one.
+        for seldom in [&engine.meta, &engine.set_aside] {
+            seldom.rotate_memtable().map_err(damage)?;
+        }
         Ok(engine)
     }
 

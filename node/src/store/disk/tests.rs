@@ -282,6 +282,18 @@ fn a_store_of_another_format_is_refused_and_left_alone() {
 }
 
 #[test]
+fn what_is_seldom_written_is_in_tables_after_a_start_and_holds_no_journal_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(folder.path()).unwrap();
+    let tables = || store.with(|engine| Ok(engine.meta.table_count())).unwrap();
+    let began = std::time::Instant::now();
+    while tables() == 0 {
+        assert!(began.elapsed() < std::time::Duration::from_secs(10), "only in the journal");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn an_unreadable_block_costs_its_rows_and_no_others() {
     let folder = tempfile::tempdir().unwrap();
     let store = DiskStore::open(folder.path()).unwrap();

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// What is held, and how much more of it than a tenth of its level a run may seem to gain. The engine replaces its journal
-/// when that has 64 MiB: the disk is a saw, of which a run sees some teeth.
+/// when that has 64 MiB: the disk is a saw, of which a run of minutes sees one tooth.
 const QUANTITIES: [(&str, f64); 3] = [("memory, MiB", 24.0), ("disk, MiB", 72.0), ("handles", 8.0)];
 
 /// The part of a run after which caches are full and files have their number.
