@@ -1,9 +1,14 @@
-//! The change feed: what is stored, then what changes, read from the store and never from memory queues.
+//! The change feed: what is stored, then what changes, read from the store and never from a queue of the reader's own.
 //!
 //! Purpose: the store keeps exactly one log entry (`seq` to key) for each document, so the log is compacted by
 //! construction and a reader of any pace needs no more than a position. A reader takes the rows as they are stored, then
-//! the log after the number that was committed when it began, then waits for that number to grow.
-//! Inputs: a store and a watch of its committed number. Outputs: streams. What it does not do: filter by content.
+//! the log after the number that was committed when it began, then waits for that number to grow. While it keeps up it is
+//! told every version, from what is [`recent`]; behind that, of each document the last.
+//! Inputs: a [`Source`]. Outputs: streams. What it does not do: filter by content.
+
+mod recent;
+
+pub use recent::Recent;
 
 use crate::handle::HandleError;
 use crate::store::{PAGE_BYTES, Position, Row, Seq, Store, StoreError};
@@ -68,6 +73,17 @@ pub struct Change {
     pub document: Option<Content>,
 }
 
+/// What feeds are read from.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// Rows and their log.
+    pub store: Arc<dyn Store>,
+    /// The highest committed number.
+    pub committed: watch::Receiver<Seq>,
+    /// The last rows before it.
+    pub recent: Arc<Recent>,
+}
+
 /// What a reader is told.
 #[derive(Debug, Clone)]
 pub enum Told {
@@ -99,13 +115,12 @@ pub(crate) fn rows(
 
 /// See [`crate::handle::NodeHandle::changes`].
 pub(crate) fn follow(
-    store: Arc<dyn Store>,
-    committed: watch::Receiver<Seq>,
+    source: Source,
     after: Option<Seq>,
     filter: Filter,
     vault: Vault,
 ) -> impl Stream<Item = Result<Told, HandleError>> + Send + 'static {
-    let reader = Reader::new(store, committed, after, filter);
+    let reader = Reader::new(source, after, filter);
     let pages = stream::try_unfold(reader, async |mut reader| {
         let page = reader.page().await?;
         Ok::<_, HandleError>(Some((stream::iter(page).map(Ok), reader)))
@@ -116,12 +131,13 @@ pub(crate) fn follow(
 
 /// Where one reader is.
 struct Reader {
-    store: Arc<dyn Store>,
-    committed: watch::Receiver<Seq>,
+    source: Source,
     filter: Filter,
     /// Everything in the log up to here is told.
     position: Seq,
     stage: Stage,
+    /// The highest number of a row that was told from what is stored: below it an older version would come behind a newer.
+    newest: Seq,
     /// Numbers behind `position` whose rows were told from what is stored: the log is not to tell them again.
     early: BTreeSet<Seq>,
 }
@@ -141,12 +157,12 @@ enum Item {
 }
 
 impl Reader {
-    fn new(store: Arc<dyn Store>, committed: watch::Receiver<Seq>, after: Option<Seq>, filter: Filter) -> Self {
+    fn new(source: Source, after: Option<Seq>, filter: Filter) -> Self {
         let (position, stage) = match after {
             Some(after) => (after, Stage::Live),
-            None => (*committed.borrow(), Stage::Stored(filter.positions().into_iter().rev().collect())),
+            None => (*source.committed.borrow(), Stage::Stored(filter.positions().into_iter().rev().collect())),
         };
-        Self { store, committed, filter, position, stage, early: BTreeSet::new() }
+        Self { source, filter, position, stage, newest: 0, early: BTreeSet::new() }
     }
 
     /// The next items, perhaps none; waits for a change when everything is told.
@@ -156,10 +172,11 @@ impl Reader {
             self.stage = Stage::Live;
             return Ok(vec![Item::Complete(self.position)]);
         };
-        let store = Arc::clone(&self.store);
+        let store = Arc::clone(&self.source.store);
         let (mut rows, next) = blocking(move || store.page(&position)).await?;
         left.extend(next);
         rows.retain(|(key, _)| self.filter.holds(key));
+        self.newest = rows.iter().map(|(_, row)| row.seq).fold(self.newest, Seq::max);
         // Rows that were written since the reader began are told too, as they are: a document that is written again and
         // again would else be in no place of the log before the snapshot is said to be complete.
         let newer = rows.iter().filter(|(_, row)| row.seq > self.position && is_live(row)).map(|(_, row)| row.seq);
@@ -170,9 +187,15 @@ impl Reader {
 
     async fn changed(&mut self) -> Result<Vec<Item>, HandleError> {
         let position = self.position;
-        let until = *self.committed.wait_for(|seq| *seq > position).await.map_err(|_| HandleError::Stopped)?;
-        let (store, filter) = (Arc::clone(&self.store), self.filter.clone());
-        let (rows, behind) = blocking(move || log_page(&*store, position, until, &filter)).await?;
+        let until = *self.source.committed.wait_for(|seq| *seq > position).await.map_err(|_| HandleError::Stopped)?;
+        let recent = self.source.recent.page(position, until, &self.filter).filter(|_| position >= self.newest);
+        let (rows, behind) = match recent {
+            Some(page) => page,
+            None => {
+                let (store, filter) = (Arc::clone(&self.source.store), self.filter.clone());
+                blocking(move || log_page(&*store, position, until, &filter)).await?
+            }
+        };
         let early = std::mem::take(&mut self.early);
         let page = rows.into_iter().filter(|(_, row)| !early.contains(&row.seq));
         let page = page.map(|(key, row)| Item::Changed(key, row)).collect();

@@ -12,6 +12,7 @@ mod rows;
 use message::concerns_peers;
 pub use message::{Message, Network, Request};
 
+use crate::changes::Recent;
 use crate::handle::Published;
 use crate::metrics::Metrics;
 use crate::quota::{Gate, Limits, Refusal};
@@ -68,6 +69,8 @@ impl<N> std::fmt::Debug for Setup<N> {
 pub struct Running {
     /// The highest committed number.
     pub committed: watch::Receiver<Seq>,
+    /// The last rows before it.
+    pub recent: Arc<Recent>,
     /// Resolves when the thread has ended, for whatever reason.
     pub ended: oneshot::Receiver<()>,
 }
@@ -97,15 +100,15 @@ pub async fn start<N: Network>(setup: Setup<N>) -> Result<Running, DriverError> 
         let gate = Gate::new(quotas, BATCH, Instant::now(), Arc::clone(metrics.quotas()));
         match Driver::new(config, store, network, (published, metrics), gate) {
             Ok((driver, committed)) => {
-                if ready.send(Ok(committed)).is_ok() {
+                if ready.send(Ok((committed, Arc::clone(&driver.recent)))).is_ok() {
                     driver.run(inputs);
                 }
             }
             Err(error) => drop(ready.send(Err(error))),
         }
     })?;
-    let committed = started.await.map_err(|_| io::Error::other("the driver's thread ended at once"))??;
-    Ok(Running { committed, ended })
+    let (committed, recent) = started.await.map_err(|_| io::Error::other("the driver's thread ended at once"))??;
+    Ok(Running { committed, recent, ended })
 }
 
 struct Driver<N> {
@@ -117,6 +120,7 @@ struct Driver<N> {
     waiting: HashMap<RequestId, oneshot::Sender<Result<Reply, RequestError>>>,
     next_request: u64,
     committed: watch::Sender<Seq>,
+    recent: Arc<Recent>,
     published: Arc<ArcSwapOption<Published>>,
     /// When the view was last renewed, and whether something happened since.
     viewed: Instant,
@@ -153,6 +157,7 @@ impl<N: Network> Driver<N> {
             waiting: HashMap::new(),
             next_request: 0,
             committed,
+            recent: Arc::default(),
             published,
             viewed: began,
             stale: true,
@@ -275,6 +280,7 @@ impl<N: Network> Driver<N> {
             Ok(seq) => {
                 if !writes.is_empty() {
                     self.metrics.committed(writes.len(), began.elapsed());
+                    self.recent.keep(seq, writes);
                     self.committed.send_replace(seq);
                     self.gate.look(self.store.usage(), Instant::now());
                     self.look_again();

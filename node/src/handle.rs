@@ -15,7 +15,7 @@ mod write;
 pub use detail::PeerDetail;
 pub use listed::Listed;
 
-use crate::changes::{self, Filter, Told};
+use crate::changes::{self, Filter, Recent, Source, Told};
 use crate::driver::{Message, Request};
 use crate::shutdown::{self, DrainError};
 use crate::store::backup::Encoder;
@@ -114,6 +114,8 @@ pub(crate) struct Engine {
     pub(crate) store: Arc<dyn Store>,
     /// Highest sequence number that is durable.
     pub(crate) committed: watch::Receiver<Seq>,
+    /// The last rows before it.
+    pub(crate) recent: Arc<Recent>,
     /// Whether the peers of this node are known to it.
     pub(crate) told: watch::Receiver<bool>,
     /// The key of documents.
@@ -238,16 +240,18 @@ impl NodeHandle {
     ///
     /// # Guarantees
     /// Constant memory whatever the reader's pace; no gap; no version twice, but for some of more than 65,536 documents
-    /// that change while one snapshot is read; a document that changed many times while the reader was busy comes once,
-    /// as it is when it is read. The snapshot has live documents only, by key, and [`Told::Complete`] at its end; after it
-    /// changes come by `seq`, deletes included. `resume` is an `after` for the same store, see [`NodeHandle::log`].
+    /// that change while one snapshot is read. A reader that is less than 1 MiB of changes behind gets every version that a
+    /// commit made; one that is further behind gets a document that changed many times once, as it is when it is read.
+    /// The snapshot has live documents only, by key, and [`Told::Complete`] at its end; after it changes come by `seq`,
+    /// deletes included. `resume` is an `after` for the same store, see [`NodeHandle::log`].
     ///
     /// # Errors
     /// `Starting`; then [`HandleError::Store`] or `Stopped` as the last item.
     pub fn changes(&self, after: Option<Seq>, filter: Filter) -> Result<Items<Told>, HandleError> {
         let engine = self.engine()?;
         let (store, committed) = (Arc::clone(&engine.store), engine.committed.clone());
-        Ok(changes::follow(store, committed, after, filter, engine.vault.clone()).boxed())
+        let source = Source { store, committed, recent: Arc::clone(&engine.recent) };
+        Ok(changes::follow(source, after, filter, engine.vault.clone()).boxed())
     }
 
     /// The store of this moment as the bytes of a backup, in pieces that are read as they are polled.

@@ -272,9 +272,8 @@ impl Mesh {
             tokio::spawn(rights::follow(watched, messages.clone(), Arc::clone(metrics), stop.child_token()));
         }
         let (tell, told) = watch::channel(matches!(config.mode, Mode::Flags(_)));
-        let committed = running.committed;
-        let vault = config.vault.clone();
-        node.attach(Engine { messages: messages.clone(), store, committed, told: told.clone(), vault });
+        let (committed, recent, vault) = (running.committed, running.recent, config.vault.clone());
+        node.attach(Engine { messages: messages.clone(), store, committed, recent, told: told.clone(), vault });
         transport.listen();
         info!(udp = ?transport.bound(), "the mesh is open");
         match (&config.mode, certificates) {

@@ -16,6 +16,7 @@ struct Bench {
     store: Arc<MemoryStore>,
     node: MeshNode,
     committed: watch::Sender<Seq>,
+    recent: Arc<Recent>,
 }
 
 struct Stored<'a>(&'a MemoryStore);
@@ -42,7 +43,8 @@ impl Bench {
             history: peat_node_core::docs::epoch::Limits::default(),
             rights: peat_node_core::rights::Rights::default(),
         };
-        Self { store: Arc::default(), node: MeshNode::new(config), committed: watch::channel(0).0 }
+        let (store, node, recent) = (Arc::default(), MeshNode::new(config), Arc::default());
+        Self { store, node, committed: watch::channel(0).0, recent }
     }
 
     fn handle(&mut self, input: Input) {
@@ -50,6 +52,7 @@ impl Bench {
         let mut outputs = Outputs::default();
         self.node.handle(now, input, &Stored(&self.store), &mut outputs);
         let seq = self.store.commit(&outputs.writes).unwrap();
+        self.recent.keep(seq, outputs.writes);
         self.committed.send_replace(seq);
     }
 
@@ -68,7 +71,8 @@ impl Bench {
 
     fn follow(&self, after: Option<Seq>, filter: Filter) -> BoxStream<'static, Result<Told, HandleError>> {
         let store: Arc<dyn Store> = Arc::clone(&self.store) as Arc<dyn Store>;
-        follow(store, self.committed.subscribe(), after, filter, Vault::default()).boxed()
+        let source = Source { store, committed: self.committed.subscribe(), recent: Arc::clone(&self.recent) };
+        follow(source, after, filter, Vault::default()).boxed()
     }
 }
 
@@ -164,13 +168,29 @@ async fn a_feed_that_is_taken_up_where_the_snapshot_was_complete_misses_nothing(
 }
 
 #[tokio::test]
+async fn a_reader_that_keeps_up_gets_one_event_for_each_write() {
+    let mut bench = Bench::new();
+    let mut changes = bench.follow(None, Filter::All);
+    assert_eq!(next(&mut changes, 1).await, [COMPLETE]);
+    bench.put("ferries", "a", 1);
+    bench.put("ferries", "a", 2);
+    bench.delete("ferries", "a");
+    bench.put("ferries", "a", 3);
+    bench.put("ferries", "a", 3);
+    assert_eq!(next(&mut changes, 4).await, ["ferries/a=1", "ferries/a=2", "-ferries/a", "ferries/a=3"]);
+    assert!(silent(&mut changes).await, "a write that changes nothing is no event");
+}
+
+#[tokio::test]
 async fn a_slow_reader_gets_the_last_of_many_versions_and_every_document() {
     let mut bench = Bench::new();
     let mut changes = bench.follow(None, Filter::All);
     assert_eq!(next(&mut changes, 1).await, [COMPLETE]);
+    let text = "wide".repeat(2000);
     for value in 0..50 {
         for id in 0..20 {
-            bench.put("ferries", &format!("{id:02}"), value);
+            let document = Document::parse(&format!("{{\"v\":{value},\"text\":\"{text}\"}}")).unwrap();
+            bench.write(key("ferries", &format!("{id:02}")), Edit::Put(document));
         }
     }
     let expected: Vec<String> = (0..20).map(|id| format!("ferries/{id:02}=49")).collect();
@@ -216,7 +236,7 @@ async fn a_delete_that_changes_nothing_is_not_told() {
     bench.delete("ferries", "one");
     bench.delete("ferries", "one");
     bench.delete("ferries", "never");
-    assert_eq!(next(&mut changes, 1).await, ["-ferries/one"]);
+    assert_eq!(next(&mut changes, 2).await, ["ferries/one=1", "-ferries/one"]);
     assert!(silent(&mut changes).await);
 }
 

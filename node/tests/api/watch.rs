@@ -158,6 +158,23 @@ async fn without_a_collection_every_change_comes_once_and_an_unchanged_put_not_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_write_is_one_event_also_when_it_is_soon_followed_by_others() {
+    let api = Api::start(&[]).await;
+    let mut events = Events::subscribe(&api, Way::Grpc, json!({"collections": ["c"]})).await;
+    put(&api, "c/ready", "{}").await;
+    assert_eq!(events.next().await, "c/ready");
+    for n in 0..100 {
+        put(&api, "c/one", &format!("{{\"n\":{n}}}")).await;
+    }
+    delete(&api, "c/one").await;
+    put(&api, "c/one", "{}").await;
+    for n in 0..100 {
+        assert_eq!(events.next().await, "c/one", "event {n}");
+    }
+    assert_eq!([events.next().await, events.next().await], ["-c/one", "c/one"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn several_subscribers_get_the_same_events() {
     let api = Api::start(&[]).await;
     let mut all = Vec::new();
