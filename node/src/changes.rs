@@ -250,7 +250,7 @@ fn log_page(
 }
 
 fn change(key: Key, row: &Row, vault: &Vault) -> Result<Change, StoreError> {
-    let parsed = View::parse(&row.bytes).and_then(|view| Ok((view.version, vault.content(&view)?)));
+    let parsed = View::parse(&row.bytes).and_then(|view| Ok((view.version, vault.content(&key, &view)?)));
     match parsed {
         Ok((version, document)) => Ok(Change { resume: Some(row.seq), key, version, document }),
         Err(source) => Err(StoreError::Corrupt { key, source: Box::new(source) }),

@@ -104,6 +104,10 @@ pub struct RawArgs {
     /// File of tokens, one on each line: a caller with `authorization: Bearer TOKEN` is let in
     #[arg(long, value_name = "FILE", help_heading = "API")]
     pub api_token_file: Option<String>,
+    /// Collections whose documents are replaced whole, so that the last write wins, while others merge field by field; comma
+    /// list or repeated. Alike on all nodes of a mesh; documents that exist keep their kind [default: platforms,nodes,tracks,beacons,cells]
+    #[arg(long, value_name = "COLLECTION", value_delimiter = ',', help_heading = "API")]
+    pub latest_collections: Vec<String>,
     /// Largest document in bytes, from 1024 to 2097152 [default: 1048576]
     #[arg(long, value_name = "BYTES", help_heading = "API")]
     pub max_document_bytes: Option<String>,
@@ -148,7 +152,7 @@ pub struct RawArgs {
     /// cannot read; better in a file
     #[arg(long, value_name = "BASE64", help_heading = "Node")]
     pub encryption_key: Option<Secret>,
-    /// File with the key of documents
+    /// File with the keys of documents, one on each line: the first encrypts, all decrypt
     #[arg(long, value_name = "FILE", help_heading = "Node")]
     pub encryption_key_file: Option<String>,
     /// Where health and metrics are served: `IP:PORT` [default: off]

@@ -21,6 +21,7 @@ use crate::cli::{Origin, Parsed, RawArgs, Settings};
 use crate::quota::Limits;
 use crate::store::seal::StoreKeys;
 use crate::vault::Vault;
+use peat_node_core::docs::Kinds;
 use peat_node_core::event::Address;
 use peat_node_core::ids::PeerId;
 use std::fmt;
@@ -34,6 +35,8 @@ pub const DEFAULT_DATA_DIR: &str = "/data/peat-node";
 /// All that a node needs to know before it starts.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// How new documents of a collection merge.
+    pub kinds: Kinds,
     /// Name for people. None: random, kept in the data folder.
     pub node_id: Option<String>,
     /// Folder of the store.

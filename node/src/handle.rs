@@ -24,10 +24,10 @@ use crate::traffic::Traffic;
 use crate::vault::{Content, SealError, Vault};
 use arc_swap::ArcSwapOption;
 use futures::stream::{self, BoxStream, StreamExt as _};
-use peat_node_core::docs::Document;
 use peat_node_core::docs::row::{RowError, Version, View};
+use peat_node_core::docs::{Document, Kind, Kinds};
 use peat_node_core::event::{Address, Condition, Edit, Reply, RequestError};
-use peat_node_core::ids::{Key, PeerId};
+use peat_node_core::ids::{Collection, Key, PeerId};
 use peat_node_core::{PeerView, Stats};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -120,6 +120,8 @@ pub(crate) struct Engine {
     pub(crate) told: watch::Receiver<bool>,
     /// The key of documents.
     pub(crate) vault: Vault,
+    /// How new documents merge.
+    pub(crate) kinds: Kinds,
 }
 
 struct Shared {
@@ -223,8 +225,16 @@ impl NodeHandle {
         let engine = self.engine()?;
         let Some(row) = engine.store.read(key)? else { return Ok(None) };
         let view = view(key, &row)?;
-        let content = engine.vault.content(&view).map_err(|source| corrupt(key, source))?;
+        let content = engine.vault.content(key, &view).map_err(|source| corrupt(key, source))?;
         Ok(content.map(|content| (content, view.version)))
+    }
+
+    /// How new documents of `collection` merge.
+    ///
+    /// # Errors
+    /// `Starting`.
+    pub fn kind(&self, collection: &Collection) -> Result<Kind, HandleError> {
+        Ok(self.engine()?.kinds.of(collection.as_str()))
     }
 
     /// Which log [`NodeHandle::changes`] reads, and the last number that is durable in it.
@@ -358,7 +368,7 @@ impl NodeHandle {
 
 /// None for a deleted document, and for one that is sealed with another key.
 fn document(vault: &Vault, key: &Key, row: &Row) -> Result<Option<Document>, StoreError> {
-    let content = vault.content(&view(key, row)?).map_err(|source| corrupt(key, source))?;
+    let content = vault.content(key, &view(key, row)?).map_err(|source| corrupt(key, source))?;
     Ok(content.and_then(Content::into_document))
 }
 

@@ -91,6 +91,7 @@ pub struct Metrics {
     sent: Counter,
     received: Counter,
     frames_malformed: Counter,
+    frames_unknown: Counter,
     merges_failed: Counter,
     histories_mended: Counter,
     histories_begun: Counter,
@@ -120,6 +121,7 @@ impl Default for Metrics {
             sent: Counter::default(),
             received: Counter::default(),
             frames_malformed: Counter::default(),
+            frames_unknown: Counter::default(),
             merges_failed: Counter::default(),
             histories_mended: Counter::default(),
             histories_begun: Counter::default(),
@@ -226,6 +228,7 @@ impl Metrics {
             set(&gauges.cache_bytes, stats.cache_bytes);
             gauges.sync_active.set(stats.sync_active.into());
             raise(&self.frames_malformed, stats.frames_malformed);
+            raise(&self.frames_unknown, stats.frames_unknown);
             raise(&self.merges_failed, stats.merges_failed);
             raise(&self.histories_mended, stats.histories_mended);
             raise(&self.histories_begun, stats.histories_begun);
@@ -292,6 +295,11 @@ impl Metrics {
         registry.register("mesh_sent", "Mesh traffic sent in QUIC packets", self.sent.clone());
         registry.register("mesh_received", "Mesh traffic received in QUIC packets", self.received.clone());
         registry.register("frames_malformed", "Frames of peers that could not be read", self.frames_malformed.clone());
+        registry.register(
+            "frames_unknown",
+            "Frames of kinds that this release leaves out",
+            self.frames_unknown.clone(),
+        );
         registry.register("merges_failed", "Documents of peers that could not be merged", self.merges_failed.clone());
         let help = "Documents that went on from their text because their history was damaged";
         registry.register("histories_mended", help, self.histories_mended.clone());

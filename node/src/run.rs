@@ -266,14 +266,21 @@ impl Mesh {
             published: node.view(),
             metrics: Arc::clone(metrics),
         };
-        let running = driver::start(setup).await?;
+        let driver::Running { committed, recent, ended } = driver::start(setup).await?;
         tokio::spawn(expiry::run(Arc::clone(&store), messages.clone(), config.gc, stop.child_token()));
         if let Some(watched) = watched {
             tokio::spawn(rights::follow(watched, messages.clone(), Arc::clone(metrics), stop.child_token()));
         }
         let (tell, told) = watch::channel(matches!(config.mode, Mode::Flags(_)));
-        let (committed, recent, vault) = (running.committed, running.recent, config.vault.clone());
-        node.attach(Engine { messages: messages.clone(), store, committed, recent, told: told.clone(), vault });
+        node.attach(Engine {
+            messages: messages.clone(),
+            store,
+            committed,
+            recent,
+            told: told.clone(),
+            vault: config.vault.clone(),
+            kinds: config.kinds.clone(),
+        });
         transport.listen();
         info!(udp = ?transport.bound(), "the mesh is open");
         match (&config.mode, certificates) {
@@ -294,7 +301,7 @@ impl Mesh {
             (Mode::Flags(flags), _) => want(&messages, &flags.peers).await,
             (Mode::Managed(_), None) => {}
         }
-        Ok(Self { messages, transport, told, driver_ended: running.ended })
+        Ok(Self { messages, transport, told, driver_ended: ended })
     }
 
     /// Lets a peer take what is only here, says goodbye, and ends the driver.
@@ -364,6 +371,7 @@ fn engine_config(me: PeerId, config: &Config, rights: Rights) -> peat_node_core:
         tombstone_ttl: config.gc.tombstone_ttl,
         history: Limits::default(),
         rights,
+        kinds: config.kinds.clone(),
     }
 }
 

@@ -106,6 +106,7 @@ mod tests {
             backlog: 0,
             sync_active,
             frames_malformed: 0,
+            frames_unknown: 0,
             merges_failed: 0,
             histories_mended: 0,
             histories_begun: 0,

@@ -9,6 +9,7 @@ mod grants;
 mod receive;
 mod spread;
 
+use crate::docs::Kinds;
 use crate::docs::epoch::Limits;
 use crate::event::{CloseReason, Input, Now, Output, Outputs, Reply, RequestError, StorageFault};
 use crate::ids::{ConnId, Key, PeerId, RequestId};
@@ -48,6 +49,8 @@ pub struct Config {
     pub history: Limits,
     /// What peers may read and write.
     pub rights: Rights,
+    /// How new documents of a collection merge.
+    pub kinds: Kinds,
 }
 
 /// Figures for metrics and health.
@@ -63,6 +66,8 @@ pub struct Stats {
     pub sync_active: bool,
     /// Frames that could not be read, since start.
     pub frames_malformed: u64,
+    /// Frames of kinds that this release does not know, left out.
+    pub frames_unknown: u64,
     /// Documents of peers that could not be merged, since start.
     pub merges_failed: u64,
     /// Documents that came with content, since start.
@@ -100,6 +105,7 @@ pub struct MeshNode {
     /// Whether the process ends soon.
     leaves: bool,
     frames_malformed: u64,
+    frames_unknown: u64,
     merges_failed: u64,
     docs_received: u64,
     docs_redundant: u64,
@@ -116,16 +122,17 @@ pub struct MeshNode {
 impl MeshNode {
     /// A node without documents or peers.
     pub fn new(config: Config) -> Self {
-        let Config { me, actor, seed, sync_active, cache_bytes, tombstone_ttl, history, rights } = config;
+        let Config { me, actor, seed, sync_active, cache_bytes, tombstone_ttl, history, rights, kinds } = config;
         Self {
             me,
-            shelf: Shelf::new(me, actor, cache_bytes, tombstone_ttl, history),
+            shelf: Shelf::new(me, actor, cache_bytes, tombstone_ttl, (history, kinds)),
             book: PeerBook::new(me),
             neighbours: BTreeMap::new(),
             rng: ChaCha8Rng::from_seed(seed),
             sync_active,
             leaves: false,
             frames_malformed: 0,
+            frames_unknown: 0,
             merges_failed: 0,
             docs_received: 0,
             docs_redundant: 0,
@@ -248,6 +255,7 @@ impl MeshNode {
             backlog: self.neighbours.values().map(|neighbour| neighbour.backlog(self.uptime)).sum(),
             sync_active: self.sync_active,
             frames_malformed: self.frames_malformed,
+            frames_unknown: self.frames_unknown,
             merges_failed: self.merges_failed,
             docs_received: self.docs_received,
             docs_redundant: self.docs_redundant,

@@ -22,7 +22,7 @@ use crate::docs::full::{FullDoc, FullError};
 use crate::docs::generation::Generation;
 use crate::docs::life::{Life, Ttl};
 use crate::docs::row::{Chunks, Have, RowError, State, Version, View};
-use crate::docs::{Document, Kind};
+use crate::docs::{Document, Kind, Kinds};
 use crate::event::{Condition, Edit, Now, Outputs, Terms};
 use crate::ids::{Key, PeerId};
 use crate::rows::{ReadError, Rows};
@@ -108,6 +108,7 @@ pub(crate) struct Shelf {
     mark_life: Duration,
     /// When a history is begun anew.
     limits: Limits,
+    kinds: Kinds,
     /// What neighbours are told of: every row but those that were collected.
     pub(crate) index: Index,
     /// Whether the store has rows that were collected.
@@ -123,7 +124,13 @@ pub(crate) struct Shelf {
 
 impl Shelf {
     /// `mark_life`: how long neighbours are told of a delete where no policy says it.
-    pub(crate) fn new(me: PeerId, actor: [u8; 16], cache_bytes: usize, mark_life: Duration, limits: Limits) -> Self {
+    pub(crate) fn new(
+        me: PeerId,
+        actor: [u8; 16],
+        cache_bytes: usize,
+        mark_life: Duration,
+        (limits, kinds): (Limits, Kinds),
+    ) -> Self {
         Self {
             me,
             actor,
@@ -134,6 +141,7 @@ impl Shelf {
             ends: Ends::default(),
             mark_life,
             limits,
+            kinds,
             index: Index::default(),
             collects: false,
             cache: Cache::new(cache_bytes),
@@ -250,7 +258,7 @@ impl Shelf {
         outputs: &mut Outputs,
     ) -> Result<Changed, ShelfError> {
         let held = self.load_to_write(key, rows, outputs)?;
-        match (held.as_ref().map_or_else(|| Kind::of(key.collection()), Held::kind), held) {
+        match (held.as_ref().map_or_else(|| self.kinds.of(key.collection()), Held::kind), held) {
             (Kind::Full, Some(Held::Full(full))) => self.put_full(key, (document, ttl), (full, rows), outputs),
             (Kind::Full, Some(Held::Collected(life))) => self.put_first(key, (document, ttl), life, outputs),
             (Kind::Full, _) => self.put_first(key, (document, ttl), Life::default(), outputs),

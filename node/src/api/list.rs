@@ -12,6 +12,7 @@ use super::status::IntoStatus as _;
 use crate::handle::Listed;
 use connectrpc::ConnectError;
 use futures::stream::StreamExt as _;
+use peat_node_core::docs::Kind;
 use peat_node_core::ids::{Collection, Key};
 use peat_proto::sidecar::peat::node::v1 as proto;
 use sha2::{Digest as _, Sha256};
@@ -53,7 +54,11 @@ impl Sidecar {
             }
         }
         let digest = hash.finalize().to_vec();
-        Ok(proto::DigestResponse { document_count, json_bytes, digest, ..Default::default() })
+        let kind = match self.handle.kind(&collection).map_err(|error| error.into_status())? {
+            Kind::Full => proto::Kind::KIND_FULL,
+            Kind::Latest => proto::Kind::KIND_LATEST,
+        };
+        Ok(proto::DigestResponse { document_count, json_bytes, digest, kind: kind.into(), ..Default::default() })
     }
 }
 

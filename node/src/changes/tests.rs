@@ -42,6 +42,7 @@ impl Bench {
             tombstone_ttl: Duration::from_secs(3600),
             history: peat_node_core::docs::epoch::Limits::default(),
             rights: peat_node_core::rights::Rights::default(),
+            kinds: peat_node_core::docs::Kinds::default(),
         };
         let (store, node, recent) = (Arc::default(), MeshNode::new(config), Arc::default());
         Self { store, node, committed: watch::channel(0).0, recent }

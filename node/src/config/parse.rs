@@ -17,7 +17,8 @@ use crate::cli::{RawArgs, Secret, Settings};
 use crate::secrets;
 use crate::vault::Vault;
 use peat_crds::names::port;
-use peat_node_core::ids::PeerId;
+use peat_node_core::docs::Kinds;
+use peat_node_core::ids::{Collection, PeerId};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -52,6 +53,7 @@ pub(super) fn config(raw: RawArgs) -> Result<Config, ConfigError> {
             .push("--identity derived: whoever holds the mesh's key can compute this node's private key".to_owned());
     }
     Ok(Config {
+        kinds: kinds(&raw.latest_collections)?,
         identity,
         node_id,
         key_dir: given(raw.key_dir.as_ref()).map_or_else(|| data_dir.clone(), PathBuf::from),
@@ -259,39 +261,56 @@ fn flags_mode(raw: &RawArgs) -> Result<FlagsMode, ConfigError> {
     Ok(FlagsMode { app_id, key, key_file, peers })
 }
 
+/// Which collections are replaced whole.
+fn kinds(names: &[String]) -> Result<Kinds, ConfigError> {
+    let names = names.iter().map(|name| name.trim()).filter(|name| !name.is_empty());
+    let parsed = names
+        .map(|name| Collection::parse(name).map_err(|error| value("latest-collections", format!("`{name}`: {error}"))));
+    let latest = parsed.collect::<Result<Vec<_>, _>>()?;
+    Ok(if latest.is_empty() { Kinds::default() } else { Kinds::with_latest(&latest) })
+}
+
 /// The text of a file of keys.
 pub(super) fn key_file(flag: &'static str, path: &str) -> Result<String, ConfigError> {
     let path = PathBuf::from(path);
     std::fs::read_to_string(&path).map_err(|source| ConfigError::KeyFile { flag, path, source })
 }
 
-/// The key of documents, given or in a file; none of both: none.
+/// The keys of documents, one that is given or those in a file; none of both: none.
 ///
 /// # Errors
 /// Names the flag, and never the key.
 pub(crate) fn vault(key: Option<&Secret>, file: Option<&String>) -> Result<Vault, ConfigError> {
-    let (flag, text) = match (secret(key), given(file)) {
+    Ok(Vault::of(&match (secret(key), given(file)) {
         (Some(_), Some(_)) => return Err(value("encryption-key-file", "give it or --encryption-key, not both")),
-        (Some(text), None) => ("encryption-key", text.to_owned()),
-        (None, Some(path)) => ("encryption-key-file", key_file("encryption-key-file", path)?),
-        (None, None) => return Ok(Vault::default()),
-    };
-    Ok(Vault::of(&secrets::key(text.trim()).ok_or_else(|| value(flag, NO_KEY))?))
+        (Some(text), None) => vec![secrets::key(text.trim()).ok_or_else(|| value("encryption-key", NO_KEY))?],
+        (None, Some(path)) => {
+            let keys = keys(&key_file("encryption-key-file", path)?);
+            keys.map_err(|reason| value("encryption-key-file", reason))?
+        }
+        (None, None) => Vec::new(),
+    }))
+}
+
+/// One key on each line, the one to use first; empty lines and those that begin with `#` do not count.
+fn keys(text: &str) -> Result<Vec<[u8; 32]>, String> {
+    let keys = secrets::lines(text)
+        .map(|(number, line)| secrets::key(line).ok_or_else(|| format!("has a line {number} that {NO_KEY}")));
+    let keys = keys.collect::<Result<Vec<_>, _>>()?;
+    match keys.len() {
+        0 => Err("has no key".to_owned()),
+        1..=MOST_KEYS => Ok(keys),
+        _ => Err(format!("has more than {MOST_KEYS} keys")),
+    }
 }
 
 impl SharedKeys {
-    /// One key on each line; empty lines and those that begin with `#` do not count.
+    /// The keys of a file.
     ///
     /// # Errors
     /// What is wrong, and in which line.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let keys = secrets::lines(text).map(|(number, line)| {
-            secrets::key(line).map(SharedKey).ok_or_else(|| format!("has a line {number} that {NO_KEY}"))
-        });
-        let mut keys = keys.collect::<Result<Vec<_>, _>>()?.into_iter();
-        if keys.len() > MOST_KEYS {
-            return Err(format!("has more than {MOST_KEYS} keys"));
-        }
+        let mut keys = keys(text)?.into_iter().map(SharedKey);
         let first = keys.next().ok_or("has no key")?;
         Ok(Self { first, others: keys.collect() })
     }

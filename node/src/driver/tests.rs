@@ -51,8 +51,9 @@ impl Bench {
         let (actor, seed, tombstone_ttl) = ([3; 16], [4; 32], Duration::from_secs(3600));
         let rights = peat_node_core::rights::Rights::default();
         let history = peat_node_core::docs::epoch::Limits::default();
+        let (kinds, cache_bytes) = (peat_node_core::docs::Kinds::default(), 1 << 20);
         let config =
-            Config { me: ME, actor, seed, sync_active: true, cache_bytes: 1 << 20, tombstone_ttl, history, rights };
+            Config { me: ME, actor, seed, sync_active: true, cache_bytes, tombstone_ttl, history, rights, kinds };
         let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
         let setup = Setup {
             config,
@@ -98,6 +99,7 @@ impl Bench {
             recent: Arc::clone(&self.running.recent),
             told: watch::channel(false).1,
             vault: crate::vault::Vault::default(),
+            kinds: peat_node_core::docs::Kinds::default(),
         });
         handle
     }

@@ -85,5 +85,6 @@ impl NodeHandle {
 /// None for a deleted document.
 fn listed(vault: &Vault, key: Key, row: &Row) -> Result<Option<Listed>, StoreError> {
     let view = view(&key, row)?;
-    Ok(vault.text(&view).map(|json| Listed { key, version: view.version, json: json.into_owned() }))
+    let json = vault.text(&key, &view).map(std::borrow::Cow::into_owned);
+    Ok(json.map(|json| Listed { key, version: view.version, json }))
 }

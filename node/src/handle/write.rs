@@ -69,7 +69,7 @@ impl NodeHandle {
 
 fn seal(vault: &Vault, document: &Document, row: Option<&Row>, key: &Key) -> Result<Edit, HandleError> {
     let view = row.map(|row| super::view(key, row)).transpose()?;
-    let sealed = vault.seal(document, view.as_ref())?;
+    let sealed = vault.seal(key, document, view.as_ref())?;
     Ok(sealed.map_or_else(|| Edit::Put(document.clone()), Edit::Seal))
 }
 
@@ -98,5 +98,5 @@ fn merge(
 }
 
 fn content(vault: &Vault, view: &View<'_>, key: &Key) -> Result<Option<Content>, HandleError> {
-    Ok(vault.content(view).map_err(|source| super::corrupt(key, source))?)
+    Ok(vault.content(key, view).map_err(|source| super::corrupt(key, source))?)
 }

@@ -164,7 +164,7 @@ impl Reader<'_, '_> {
         match document {
             Ok(Some(document)) => {
                 // Printed anew: what is damaged may be JSON of another form.
-                let opened = view.sealed().and_then(|_| self.how.vault.text(&view));
+                let opened = view.sealed().and_then(|_| self.how.vault.text(&key, &view));
                 (self.take)(&key, &opened.unwrap_or_else(|| document.to_json().into()))
             }
             Ok(None) | Err(_) => Ok(()),

@@ -154,6 +154,28 @@ async fn documents_from_before_the_key_stay_readable_and_are_sealed_when_they_ar
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_key_of_documents_changes_and_no_document_is_lost_on_the_way() {
+    let mut api = Api::start(&["--shared-key", KEY]).await;
+    let file = api.node.dir().join("keys-of-documents");
+    for (keys, has_old) in
+        [(format!("{STARS}\n"), true), (format!("{KEY}\n{STARS}\n"), true), (format!("{KEY}\n"), false)]
+    {
+        api.node.kill();
+        std::fs::write(&file, &keys).unwrap();
+        api.node.start(&["--encryption-key-file", file.to_str().unwrap()]).await;
+        if keys.starts_with(STARS) {
+            api.node.put("papers", "stays", SECRET).await;
+            api.node.put("papers", "again", SECRET).await;
+        }
+        assert_eq!(api.node.get("papers", "again").await.as_deref(), Some(SECRET));
+        let is_open = api.node.get("papers", "stays").await.as_deref() == Some(SECRET);
+        assert_eq!(is_open, has_old, "what was not put again needs the key that it was put under");
+        // Equal text, and yet under the first key from now on.
+        api.node.put("papers", "again", SECRET).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_set_aside_is_printed_open_to_whoever_has_the_key_and_as_ciphertext_to_others() {
     let mut api = under_key(STARS, &[]).await;
     api.node.put("papers", "one", SECRET).await;

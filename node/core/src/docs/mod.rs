@@ -20,5 +20,5 @@ pub mod row;
 pub mod sealed;
 
 pub use json::Document;
-pub use kind::Kind;
+pub use kind::{Kind, Kinds};
 pub use sealed::Sealed;

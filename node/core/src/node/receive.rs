@@ -12,7 +12,7 @@ use crate::ids::{ConnId, Key, PeerId};
 use crate::rows::Rows;
 use crate::shelf::ShelfError;
 use crate::sync::digest::{Brief, FAN_OUT, Index, Place, brief};
-use crate::sync::frame::{Frame, Payload};
+use crate::sync::frame::{Frame, FrameError, Payload};
 use crate::sync::neighbour::{Neighbour, Since};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -80,7 +80,9 @@ impl MeshNode {
                     neighbour.spread.turned(push);
                 }
             }
-            Err(_) => {
+            // Frames only add to what is known, and none expects an answer: one that is left out costs time.
+            Err(FrameError::Unknown(_)) => self.frames_unknown += 1,
+            Err(FrameError::Short | FrameError::Trailing(_) | FrameError::Field(_)) => {
                 self.frames_malformed += 1;
                 self.book.disconnected(conn, peer, now.uptime, &mut self.rng);
                 self.detach(peer, conn, CloseReason::Malformed, outputs);

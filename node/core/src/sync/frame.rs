@@ -132,6 +132,9 @@ pub enum FrameError {
     /// Goes on after its fields.
     #[error("frame has {0} bytes too many")]
     Trailing(usize),
+    /// One of a kind that this release does not know: nothing that it must understand.
+    #[error("frame is of the unknown kind {0}")]
+    Unknown(u8),
     /// A field has a value that is never sent.
     #[error("frame has a wrong {0}")]
     Field(&'static str),
@@ -319,7 +322,9 @@ impl Frame {
                 let (place, digest) = take_asked(input)?;
                 Ok((place, digest, take_verdict(input)?))
             })?),
-            _ => return Err(FrameError::Field("tag")),
+            // Nothing is packed twice.
+            PACKED => return Err(FrameError::Field("packing")),
+            tag => return Err(FrameError::Unknown(tag)),
         };
         if input.is_empty() { Ok(decoded) } else { Err(FrameError::Trailing(input.len())) }
     }

@@ -13,3 +13,4 @@ mod place;
 mod rights;
 mod sealed;
 mod ttl;
+mod unknown;

@@ -1,8 +1,9 @@
 //! One core with its rows, and a loss-free wire between two.
 
-use peat_node_core::docs::Document;
+use bytes::Bytes;
 use peat_node_core::docs::epoch::Limits;
 use peat_node_core::docs::row::{Have, State, Version, View};
+use peat_node_core::docs::{Document, Kinds};
 use peat_node_core::event::{Condition, Direction, Edit, Quorum, Reply, RequestError, Terms};
 use peat_node_core::ids::{Collection, ConnId, Key, PeerId, RequestId};
 use peat_node_core::rights::Rights;
@@ -62,6 +63,7 @@ fn core(me: PeerId, number: u8) -> MeshNode {
         tombstone_ttl,
         history,
         rights: Rights::default(),
+        kinds: Kinds::default(),
     })
 }
 
@@ -228,7 +230,18 @@ impl Place {
 
     /// `frame` arrives from `peer`.
     pub(crate) fn hear(&mut self, peer: &Self, frame: Frame) {
-        self.listen(vec![Input::Frame { conn: CONN, peer: peer.me, frame: frame.encode() }]);
+        self.hear_bytes(peer, frame.encode());
+    }
+
+    /// The bytes of a frame arrive from `peer`.
+    pub(crate) fn hear_bytes(&mut self, peer: &Self, frame: Bytes) {
+        self.listen(vec![Input::Frame { conn: CONN, peer: peer.me, frame }]);
+    }
+
+    /// Frames that were left out because their kind is not known, and those that could not be read.
+    pub(crate) fn not_read(&self) -> (u64, u64) {
+        let stats = self.core.stats();
+        (stats.frames_unknown, stats.frames_malformed)
     }
 
     /// Takes the frames that wait.

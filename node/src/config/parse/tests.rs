@@ -221,6 +221,7 @@ fn a_wrong_value_is_one_line_that_names_the_flag() {
         ("--peer: ", with(|raw| raw.peer = vec![format!("{ID}@1.2.3.4")])),
         ("--node-id: ", with(|raw| raw.node_id = Some("n".repeat(254)))),
         ("--app-id: ", with(|raw| raw.app_id = some("a\nb"))),
+        ("--latest-collections: `a:b`: ", with(|raw| raw.latest_collections = vec!["tracks".into(), "a:b".into()])),
         ("--quota-bytes: ", with(|raw| raw.quota_bytes = some("1GiB"))),
         ("--quota-documents: ", with(|raw| raw.quota_documents = some("0"))),
         ("--quota-put-rate: ", with(|raw| raw.quota_put_rate = some("-5"))),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::docs::epoch::Limits;
-use crate::docs::{Document, Kind};
+use crate::docs::{Document, Kind, Kinds};
 use crate::event::{Condition, Edit, Now};
 use crate::ids::PeerId;
 use crate::rows::MemoryRows;
@@ -24,7 +24,7 @@ fn key(collection: &str) -> Key {
 impl Place {
     /// A node at noon.
     fn new(number: u8) -> Self {
-        let shelf = Shelf::new(PeerId([number; 32]), [number; 16], 0, KEPT, Limits::default());
+        let shelf = Shelf::new(PeerId([number; 32]), [number; 16], 0, KEPT, (Limits::default(), Kinds::default()));
         let mut place = Self { shelf, disk: MemoryRows::default() };
         place.it_is(Duration::ZERO, Duration::ZERO);
         place
@@ -82,7 +82,7 @@ fn a_document_that_nobody_writes_again_goes_everywhere_to_the_same_row_without_a
     for collection in ["beacons", "ships"] {
         let (mut a, mut b) = (Place::new(1).with_life(collection), Place::new(2).with_life(collection));
         let key = key(collection);
-        assert_eq!(Kind::of(collection) == Kind::Latest, collection == "beacons");
+        assert_eq!(Kinds::default().of(collection) == Kind::Latest, collection == "beacons");
         a.put(&key, r#"{"x":1}"#);
         a.tell(&key, &mut b);
         for place in [&mut a, &mut b] {

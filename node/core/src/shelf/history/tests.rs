@@ -1,6 +1,7 @@
 //! Histories in records: what an edit writes, what is read back, what damage costs.
 
 use super::*;
+use crate::docs::Kinds;
 use crate::docs::epoch::Limits;
 use crate::event::{Condition, Edit, Outputs};
 use crate::ids::{Collection, PeerId};
@@ -11,7 +12,7 @@ const KEPT: std::time::Duration = std::time::Duration::from_secs(3600);
 
 fn shelf() -> Shelf {
     // No room for hot documents: every edit reads what the ones before it wrote.
-    Shelf::new(PeerId([1; 32]), [1; 16], 0, KEPT, Limits::default())
+    Shelf::new(PeerId([1; 32]), [1; 16], 0, KEPT, (Limits::default(), Kinds::default()))
 }
 
 fn ship() -> Key {
@@ -79,7 +80,7 @@ fn a_document_whose_history_is_damaged_goes_on_from_its_text_and_neighbours_hear
 fn a_mended_document_still_merges_with_what_neighbours_have_of_it() {
     let (mut here, mut disk) = (shelf(), MemoryRows::default());
     let (mut there, mut other) =
-        (Shelf::new(PeerId([2; 32]), [2; 16], 0, KEPT, Limits::default()), MemoryRows::default());
+        (Shelf::new(PeerId([2; 32]), [2; 16], 0, KEPT, (Limits::default(), Kinds::default())), MemoryRows::default());
     let mut hand_over = |from: &mut Shelf, disk: &MemoryRows| {
         let mut outputs = Outputs::default();
         let (payload, _) = from.payload(&ship(), &Since::Start, usize::MAX, disk, &outputs).unwrap().unwrap();

@@ -1,6 +1,7 @@
 //! Faults of the simulated world: crashes, restarts, partitions, and their end.
 
 use super::{Event, Node, SimNode, World};
+use crate::docs::Kinds;
 use crate::event::{Input, Source};
 use crate::ids::{ConnId, PeerId};
 use crate::node::{Config, MeshNode};
@@ -52,6 +53,7 @@ impl World {
             tombstone_ttl,
             history,
             rights: rights.clone(),
+            kinds: Kinds::default(),
         };
         let mut fresh = MeshNode::new(config);
         let rows = disk.rows.iter().filter_map(|(key, row)| Stored::read(key.clone(), row).ok()).collect::<Vec<_>>();
