@@ -2,7 +2,7 @@
 
 use super::Api;
 use super::caller::Caller;
-use super::process::{KEY, Node, wait_for};
+use super::process::{KEY, Node, never_for, wait_for};
 use super::raw::Raw;
 use serde_json::{Value, json};
 use std::net::UdpSocket;
@@ -36,11 +36,7 @@ async fn has(node: &Node, collection: &str, ids: &[&str]) {
 
 /// Waits for what must not happen.
 async fn never(what: &str, happened: impl AsyncFn() -> bool) {
-    let end = Instant::now() + QUIET;
-    while Instant::now() < end {
-        assert!(!happened().await, "{what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    never_for(QUIET, what, happened).await;
 }
 
 fn signal(name: &str, node: &Node) {

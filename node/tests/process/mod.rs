@@ -350,3 +350,12 @@ pub async fn wait_every<T, F: Future<Output = Option<T>>>(pause: Duration, what:
         tokio::time::sleep(pause).await;
     }
 }
+
+/// Waits for so long for what must not happen.
+pub async fn never_for(time: Duration, what: &str, happened: impl AsyncFn() -> bool) {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        assert!(!happened().await, "{what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
