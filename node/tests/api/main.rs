@@ -8,6 +8,7 @@ mod collections;
 mod command_line;
 mod concern;
 mod contract;
+mod deletes;
 mod documented;
 mod life;
 mod list;

@@ -8,17 +8,17 @@ use serde_json::{Value, json};
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-const SHARED: [&str; 2] = ["--shared-key", KEY];
+pub(super) const SHARED: [&str; 2] = ["--shared-key", KEY];
 
 /// How long nothing may happen before a test believes that nothing will.
 const QUIET: Duration = Duration::from_secs(3);
 
-async fn pair() -> (Api, Api) {
+pub(super) async fn pair() -> (Api, Api) {
     tokio::join!(Api::start(&SHARED), Api::start(&SHARED))
 }
 
 /// `ConnectPeer` on `from`, by what `to` says of itself.
-async fn connect(from: &Api, to: &Api) {
+pub(super) async fn connect(from: &Api, to: &Api) {
     let endpoint = Raw::tcp(to).await.call("GetStatus", &json!({})).await.1["endpointAddr"].clone();
     let request = json!({"endpointId": endpoint, "addresses": [format!("127.0.0.1:{}", to.node.port)]});
     let (status, answer) = Raw::tcp(from).await.call("ConnectPeer", &request).await;
@@ -29,7 +29,7 @@ async fn listed(api: &Api) -> Value {
     Raw::tcp(api).await.call("ListPeers", &json!({})).await.1
 }
 
-async fn has(node: &Node, collection: &str, ids: &[&str]) {
+pub(super) async fn has(node: &Node, collection: &str, ids: &[&str]) {
     wait_for(&format!("{ids:?} in {collection}"), || async { (node.list(collection).await == ids).then_some(()) })
         .await;
 }
@@ -198,68 +198,6 @@ async fn start_sync_returns_at_once_however_much_there_is_and_whoever_stalls() {
     signal("-CONT", &c.node);
     assert!(took < Duration::from_secs(2), "{took:?}");
     wait_for("the peer that stalled", || async { (c.node.list("many").await.len() == 3000).then_some(()) }).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_delete_replicates_stays_and_is_told_once() {
-    let (mut a, b) = pair().await;
-    connect(&a, &b).await;
-    for id in ["1", "2", "3", "kept"] {
-        a.node.put("d", id, r#"{"x":1}"#).await;
-    }
-    has(&b.node, "d", &["1", "2", "3", "kept"]).await;
-    let mut raw = Raw::unix(&b).await;
-    let mut events = raw.subscribe(&json!({"collections": ["d"]})).await;
-    let mut next = async || {
-        let (flags, event) = tokio::time::timeout(super::process::PATIENCE, events.next()).await.unwrap().unwrap();
-        assert_eq!(flags, 0, "{event}");
-        (event["docId"].as_str().unwrap().to_owned(), event["changeType"] == "CHANGE_TYPE_DELETE")
-    };
-    for id in ["1", "2", "3", "kept"] {
-        assert_eq!(next().await, (id.to_owned(), false));
-    }
-    for id in ["1", "2", "3"] {
-        a.node.delete("d", id).await;
-    }
-    has(&b.node, "d", &["kept"]).await;
-    assert_eq!(Raw::tcp(&b).await.call("StartSync", &json!({})).await.0, 200);
-    Raw::tcp(&b).await.call("DisconnectPeer", &json!({"endpointId": a.node.id})).await;
-    connect(&b, &a).await;
-    a.node.kill();
-    a.node.start(&[]).await;
-    b.node.connect(&a.node).await.unwrap();
-    a.node.put("d", "last", "{}").await;
-    has(&b.node, "d", &["kept", "last"]).await;
-    let mut told = Vec::new();
-    while told.last() != Some(&("last".to_owned(), false)) {
-        told.push(next().await);
-    }
-    told.sort();
-    let deleted = |id: &str| (id.to_owned(), true);
-    assert_eq!(told, [deleted("1"), deleted("2"), deleted("3"), ("last".to_owned(), false)]);
-    assert_eq!(a.node.list("d").await, ["kept", "last"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_delete_travels_over_a_chain_whatever_its_collection() {
-    const NAMES: [&str; 5] = ["cells", "contact_reports", "commands", "nodes", "anything"];
-    let (a, (b, c)) = tokio::join!(Api::start(&SHARED), pair());
-    connect(&a, &b).await;
-    connect(&b, &c).await;
-    for (near, far) in [(&a.node, &c.node), (&c.node, &a.node)] {
-        for name in NAMES {
-            near.put(name, "doc", r#"{"x":1}"#).await;
-        }
-        for name in NAMES {
-            has(far, name, &["doc"]).await;
-        }
-        for name in NAMES {
-            near.delete(name, "doc").await;
-        }
-        for name in NAMES {
-            has(far, name, &[]).await;
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
