@@ -10,6 +10,7 @@ mod concern;
 mod contract;
 mod deletes;
 mod documented;
+mod flood;
 mod life;
 mod list;
 mod node;
