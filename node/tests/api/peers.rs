@@ -2,7 +2,8 @@
 
 use super::Api;
 use super::caller::Caller;
-use super::process::{KEY, Node, never_for, wait_for};
+use super::list::fill;
+use super::process::{KEY, Node, never_for, wait_every, wait_for};
 use super::raw::Raw;
 use serde_json::{Value, json};
 use std::net::UdpSocket;
@@ -185,26 +186,29 @@ async fn after_stop_sync_nothing_crosses_until_start_sync() {
     }
 }
 
+/// Waits for so many documents of `many`, with a pause between two looks at so long a list.
+async fn has_many(node: &Node, count: usize) {
+    let all = || async { (node.list("many").await.len() == count).then_some(()) };
+    wait_every(Duration::from_millis(200), &format!("{count} documents"), all).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn start_sync_returns_at_once_however_much_there_is_and_whoever_stalls() {
-    let (a, (b, c)) = tokio::join!(Api::start(&SHARED), pair());
+    const MANY: usize = 10_000;
+    let ((a, b), (c, stalled)) = tokio::join!(pair(), pair());
     Raw::tcp(&a).await.call("StopSync", &json!({})).await;
-    let client = a.node.client();
-    let writes = (0..3000).map(|n| {
-        let client = client.clone();
-        async move { super::process::put(&client, "many", &format!("{n:04}"), r#"{"n":1}"#).await.unwrap() }
-    });
-    futures::future::join_all(writes).await;
-    connect(&a, &b).await;
-    connect(&a, &c).await;
-    signal("-STOP", &c.node);
+    fill(&mut Raw::tcp(&a).await, "many", 0..MANY).await;
+    for peer in [&b, &c, &stalled] {
+        connect(&a, peer).await;
+    }
+    signal("-STOP", &stalled.node);
     let began = Instant::now();
     assert_eq!(Raw::tcp(&a).await.call("StartSync", &json!({})).await.0, 200);
     let took = began.elapsed();
-    wait_for("the peer that runs", || async { (b.node.list("many").await.len() == 3000).then_some(()) }).await;
-    signal("-CONT", &c.node);
+    tokio::join!(has_many(&b.node, MANY), has_many(&c.node, MANY));
+    signal("-CONT", &stalled.node);
     assert!(took < Duration::from_secs(2), "{took:?}");
-    wait_for("the peer that stalled", || async { (c.node.list("many").await.len() == 3000).then_some(()) }).await;
+    has_many(&stalled.node, MANY).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
