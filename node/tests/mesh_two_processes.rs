@@ -3,7 +3,7 @@
 
 mod process;
 
-use process::{KEY, Node, put, wait_for};
+use process::{KEY, Node, never_for, put, wait_for};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -79,21 +79,40 @@ async fn every_acknowledged_document_is_there_after_a_kill_in_the_burst() {
     }
 }
 
+/// How long the contract says that no document crosses to a stranger.
+const APART: Duration = Duration::from_secs(5);
+
+/// A node with a document of its own that dials `a`, again and again.
+async fn stranger(flags: &[&str], a: &Node) -> Node {
+    let mut node = Node::prepare(flags);
+    node.start(&["--peer", &a.address()]).await;
+    node.put("secret", "theirs", r#"{"x":2}"#).await;
+    node
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_key_or_another_app_sees_nothing() {
+async fn another_key_or_another_app_or_both_see_nothing_and_bring_nothing_however_often_they_dial() {
     let mut a = Node::prepare(&SHARED);
     a.start(&[]).await;
-    a.put("secret", "doc", r#"{"x":1}"#).await;
+    a.put("secret", "ours", r#"{"x":1}"#).await;
     let other_key = "ISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+P0A=";
-    for flags in [vec!["--shared-key", other_key], vec!["--shared-key", KEY, "--app-id", "another"]] {
-        let mut stranger = Node::prepare(&flags);
-        stranger.start(&[]).await;
-        let refused = stranger.connect(&a).await.unwrap_err();
-        assert!(stranger.list("secret").await.is_empty(), "{refused}");
-        assert_eq!((stranger.peers().await, a.peers().await), (0, 0));
-        let inbound = a.connect(&stranger).await;
-        assert!(inbound.is_err(), "the stranger is refused in both directions");
+    let strangers = [
+        stranger(&["--shared-key", other_key], &a).await,
+        stranger(&["--shared-key", KEY, "--app-id", "another"], &a).await,
+        stranger(&["--shared-key", other_key, "--app-id", "another"], &a).await,
+    ];
+    for stranger in &strangers {
+        stranger.connect(&a).await.unwrap_err();
+        a.connect(stranger).await.unwrap_err();
     }
+    never_for(APART, "a document crossed, or a stranger is a peer", async || {
+        let mut crossed = a.peers().await > 0 || a.list("secret").await != ["ours"];
+        for stranger in &strangers {
+            crossed |= stranger.peers().await > 0 || stranger.list("secret").await != ["theirs"];
+        }
+        crossed
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,8 @@
 //! Time, connections and the environment: what the flags promise.
 
 use super::Api;
-use super::process::{PATIENCE, wait_for};
+use super::documented;
+use super::process::{Node, PATIENCE, wait_for};
 use super::raw::Raw;
 use serde_json::json;
 use std::net::UdpSocket;
@@ -162,6 +163,65 @@ fn empty_variables_are_unset_and_booleans_come_bare_or_by_variable() {
     let secret = print(peat_node(folder.path()).env("PEAT_NODE_SHARED_KEY", super::process::KEY));
     assert!(secret.contains("\nshared-key: (redacted) # PEAT_NODE_SHARED_KEY\n"), "{secret}");
     assert!(!secret.contains(super::process::KEY), "{secret}");
+}
+
+/// Flags that `--help` does not tell, and those of the contract that this version has not: clients set their variables.
+const UNTOLD: [&str; 34] = [
+    "nats-url",
+    "nats-mapping",
+    "nats-shutdown-timeout-secs",
+    "disable-mdns",
+    "agent-addr",
+    "agent-poll-interval",
+    "agent-tls-cert",
+    "agent-tls-key",
+    "agent-tls-ca",
+    "allocator-stats-interval-secs",
+    "blob-stall-timeout-secs",
+    "attachment-root",
+    "attachment-max-file-bytes",
+    "attachment-max-bundle-bytes",
+    "attachment-max-files-per-bundle",
+    "attachment-max-node-list-len",
+    "attachment-max-concurrent-distributions",
+    "attachment-queue-when-full",
+    "attachment-default-priority",
+    "attachment-discovery-grace-secs",
+    "attachment-handle-retention-secs",
+    "attachment-max-known-bundles",
+    "attachment-inbox",
+    "attachment-inbox-poll-secs",
+    "attachment-outbox-watch",
+    "attachment-outbox-poll-secs",
+    "enable-kubernetes-discovery",
+    "discovery-namespace",
+    "discovery-label-selector",
+    "discovery-annotation-prefix",
+    "discovery-interval",
+    "discovery-interval-secs",
+    "discovery-mode",
+    "discovery-service",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_starts_and_works_with_the_variable_of_every_flag_set_to_nothing() {
+    let told = documented::flags();
+    let flags = told.keys().map(String::as_str).chain(UNTOLD);
+    let variables = flags.flat_map(|flag| {
+        // A list in the environment has a plural name.
+        let name = if flag == "peer" { "PEERS".to_owned() } else { flag.to_uppercase().replace('-', "_") };
+        ["PEAT_NODE", "PEAT_SIDECAR"].map(|prefix| format!("{prefix}_{name}"))
+    });
+    let variables: Vec<String> = variables.collect();
+    assert!(variables.iter().any(|name| name == "PEAT_NODE_AUTO_SYNC"), "{variables:?}");
+    // The harness says by flags where its data, its socket and its port are; the rest is as nobody set it.
+    let mut node = Node::prepare(&[]);
+    node.with_empty(variables);
+    node.start(&[]).await;
+    node.put("c", "d", r#"{"n":1}"#).await;
+    assert_eq!(node.get("c", "d").await.as_deref(), Some(r#"{"n":1}"#));
+    let stats = node.client().get_sync_stats(Default::default()).await.unwrap().into_owned();
+    assert!(stats.sync_active, "an empty variable is no `false`");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::Api;
 use super::access::{admin, wait_for_metric};
 use super::caller::Caller;
 use super::process::PATIENCE;
+use super::raw::Raw;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -31,6 +32,31 @@ async fn a_policy_is_told_as_it_was_set_and_nothing_where_none_was() {
         let unset = json!({"config": {"collection": "ships", "deletionPolicy": "DELETION_POLICY_SOFT_DELETE"}});
         assert_eq!(caller.ok("GetCollectionConfig", get).await, unset, "{way}: replaced whole, 0 is SOFT_DELETE");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_policy_is_listed_and_told_as_it_was_set_also_after_a_kill() {
+    let mut api = Api::start(&[]).await;
+    let kind = "DELETION_POLICY_TOMBSTONE";
+    let set = [("boats", "86400"), ("ships", "60")]
+        .map(|(name, secs)| json!({"collection": name, "deletionPolicy": kind, "tombstoneTtlSecs": secs}));
+    for (way, mut caller) in Caller::all(&api).await {
+        for config in &set {
+            caller.ok("SetCollectionConfig", json!({"config": config})).await;
+            let get = json!({"collection": config["collection"]});
+            assert_eq!(caller.ok("GetCollectionConfig", get).await, json!({"config": config}), "{way}");
+        }
+        assert_eq!(caller.ok("ListCollectionConfigs", json!({})).await, json!({"configs": set}), "{way}");
+    }
+    api.node.kill();
+    api.node.start(&[]).await;
+    // The port is another one now, the socket is not.
+    let mut raw = Raw::unix(&api).await;
+    for config in &set {
+        let told = raw.call("GetCollectionConfig", &json!({"collection": config["collection"]})).await;
+        assert_eq!(told, (200, json!({"config": config})));
+    }
+    assert_eq!(raw.call("ListCollectionConfigs", &json!({})).await, (200, json!({"configs": set})));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 use super::Api;
 use super::caller::Caller;
 use super::raw::Raw;
+use super::sealed::STARS;
 use serde_json::{Value, json};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 
@@ -48,42 +49,58 @@ async fn a_document_comes_back_as_it_was_written_and_goes_when_it_is_deleted() {
     }
 }
 
+/// Numbers as they are written, and what is read.
+const NUMBERS: [(&str, &str); 11] = [
+    ("9223372036854775807", "9223372036854775807"),
+    ("-9223372036854775808", "-9223372036854775808"),
+    ("9223372036854775808", "9223372036854775808"),
+    ("18446744073709551615", "18446744073709551615"),
+    ("18446744073709551616", "18446744073709552000.0"),
+    ("1.0", "1.0"),
+    ("1", "1"),
+    ("0.1", "0.1"),
+    ("1e2", "100.0"),
+    ("-0.0", "-0.0"),
+    ("5e-324", "5e-324"),
+];
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_number_keeps_its_value_and_its_kind() {
-    let api = Api::start(&[]).await;
-    let mut raw = Raw::tcp(&api).await;
-    for (written, read) in [
-        ("9223372036854775807", "9223372036854775807"),
-        ("-9223372036854775808", "-9223372036854775808"),
-        ("9223372036854775808", "9223372036854775808"),
-        ("18446744073709551615", "18446744073709551615"),
-        ("18446744073709551616", "18446744073709552000.0"),
-        ("1.0", "1.0"),
-        ("1", "1"),
-        ("0.1", "0.1"),
-        ("1e2", "100.0"),
-        ("-0.0", "-0.0"),
-        ("5e-324", "5e-324"),
-    ] {
+async fn a_number_keeps_its_value_and_its_kind_and_a_root_is_an_object_with_and_without_a_key() {
+    for flags in [&[][..], &["--encryption-key", STARS]] {
+        let api = Api::start(flags).await;
+        let mut raw = Raw::tcp(&api).await;
         // Both kinds of collection store the same values.
         for collection in ["papers", "tracks"] {
-            let put = json!({"collection": collection, "docId": "n", "jsonData": format!("{{\"n\":{written}}}")});
-            assert_eq!(raw.call("PutDocument", &put).await, (200, json!({})), "{written}");
-            let stored = raw.call("GetDocument", &json!({"collection": collection, "docId": "n"})).await.1;
-            let text = stored["jsonData"].as_str().unwrap();
-            let number = text.strip_prefix("{\"n\":").and_then(|rest| rest.strip_suffix('}')).unwrap();
-            assert_eq!(number.parse::<f64>().unwrap().to_bits(), read.parse::<f64>().unwrap().to_bits(), "{text}");
-            let whole = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-            assert_eq!(whole(number), whole(read), "{written} in {collection} became {number}");
-            if whole(read) {
-                assert_eq!(number, read, "{written} in {collection}");
+            let at = json!({"collection": collection, "docId": "n"});
+            let of = |json: &str| json!({"collection": collection, "docId": "n", "jsonData": json});
+            for (written, read) in NUMBERS {
+                let put = raw.call("PutDocument", &of(&format!("{{\"n\":{written}}}"))).await;
+                assert_eq!(put, (200, json!({})), "{written} under {flags:?}");
+                let stored = raw.call("GetDocument", &at).await.1;
+                assert_same_number(stored["jsonData"].as_str().unwrap(), read, &format!("{written} in {collection}"));
             }
+            assert_eq!(raw.call("PutDocument", &of(r#"{"a":1,"a":{"b":2}}"#)).await, (200, json!({})));
+            let stored = (200, json!({"jsonData": r#"{"a":{"b":2}}"#}));
+            assert_eq!(raw.call("GetDocument", &at).await, stored, "the last one of two equal keys counts");
+            for root in ["[1]", "7", "null", "true", r#""x""#] {
+                let (status, answer) = raw.call("PutDocument", &of(root)).await;
+                assert_eq!((status, &answer["code"]), (400, &json!("invalid_argument")), "{root} under {flags:?}");
+            }
+            assert_eq!(raw.call("GetDocument", &at).await, stored, "what was refused changed nothing");
         }
     }
-    let twice = json!({"collection": "papers", "docId": "twice", "jsonData": r#"{"a":1,"a":{"b":2}}"#});
-    assert_eq!(raw.call("PutDocument", &twice).await, (200, json!({})));
-    let stored = raw.call("GetDocument", &json!({"collection": "papers", "docId": "twice"})).await.1;
-    assert_eq!(stored["jsonData"], r#"{"a":{"b":2}}"#, "the last one of two equal keys counts");
+}
+
+/// `text` is a document whose `n` has the value of `read`, and is whole if that is.
+fn assert_same_number(text: &str, read: &str, of: &str) {
+    let number = text.strip_prefix("{\"n\":").and_then(|rest| rest.strip_suffix('}')).unwrap();
+    let value = |text: &str| text.parse::<f64>().unwrap().to_bits();
+    assert_eq!(value(number), value(read), "{of} became {text}");
+    let whole = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    assert_eq!(whole(number), whole(read), "{of} became {number}");
+    if whole(read) {
+        assert_eq!(number, read, "{of}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -48,7 +48,7 @@ async fn documented_and_served(api: &Api, heading: &str, count: usize, service: 
 }
 
 /// `--help` as flag to default; flags without a default have an empty one.
-fn flags() -> BTreeMap<String, String> {
+pub(super) fn flags() -> BTreeMap<String, String> {
     let output =
         std::process::Command::new(env!("CARGO_BIN_EXE_peat-node")).env_clear().arg("--help").output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();

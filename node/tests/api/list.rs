@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 /// Writes so many documents `0000`, `0001`, … with their number in them.
-async fn fill(raw: &mut Raw, collection: &str, ids: impl Iterator<Item = usize>) {
+pub(super) async fn fill(raw: &mut Raw, collection: &str, ids: impl Iterator<Item = usize>) {
     let put = |id| json!({"collection": collection, "docId": format!("{id:04}"), "putJson": format!("{{\"n\":{id}}}")});
     let edits: Vec<Value> = ids.map(put).collect();
     for edits in edits.chunks(500) {

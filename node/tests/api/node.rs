@@ -154,12 +154,12 @@ async fn a_call_takes_a_thousand_documents_and_answers_no_more_than_its_room() {
     assert_eq!(error(&answer["results"][0]).0, "RESOURCE_EXHAUSTED");
 }
 
-async fn watch(raw: &mut Raw, request: &Value) -> Frames {
+pub(super) async fn watch(raw: &mut Raw, request: &Value) -> Frames {
     frames_of(raw, "/peat.node.v1.Node/Watch", request).await
 }
 
 /// The next event as its id, with `-` before a delete, and its token.
-async fn next(frames: &mut Frames) -> (String, Value) {
+pub(super) async fn next(frames: &mut Frames) -> (String, Value) {
     let (flags, event) = tokio::time::timeout(PATIENCE, frames.next()).await.unwrap().unwrap();
     assert_eq!(flags, 0, "{event}");
     assert!(event["version"].is_string(), "{event}");
@@ -169,7 +169,7 @@ async fn next(frames: &mut Frames) -> (String, Value) {
 }
 
 /// The mark behind what is stored; its token.
-async fn complete(frames: &mut Frames) -> Value {
+pub(super) async fn complete(frames: &mut Frames) -> Value {
     let (flags, event) = tokio::time::timeout(PATIENCE, frames.next()).await.unwrap().unwrap();
     let members: Vec<&str> = event.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!((flags, members), (0, vec!["snapshotComplete", "token"]), "{event}");

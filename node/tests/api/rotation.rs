@@ -2,6 +2,7 @@
 
 use super::process::{KEY, Node, put, wait_for};
 use futures::future::join_all;
+use peat_proto::sidecar::peat::node::v1::{Peer, PeersRequest};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -82,4 +83,26 @@ async fn a_mesh_changes_its_key_while_it_writes_and_shuts_out_who_has_the_old_on
     }
     assert_eq!(left_behind.node.get("secrets", "after").await, None);
     assert!(!a.node.log().contains(KEY) && !a.node.log().contains(NEW), "keys are not logged");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_with_a_wrong_key_joins_when_its_key_is_mended_and_nobody_restarts() {
+    let a = Member::start(&[KEY], &[]).await;
+    let wrong = Member::start(&[NEW], &[&a]).await;
+    a.node.put("papers", "ours", "{}").await;
+    wrong.node.put("papers", "theirs", "{}").await;
+    // Twice: it is no peer that is dialled once and then kept away for good.
+    wait_for("two refusals", || async {
+        let peers = wrong.node.batches().peers(PeersRequest::default()).await.unwrap().into_owned().peers;
+        let refused = |peer: &Peer| peer.failures > 1 && peer.last_failure.contains("wrong shared key");
+        peers.first().is_some_and(refused).then_some(())
+    })
+    .await;
+    assert_eq!(a.node.list("papers").await, ["ours"]);
+    assert_eq!(wrong.node.list("papers").await, ["theirs"]);
+    wrong.rekey(&[KEY], 1).await;
+    for member in [&a, &wrong] {
+        let both = || async { (member.node.list("papers").await == ["ours", "theirs"]).then_some(()) };
+        wait_for("the documents of both", both).await;
+    }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// 32 bytes of `*`.
-const STARS: &str = "KioqKioqKioqKioqKioqKioqKioqKioqKioqKioqKio=";
+pub(super) const STARS: &str = "KioqKioqKioqKioqKioqKioqKioqKioqKioqKioqKio=";
 
 const SECRET: &str = r#"{"classified":"top-secret","n":1}"#;
 

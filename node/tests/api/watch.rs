@@ -11,13 +11,27 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 /// The ways to listen.
-const WAYS: [Way; 3] = [Way::Grpc, Way::GrpcWeb, Way::PlainUnix];
+const WAYS: [Way; 4] = [Way::Grpc, Way::GrpcWeb, Way::Connect, Way::PlainUnix];
 
 #[derive(Debug, Clone, Copy)]
 enum Way {
     Grpc,
     GrpcWeb,
+    /// Its messages are protobuf, as those of the two above.
+    Connect,
     PlainUnix,
+}
+
+impl Way {
+    /// None where the test speaks HTTP by itself.
+    const fn protocol(self) -> Option<Protocol> {
+        match self {
+            Self::Grpc => Some(Protocol::Grpc),
+            Self::GrpcWeb => Some(Protocol::GrpcWeb),
+            Self::Connect => Some(Protocol::Connect),
+            Self::PlainUnix => None,
+        }
+    }
 }
 
 /// Events in proto3 JSON, then perhaps a failure.
@@ -27,10 +41,9 @@ impl Events {
     /// The headers have come when this returns.
     async fn subscribe(api: &Api, way: Way, request: Value) -> Self {
         let (events, receiver) = mpsc::channel(16);
-        match way {
-            Way::Grpc => rpc(api, Protocol::Grpc, request, events).await,
-            Way::GrpcWeb => rpc(api, Protocol::GrpcWeb, request, events).await,
-            Way::PlainUnix => {
+        match way.protocol() {
+            Some(protocol) => rpc(api, protocol, request, events).await,
+            None => {
                 let mut raw = Raw::unix(api).await;
                 let mut frames = raw.subscribe(&request).await;
                 tokio::spawn(async move {
@@ -178,7 +191,7 @@ async fn each_write_is_one_event_also_when_it_is_soon_followed_by_others() {
 async fn several_subscribers_get_the_same_events() {
     let api = Api::start(&[]).await;
     let mut all = Vec::new();
-    for way in [Way::Grpc, Way::GrpcWeb, Way::PlainUnix, Way::Grpc] {
+    for way in WAYS.into_iter().chain([Way::Grpc]) {
         all.push(Events::subscribe(&api, way, json!({"collections": ["x", "y"]})).await);
     }
     for name in ["x/1", "y/1", "x/2"] {
@@ -227,13 +240,9 @@ async fn a_wrong_subscription_fails_before_the_first_event() {
             (json!({"query": {"eq": {"field": "a", "value": "vehicle"}}}), "not valid JSON"),
             (json!({"query": deep}), "deeper than 16"),
         ] {
-            let failure = match way {
-                Way::PlainUnix => Events::subscribe(&api, way, request.clone()).await.item().await.unwrap_err(),
-                Way::Grpc | Way::GrpcWeb => {
-                    let (events, receiver) = mpsc::channel(4);
-                    refused(&api, way, request.clone(), events).await;
-                    Events(receiver).item().await.unwrap_err()
-                }
+            let failure = match way.protocol() {
+                None => Events::subscribe(&api, way, request.clone()).await.item().await.unwrap_err(),
+                Some(protocol) => refused(&api, protocol, request.clone()).await,
             };
             assert_eq!(failure.code, "invalid_argument", "{way:?} {request}");
             assert!(failure.message.contains(word), "{way:?} {request}: {}", failure.message);
@@ -241,18 +250,16 @@ async fn a_wrong_subscription_fails_before_the_first_event() {
     }
 }
 
-/// gRPC may tell the failure with the headers or behind them.
-async fn refused(api: &Api, way: Way, request: Value, events: mpsc::Sender<Result<Value, Failure>>) {
-    let protocol = if matches!(way, Way::Grpc) { Protocol::Grpc } else { Protocol::GrpcWeb };
+/// The failure of a subscription, which a protocol may tell with the headers or behind them.
+async fn refused(api: &Api, protocol: Protocol, request: Value) -> Failure {
     let uri: http::Uri = format!("http://{}", api.tcp).parse().unwrap();
     let config = ClientConfig::new(uri.clone()).with_protocol(protocol);
     let client = PeatSidecarClient::new(Http2Connection::lazy_plaintext(uri).shared(4), config);
     let request: SubscribeRequest = serde_json::from_value(request).unwrap();
-    let failure = match client.subscribe(request).await {
-        Err(error) => error,
-        Ok(mut stream) => stream.message().await.err().unwrap(),
-    };
-    events.send(Err(failure.into())).await.unwrap();
+    match client.subscribe(request).await {
+        Err(error) => error.into(),
+        Ok(mut stream) => stream.message().await.err().unwrap().into(),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,6 +43,8 @@ pub struct Node {
     network: Option<u32>,
     /// A library that gives the process a clock of its own: see [`Node::with_clock`].
     clock: Option<PathBuf>,
+    /// Variables of its environment that are set to nothing.
+    empty: Vec<String>,
     /// Where the store of the next process ends it: see `store/fail.rs`.
     pub fail_at: Option<&'static str>,
     pub id: String,
@@ -67,6 +69,7 @@ impl Node {
             disk: None,
             network: None,
             clock: None,
+            empty: Vec::new(),
             fail_at: None,
             id,
             port,
@@ -90,6 +93,11 @@ impl Node {
     pub fn with_clock(&mut self, library: &Path) {
         self.clock = Some(library.to_owned());
         self.set_clock("+0");
+    }
+
+    /// Starts it from now on with these variables set to nothing, as compose files and charts leave them.
+    pub fn with_empty(&mut self, variables: Vec<String>) {
+        self.empty = variables;
     }
 
     /// Sets its wall clock by so much before or after the real one: `-1h`, `+365d`.
@@ -168,6 +176,7 @@ impl Node {
             .launcher()
             .envs(self.fail_at.map(|place| ("PEAT_FAIL_AT", place)))
             .envs(self.clock_env())
+            .envs(self.empty.iter().map(|name| (name, "")))
             .arg("--data-dir")
             .arg(self.dir.path().join("data"))
             .arg("--listen")
@@ -339,5 +348,14 @@ pub async fn wait_every<T, F: Future<Output = Option<T>>>(pause: Duration, what:
         }
         assert!(Instant::now() < end, "waited {PATIENCE:?} for {what}");
         tokio::time::sleep(pause).await;
+    }
+}
+
+/// Waits for so long for what must not happen.
+pub async fn never_for(time: Duration, what: &str, happened: impl AsyncFn() -> bool) {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        assert!(!happened().await, "{what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
