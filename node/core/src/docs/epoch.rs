@@ -57,7 +57,9 @@ impl Limits {
     /// `text` bytes.
     pub(crate) fn are_passed(&self, changes: usize, bytes: usize, text: usize) -> bool {
         let many = changes >= self.changes && changes.is_multiple_of((self.changes / LOOKS).max(1));
-        many || bytes > self.allowed(text)
+        // Not at each edit, in case what has to stay is large by itself.
+        let large = bytes > self.allowed(text) && (changes.is_multiple_of(LOOKS) || bytes > HARD * self.allowed(text));
+        many || large
     }
 
     const fn allowed(&self, text: usize) -> usize {
@@ -105,7 +107,7 @@ pub(crate) fn begin(doc: &FullDoc, from: Generation, look: Look) -> Result<Optio
     let Look { limits, bytes, text, today, marks, most } = look;
     let far_over = doc.changes() >= HARD * limits.changes || bytes > HARD * limits.allowed(text);
     let stamps: Vec<Stamp> = doc.doc.get_changes_meta(&[]).iter().map(|change| stamp(change.timestamp)).collect();
-    let Some(cut) = limits.cut(stamps, far_over, today) else { return Ok(None) };
+    let Some(cut) = limits.cut(stamps, far_over, today).filter(|_| !from.is_last()) else { return Ok(None) };
     contained(|| {
         let frontier = frontier(&doc.doc, cut);
         let base = Base::of(&doc.doc, from, frontier, marks)?.filter(|base| base.size() <= most);

@@ -13,7 +13,7 @@ use super::path::{self, ShapeError};
 use crate::stamp::Stamp;
 use automerge::transaction::CommitOptions;
 use automerge::{ActorId, Automerge, AutomergeError, Change, ChangeHash, ReadDoc, SaveOptions};
-pub(super) use edit::{object_type, scalar, write_leaf};
+pub(super) use edit::{object_type, rewrite_leaf, scalar, write_leaf};
 pub(super) use leaves::to_json_scalar;
 use leaves::{Leaf, Leaves};
 use serde_json::Map;
@@ -67,6 +67,12 @@ pub enum FullError {
     /// A shape that cannot be stored.
     #[error(transparent)]
     Shape(#[from] ShapeError),
+}
+
+impl FullError {
+    pub(super) fn edit(error: AutomergeError) -> Self {
+        Self::Edit(Box::new(error))
+    }
 }
 
 impl FullDoc {
@@ -214,7 +220,7 @@ impl FullDoc {
         let mut edit = self.doc.transaction();
         for (key, wanted) in writes {
             // A transaction that is dropped on an error rolls back.
-            write_leaf(&mut edit, key, there.get(key), wanted).map_err(|error| FullError::Edit(Box::new(error)))?;
+            write_leaf(&mut edit, key, there.get(key), wanted).map_err(FullError::edit)?;
         }
         let (commit, _) = edit.commit_with(at(stamp));
         let Some(hash) = commit else { return Ok(None) };

@@ -39,6 +39,11 @@ impl Generation {
         Some(Self { epoch: Some(Epoch { number, base }), ..self })
     }
 
+    /// Whether there is none after it.
+    pub(crate) fn is_last(self) -> bool {
+        self.epoch.is_some_and(|epoch| epoch.number == NonZeroU32::MAX)
+    }
+
     /// Hash of the change with which it begins.
     pub(crate) fn base(self) -> Option<ChangeHash> {
         self.epoch.map(|epoch| epoch.base)

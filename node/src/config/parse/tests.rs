@@ -191,7 +191,7 @@ fn a_wrong_value_is_one_line_that_names_the_flag() {
         set(&mut raw);
         refused(raw)
     };
-    let cases: [(&str, String); 32] = [
+    let cases: [(&str, String); 33] = [
         ("--listen: ", with(|raw| raw.listen = vec!["localhost:1".into()])),
         ("--listen: ", with(|raw| raw.listen = vec!["unix://relative".into()])),
         ("--listen: ", with(|raw| raw.listen = vec!["http://1.2.3.4:5".into()])),

@@ -18,6 +18,9 @@ use std::time::Duration;
 /// Most marks of removed leaves.
 const MOST_MARKS: usize = 256;
 
+/// Most bytes of their paths together: half of what a short history may have beside its document.
+const MARKS_BYTES: usize = 32 << 10;
+
 /// Its time: below every stamp, so that a history in the order of stamps begins with it.
 const FIRST: i64 = 1;
 
@@ -44,7 +47,7 @@ impl Base {
         frontier: Vec<ChangeHash>,
         marks: Duration,
     ) -> Result<Option<Self>, FullError> {
-        let there = doc.fork_at(&frontier).map_err(edit)?;
+        let there = doc.fork_at(&frontier).map_err(FullError::edit)?;
         let mut stood = stamps::read(&there, Self::find(doc, from).as_ref());
         forget_marks(&mut stood, marks);
         let stamps: Vec<Stamp> = stood.values().map(|(stamp, _)| *stamp).collect();
@@ -57,7 +60,7 @@ impl Base {
         doc.set_actor(ActorId::from(&hash.finalize()[..16]));
         let mut writing = doc.transaction();
         for (key, (_, value)) in &stood {
-            write_leaf(&mut writing, key, None, value.as_ref()).map_err(edit)?;
+            write_leaf(&mut writing, key, None, value.as_ref()).map_err(FullError::edit)?;
         }
         let options = CommitOptions::default().with_time(FIRST).with_message(message);
         let (Some(hash), _) = writing.commit_with(options) else { return Ok(None) };
@@ -86,7 +89,7 @@ impl Base {
     /// A document of it alone.
     pub(super) fn document(&self) -> Result<Automerge, FullError> {
         let mut doc = Automerge::new();
-        doc.apply_changes([self.change.clone()]).map_err(edit)?;
+        doc.apply_changes([self.change.clone()]).map_err(FullError::edit)?;
         Ok(doc)
     }
 
@@ -96,17 +99,18 @@ impl Base {
     }
 }
 
-fn edit(error: automerge::AutomergeError) -> FullError {
-    FullError::Edit(Box::new(error))
-}
-
 /// Keeps the newest marks of removed leaves, as many as a base may have and as are young enough.
 fn forget_marks(stood: &mut Stamped, marks: Duration) {
     let newest = stood.values().map(|(stamp, _)| *stamp).max().unwrap_or_default();
-    let mut removed: Vec<Stamp> =
-        stood.values().filter(|(_, value)| value.is_none()).map(|(stamp, _)| *stamp).collect();
+    let removed = stood.iter().filter(|(_, (_, value))| value.is_none());
+    let mut removed: Vec<(Stamp, usize)> = removed.map(|(key, (stamp, _))| (*stamp, key.len())).collect();
     removed.sort_unstable_by(|a, b| b.cmp(a));
-    let most = removed.get(MOST_MARKS).copied().unwrap_or_default();
+    let mut bytes = 0;
+    let is_too_much = |(number, (_, length)): &(usize, (Stamp, usize))| {
+        bytes += length;
+        *number >= MOST_MARKS || bytes > MARKS_BYTES
+    };
+    let most = removed.into_iter().enumerate().find(is_too_much).map(|(_, (stamp, _))| stamp).unwrap_or_default();
     let oldest = Stamp::at(newest.wall().saturating_sub(marks));
     stood.retain(|_, (stamp, value)| value.is_some() || (*stamp > most && *stamp >= oldest));
 }

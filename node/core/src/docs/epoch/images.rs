@@ -6,17 +6,16 @@
 //! does not do: find the base.
 
 use super::super::full::leaves::{self, Leaf};
-use super::super::full::{FullError, at, write_leaf};
-use super::stamps::Stamped;
+use super::super::full::{FullError, at, rewrite_leaf, write_leaf};
+use super::stamps::{Stamped, Touch, Touches};
 use super::{Stamp, stamp};
-use automerge::legacy::{Key, ObjectId, Op};
 use automerge::{ActorId, Automerge, AutomergeError, Change, ChangeHash, ReadDoc as _};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Leaves to write, none to remove.
-type Difference = BTreeMap<String, Option<Value>>;
+/// Leaves to write, none to remove, each as a whole or, for a list, where it differs.
+type Difference = BTreeMap<String, (Touch, Option<Value>)>;
 
 /// Adds to `begun`, which is the change `base` alone, the image of every change of `doc` that is not behind `frontier`:
 /// what it did to the leaves as they stood at the frontier together with all that it was made on.
@@ -26,9 +25,15 @@ pub(super) fn of_late_changes(
     begun: &mut Automerge,
     base: ChangeHash,
 ) -> Result<(), FullError> {
+    let late: BTreeSet<ChangeHash> = doc.get_changes_meta(frontier).iter().map(|change| change.hash).collect();
     let mut images: BTreeMap<ChangeHash, Vec<ChangeHash>> = BTreeMap::new();
-    for change in doc.get_changes(frontier) {
-        let difference = effect(doc, &change, frontier);
+    let mut touches = Touches::default();
+    for change in doc.get_changes(&[]) {
+        let touched = touches.of(&change);
+        if !late.contains(&change.hash()) {
+            continue;
+        }
+        let difference = effect(doc, &change, touched, frontier);
         let mut deps: Vec<ChangeHash> =
             change.deps().iter().filter_map(|dep| images.get(dep)).flatten().copied().collect();
         deps.sort_unstable();
@@ -42,28 +47,20 @@ pub(super) fn of_late_changes(
     Ok(())
 }
 
-/// What `change` did to the leaves as they stood at `frontier` together with all that it was made on.
-fn effect(doc: &Automerge, change: &Change, frontier: &[ChangeHash]) -> Difference {
+/// What `change`, which wrote the leaves `touched`, did to them as they stood at `frontier` together with all that it was
+/// made on. A leaf of which it wrote the value that was there is among them: its write has a later stamp.
+fn effect(doc: &Automerge, change: &Change, touched: BTreeMap<String, Touch>, frontier: &[ChangeHash]) -> Difference {
     let (before, after) = (joined(frontier, change.deps()), joined(frontier, &[change.hash()]));
-    let (before, after) = match written(change) {
-        Some(keys) => {
-            let read =
-                |heads| keys.iter().filter_map(|key| Some((key.clone(), leaves::one(doc, key, heads)?))).collect();
-            (read(Some(before.as_slice())), read(Some(after.as_slice())))
-        }
-        None => (leaves::read(doc, Some(&before)), leaves::read(doc, Some(&after))),
+    let did = |(key, touch): (String, Touch)| {
+        let (leaf, by) = leaves::written(doc, &key, &after)?;
+        let counts = match touch {
+            // Where another shows, that was written later.
+            Touch::Whole => by == Some(change.hash()),
+            Touch::Within => leaves::one(doc, &key, Some(&before)).is_none_or(|before| before.value != leaf.value),
+        };
+        counts.then_some((key, (touch, leaf.value)))
     };
-    let same = |key: &str, leaf: &Leaf| before.get(key).is_some_and(|before| before.value == leaf.value);
-    after.into_iter().filter(|(key, leaf)| !same(key, leaf)).map(|(key, leaf)| (key, leaf.value)).collect()
-}
-
-/// The leaves that `change` writes, where it only writes whole ones.
-fn written(change: &Change) -> Option<Vec<String>> {
-    let whole = |operation: Op| match (operation.obj, operation.key) {
-        (ObjectId::Root, Key::Map(key)) => Some(key.to_string()),
-        (ObjectId::Root, Key::Seq(_)) | (ObjectId::Id(_), _) => None,
-    };
-    change.decode().operations.into_iter().map(whole).collect()
+    touched.into_iter().filter_map(did).collect()
 }
 
 /// Adds to `begun` the leaves of `ours` that were written after those of `theirs`: one image for each stamp.
@@ -72,7 +69,7 @@ pub(super) fn of_newer_leaves(ours: Stamped, theirs: &Stamped, begun: &mut Autom
     for (key, (stamp, value)) in ours {
         let is_newer = theirs.get(&key).map_or_else(|| value.is_some(), |(theirs, _)| stamp > *theirs);
         if is_newer {
-            newer.entry(stamp).or_default().insert(key, value);
+            newer.entry(stamp).or_default().insert(key, (Touch::Whole, value));
         }
     }
     for (stamp, difference) in newer {
@@ -100,19 +97,17 @@ fn add(
     if difference.is_empty() {
         return Ok(None);
     }
-    let failed = |error: AutomergeError| FullError::Edit(Box::new(error));
     let mut heads = begun.get_heads();
     heads.sort_unstable();
     if heads == deps {
-        return write(begun, stamp, difference).map_err(failed);
+        return write(begun, stamp, difference).map_err(FullError::edit);
     }
-    let mut there = begun.fork_at(deps).map_err(failed)?;
-    let image = write(&mut there, stamp, difference).map_err(failed)?;
+    let mut there = begun.fork_at(deps).map_err(FullError::edit)?;
+    let image = write(&mut there, stamp, difference).map_err(FullError::edit)?;
     let change = image.and_then(|image| there.get_change_by_hash(&image));
     // Another change may have had the same image.
-    begun
-        .apply_changes(change.filter(|change| begun.get_change_meta_by_hash(&change.hash()).is_none()))
-        .map_err(failed)?;
+    let fresh = change.filter(|change| begun.get_change_meta_by_hash(&change.hash()).is_none());
+    begun.apply_changes(fresh).map_err(FullError::edit)?;
     Ok(image)
 }
 
@@ -120,11 +115,17 @@ fn write(doc: &mut Automerge, stamp: Stamp, difference: &Difference) -> Result<O
     let mut heads = doc.get_heads();
     heads.sort_unstable();
     doc.set_actor(actor(&heads, stamp, difference));
-    let there = |key: &str| leaves::one(doc, key, None);
-    let there: Vec<Option<Leaf>> = difference.keys().map(|key| there(key)).collect();
+    let there = |(key, (touch, _)): (&String, &(Touch, _))| match touch {
+        Touch::Within => leaves::one(doc, key, None),
+        Touch::Whole => None,
+    };
+    let there: Vec<Option<Leaf>> = difference.iter().map(there).collect();
     let mut writing = doc.transaction();
-    for ((key, value), there) in difference.iter().zip(&there) {
-        write_leaf(&mut writing, key, there.as_ref(), value.as_ref())?;
+    for ((key, (_, value)), there) in difference.iter().zip(&there) {
+        match there {
+            Some(there) => write_leaf(&mut writing, key, Some(there), value.as_ref())?,
+            None => rewrite_leaf(&mut writing, key, value.as_ref())?,
+        }
     }
     Ok(writing.commit_with(at(stamp)).0)
 }
@@ -134,7 +135,8 @@ fn actor(deps: &[ChangeHash], stamp: Stamp, difference: &Difference) -> ActorId 
     let mut hash = Sha256::new();
     deps.iter().for_each(|dep| hash.update(dep.0));
     hash.update(stamp.0.to_be_bytes());
-    for (key, value) in difference {
+    for (key, (touch, value)) in difference {
+        hash.update([*touch as u8]);
         let value = value.as_ref().map_or_else(|| "-".to_owned(), Value::to_string);
         hash.update((key.len() as u64).to_be_bytes());
         hash.update(key);

@@ -25,9 +25,22 @@ pub(in crate::docs) fn write_leaf<T: Transactable>(
             Some((_, list)) => edit_list(edit, &list, old, new),
             None => Ok(()),
         },
-        (_, Some(new)) => put_leaf(edit, key, new),
-        (_, None) => edit.put(ROOT, key, REMOVED),
+        (_, new) if is_contested => rewrite_leaf(edit, key, new),
+        (_, new) => put_leaf(edit, key, new),
     }
+}
+
+/// Writes the leaf `key` in any case: where Automerge has the same value there it would else write nothing, or only take
+/// away what stands beside it, and the leaf would keep the stamp of an earlier write.
+pub(in crate::docs) fn rewrite_leaf<T: Transactable>(
+    edit: &mut T,
+    key: &str,
+    wanted: Option<&Value>,
+) -> Result<(), AutomergeError> {
+    if edit.get(ROOT, key)?.is_some() {
+        edit.delete(ROOT, key)?;
+    }
+    put_leaf(edit, key, wanted)
 }
 
 /// Replaces only the stretch between the common beginning and the common end.
@@ -55,7 +68,8 @@ fn edit_list<T: Transactable>(
     Ok(())
 }
 
-fn put_leaf<T: Transactable>(edit: &mut T, key: &str, value: &Value) -> Result<(), AutomergeError> {
+fn put_leaf<T: Transactable>(edit: &mut T, key: &str, wanted: Option<&Value>) -> Result<(), AutomergeError> {
+    let Some(value) = wanted else { return edit.put(ROOT, key, REMOVED) };
     match object_type(value) {
         None => edit.put(ROOT, key, scalar(value)),
         Some(kind) => {

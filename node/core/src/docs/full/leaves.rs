@@ -6,7 +6,7 @@
 //! Inputs: a document, now or at some heads; outputs: leaves. What it does not do: change anything.
 
 use automerge::hydrate;
-use automerge::{Automerge, ChangeHash, ObjId, ObjType, Prop, ROOT, ReadDoc, ScalarValue};
+use automerge::{Automerge, ChangeHash, ObjId, ObjType, ROOT, ReadDoc, ScalarValue};
 use serde_json::{Number, Value};
 use std::collections::BTreeMap;
 
@@ -41,8 +41,12 @@ pub(in crate::docs) fn read(doc: &Automerge, heads: Option<&[ChangeHash]>) -> Le
 
 /// The leaf `key` of `doc`, as it was at `heads`; none: as it is.
 pub(in crate::docs) fn one(doc: &Automerge, key: &str, heads: Option<&[ChangeHash]>) -> Option<Leaf> {
-    let (shown, contested) = latest(doc, key, heads)?;
-    Some(Leaf { value: shown, contested })
+    latest(doc, key, heads).map(|(leaf, _)| leaf)
+}
+
+/// As [`one`], with the change that wrote the leaf, or made the list that has been edited since.
+pub(in crate::docs) fn written(doc: &Automerge, key: &str, heads: &[ChangeHash]) -> Option<(Leaf, Option<ChangeHash>)> {
+    latest(doc, key, Some(heads)).map(|(leaf, id)| (leaf, doc.hash_for_opid(&id)))
 }
 
 fn of(value: &hydrate::Value) -> Option<Value> {
@@ -54,8 +58,8 @@ fn of(value: &hydrate::Value) -> Option<Value> {
     }
 }
 
-/// Of the writes of `key` that stand beside each other the one with the latest stamp, and whether there are others.
-fn latest(doc: &Automerge, key: &str, heads: Option<&[ChangeHash]>) -> Option<(Option<Value>, bool)> {
+/// Of the writes of `key` that stand beside each other the one with the latest stamp, and its operation.
+fn latest(doc: &Automerge, key: &str, heads: Option<&[ChangeHash]>) -> Option<(Leaf, ObjId)> {
     let values = match heads {
         None => doc.get_all(ROOT, key),
         Some(heads) => doc.get_all_at(ROOT, key, heads),
@@ -65,33 +69,28 @@ fn latest(doc: &Automerge, key: &str, heads: Option<&[ChangeHash]>) -> Option<(O
     let mut values = values.ok()?;
     let contested = values.len() > 1;
     let (value, id) = if contested { values.into_iter().max_by_key(|(_, id)| order(id)) } else { values.pop() }?;
-    let shown = match value {
+    let value = match value {
         automerge::Value::Scalar(scalar) if scalar.is_bytes() => None,
         value @ (automerge::Value::Scalar(_) | automerge::Value::Object(_)) => Some(nested(doc, &value, &id, heads)),
     };
-    Some((shown, contested))
+    Some((Leaf { value, contested }, id))
 }
 
 /// A value with all that is in it.
 fn nested(doc: &Automerge, value: &automerge::Value<'_>, id: &ObjId, heads: Option<&[ChangeHash]>) -> Value {
-    let member = |place: Prop| {
-        let found = match heads {
-            None => doc.get(id, place),
-            Some(heads) => doc.get_at(id, place, heads),
-        };
-        let found = found.ok().flatten();
-        found.map_or(Value::Null, |(value, id)| nested(doc, &value, &id, heads))
-    };
+    let inner = |value: automerge::Value<'_>, id: ObjId| nested(doc, &value, &id, heads);
     match value {
         automerge::Value::Scalar(scalar) => to_json_scalar(scalar),
         automerge::Value::Object(ObjType::List) => {
-            let length = heads.map_or_else(|| doc.length(id), |heads| doc.length_at(id, heads));
-            Value::Array((0..length).map(|index| member(index.into())).collect())
+            let items = heads.map_or_else(|| doc.list_range(id, ..), |heads| doc.list_range_at(id, .., heads));
+            Value::Array(items.map(|item| (item.id(), item.value)).map(|(id, value)| inner(value.into(), id)).collect())
         }
         automerge::Value::Object(ObjType::Map | ObjType::Table | ObjType::Text) => {
-            let keys: Vec<String> =
-                heads.map_or_else(|| doc.keys(id).collect(), |heads| doc.keys_at(id, heads).collect());
-            Value::Object(keys.into_iter().map(|key| (key.clone(), member(key.into()))).collect())
+            let members = heads.map_or_else(|| doc.map_range(id, ..), |heads| doc.map_range_at(id, .., heads));
+            let member = |member: automerge::iter::MapRangeItem<'_>| {
+                (member.key.to_string(), inner(member.value.clone().into(), member.id()))
+            };
+            Value::Object(members.map(member).collect())
         }
     }
 }

@@ -65,6 +65,27 @@ fn list_edits_at_both_ends_both_survive() {
 }
 
 #[test]
+fn a_put_has_its_own_stamp_also_when_its_value_is_one_that_had_lost() {
+    let json = |text: &str| Document::parse(text).unwrap();
+    for wanted in [r#"{"k":"x","n":3}"#, r#"{"n":3}"#] {
+        let mut a = FullDoc::new([1; 16]);
+        a.put(&json(r#"{"k":"0","n":0}"#), Stamp(1)).unwrap();
+        let mut b = FullDoc::load(&a.save(), [2; 16]).unwrap();
+        let mut c = FullDoc::load(&a.save(), [3; 16]).unwrap();
+        // Automerge by itself would show what `a` wrote, because it has seen more operations.
+        (1..4).for_each(|n| drop(a.put(&json(&format!(r#"{{"k":"0","n":{n}}}"#)), Stamp(1 + n)).unwrap()));
+        a.put(&json(wanted), Stamp(5)).unwrap();
+        b.put(&json(r#"{"k":"y","n":0}"#), Stamp(9)).unwrap();
+        a.apply(&b.changes_since(&[])).unwrap();
+        assert_eq!(a.document().to_json(), r#"{"k":"y","n":3}"#);
+        c.put(&json(r#"{"k":"z","n":0}"#), Stamp(12)).unwrap();
+        a.put(&json(wanted), Stamp(20)).unwrap();
+        a.apply(&c.changes_since(&[])).unwrap();
+        assert_eq!(a.document().to_json(), wanted);
+    }
+}
+
+#[test]
 fn a_put_of_equal_content_makes_no_change() {
     let (mut a, _) = pair(r#"{"x":{"y":[1,{"z":null}]},"e":{}}"#);
     let heads = a.heads();
