@@ -262,6 +262,13 @@ pub(crate) fn join(a: &mut Place, b: &mut Place) {
     assert!(talk(a, b, 10_000), "not equal after ten thousand turns");
 }
 
+/// The two are connected until they are equal, and no longer.
+pub(crate) fn meet(a: &mut Place, b: &mut Place) {
+    join(a, b);
+    a.cut();
+    b.cut();
+}
+
 /// Joins two places and lets them talk for so many turns, or until both are silent and equal; whether they are.
 pub(crate) fn talk(a: &mut Place, b: &mut Place, turns: usize) -> bool {
     let version = a.version.min(b.version);
