@@ -245,6 +245,11 @@ impl Place {
         self.core.stats().backlog
     }
 
+    /// Documents that came in frames since the process began, whether new or not.
+    pub(crate) fn received(&self) -> u64 {
+        self.core.stats().docs_received
+    }
+
     /// The connection is gone.
     pub(crate) fn cut(&mut self) {
         let peers: Vec<PeerId> = self.core.peers().into_iter().map(|view| view.peer).collect();
