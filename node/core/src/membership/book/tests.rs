@@ -122,3 +122,19 @@ fn a_peer_that_lost_an_old_connection_is_let_in_whoever_dialled_that() {
     let back = book.connected(ConnId(2), LARGER, Direction::In, T0 + LIVED, &mut Vec::new());
     assert_eq!(back, Attach::Kept { replaces: Some(ConnId(1)) });
 }
+
+#[test]
+fn a_peer_that_any_source_wants_is_dialled_again_when_its_link_is_lost() {
+    for source in [Source::Flag, Source::Api, Source::Membership] {
+        let mut book = PeerBook::new(ME);
+        book.want(source, LARGER, vec!["a:1".into()], T0);
+        assert_eq!(book.due(T0).len(), 1);
+        book.connected(ConnId(1), LARGER, Direction::Out, T0, &mut Vec::new());
+        assert_eq!(book.deadline(), None, "{source:?}: nothing to dial while it is there");
+        let lost = T0 + LIVED;
+        assert!(book.disconnected(ConnId(1), LARGER, lost, &mut rng()));
+        let again = book.deadline().expect("a next try");
+        assert!(again - lost <= Duration::from_secs(1), "{source:?}: {:?}", again - lost);
+        assert_eq!(book.due(again).len(), 1, "{source:?}");
+    }
+}
