@@ -1,4 +1,4 @@
-//! SIGKILL at random moments of a burst.
+//! SIGKILL, or SIGTERM, at random moments of a burst.
 
 use super::number;
 use super::pair::{agree, node};
@@ -27,12 +27,21 @@ struct Entry {
 
 type Ledger = BTreeMap<String, Entry>;
 
-/// Counts acknowledgements, and wakes who waits for a number of them. Until the kill no call may fail.
+impl Entry {
+    /// Compares what was found with what is owed, and settles what was unanswered.
+    fn settle(&mut self, found: Option<String>, what: &str) {
+        let made = self.unanswered.as_ref().is_some_and(|wanted| *wanted == found);
+        assert!(found == self.acknowledged || made, "{what} is {found:?}, but should be {self:?}");
+        *self = Self { acknowledged: found, unanswered: None };
+    }
+}
+
+/// Counts acknowledgements, and wakes who waits for a number of them. Until the node is to end no call may fail.
 #[derive(Default)]
 struct Acknowledged {
     count: AtomicUsize,
     changed: Notify,
-    killed: AtomicBool,
+    ending: AtomicBool,
 }
 
 impl Acknowledged {
@@ -69,7 +78,7 @@ async fn write(client: Client, mut ledger: Ledger, mut rng: StdRng, acknowledged
         };
         let entry = ledger.get_mut(id).unwrap();
         if let Err(error) = done {
-            assert!(acknowledged.killed.load(Ordering::SeqCst), "a node that is up refuses: {error}");
+            assert!(acknowledged.ending.load(Ordering::SeqCst), "a node that is up refuses: {error}");
             entry.unanswered = Some(wanted);
             return ledger;
         }
@@ -78,8 +87,17 @@ async fn write(client: Client, mut ledger: Ledger, mut rng: StdRng, acknowledged
     }
 }
 
-/// Writes from all writers, kills the node after a random number of acknowledgements, and returns what it owes.
-async fn burst(node: &mut Node, ledgers: Vec<Ledger>, rng: &mut StdRng) -> Vec<Ledger> {
+/// How a process ends.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    /// SIGKILL.
+    Kill,
+    /// SIGTERM: it leaves in its own time, which does not make it more forgetful.
+    Stop,
+}
+
+/// Writes from all writers, ends the node after a random number of acknowledgements, and returns what it owes.
+async fn burst(node: &mut Node, ledgers: Vec<Ledger>, rng: &mut StdRng, end: End) -> Vec<Ledger> {
     let acknowledged = Arc::new(Acknowledged::default());
     let client = node.client();
     let writers: Vec<_> = ledgers
@@ -92,8 +110,11 @@ async fn burst(node: &mut Node, ledgers: Vec<Ledger>, rng: &mut StdRng) -> Vec<L
     acknowledged.reach(rng.random_range(1..300)).await;
     // Not at the moment of an acknowledgement, but anywhere between two.
     tokio::time::sleep(Duration::from_micros(rng.random_range(0..5_000))).await;
-    acknowledged.killed.store(true, Ordering::SeqCst);
-    node.kill();
+    acknowledged.ending.store(true, Ordering::SeqCst);
+    match end {
+        End::Kill => node.kill(),
+        End::Stop => node.leave().await,
+    }
     let mut ledgers = Vec::new();
     for writer in writers {
         ledgers.push(writer.await.unwrap());
@@ -101,18 +122,15 @@ async fn burst(node: &mut Node, ledgers: Vec<Ledger>, rng: &mut StdRng) -> Vec<L
     ledgers
 }
 
-/// Compares the node with what it owes, and settles what was unanswered.
+/// Compares the node with what it owes.
 async fn settle(node: &Node, ledgers: &mut [Ledger], what: &str) {
     for (id, entry) in ledgers.iter_mut().flatten() {
-        let found = node.get("kill", id).await;
-        let made = entry.unanswered.as_ref().is_some_and(|wanted| *wanted == found);
-        assert!(found == entry.acknowledged || made, "{what}: {id} is {found:?}, but should be {entry:?}");
-        *entry = Entry { acknowledged: found, unanswered: None };
+        entry.settle(node.get("kill", id).await, &format!("{what}: {id}"));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_five_kills_in_bursts_of_puts_and_deletes_lose_nothing_that_was_acknowledged() {
+async fn twenty_five_kills_and_stops_in_bursts_of_puts_and_deletes_lose_nothing_that_was_acknowledged() {
     let seed = number("PEAT_SEED", rand::rng().next_u64());
     let mut rng = StdRng::seed_from_u64(seed);
     let (mut a, mut b) = (node("127.0.0.1"), node("127.0.0.1"));
@@ -120,12 +138,12 @@ async fn twenty_five_kills_in_bursts_of_puts_and_deletes_lose_nothing_that_was_a
     let mut ledgers: Vec<Ledger> = (0..WRITERS)
         .map(|writer| (0..DOCUMENTS).map(|n| (format!("{writer}-{n}"), Entry::default())).collect())
         .collect();
-    let kills = number("PEAT_KILLS", 25);
-    for kill in 0..kills {
+    for round in 0..number("PEAT_KILLS", 25) {
+        let end = if round % 5 == 4 { End::Stop } else { End::Kill };
         a.start(&["--peer", &b.address()]).await;
-        ledgers = burst(&mut a, ledgers, &mut rng).await;
+        ledgers = burst(&mut a, ledgers, &mut rng, end).await;
         a.start(&[]).await;
-        settle(&a, &mut ledgers, &format!("PEAT_SEED={seed}, kill {kill}")).await;
+        settle(&a, &mut ledgers, &format!("PEAT_SEED={seed}, round {round}, {end:?}")).await;
         a.kill();
     }
     a.start(&["--peer", &b.address()]).await;
