@@ -3,11 +3,14 @@
 //! Inputs: flags. Outputs: running processes, their documents. What it does not do: cause faults; see `link` and the suites.
 
 use super::link::Link;
-use super::process::{KEY, Node, PATIENCE, put, wait_every, wait_for};
+use super::process::{Client, KEY, Node, PATIENCE, put, wait_every, wait_for};
+use connectrpc::ConnectError;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use peat_proto::sidecar::peat::node::v1::__buffa::oneof::edit;
 use peat_proto::sidecar::peat::node::v1::{Delete, Edit, ReadRequest, Reference, WriteRequest};
-use peat_proto::sidecar::peat::sidecar::v1::GetSyncStatsRequest;
+use peat_proto::sidecar::peat::sidecar::v1::{
+    CollectionConfig, DeletionPolicy, GetCollectionConfigRequest, GetSyncStatsRequest, SetCollectionConfigRequest,
+};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -117,6 +120,24 @@ pub async fn agree(a: &Node, b: &Node, collection: &str) -> Documents {
         (here == there).then_some(here)
     })
     .await
+}
+
+/// Has deletes of `collection` told for so many seconds.
+pub async fn set_policy(client: &Client, collection: &str, secs: u64) -> Result<(), ConnectError> {
+    let config = CollectionConfig {
+        collection: collection.into(),
+        deletion_policy: DeletionPolicy::DELETION_POLICY_TOMBSTONE.into(),
+        tombstone_ttl_secs: Some(secs),
+        ..Default::default()
+    };
+    let request = SetCollectionConfigRequest { config: config.into(), ..Default::default() };
+    client.set_collection_config(request).await.map(drop)
+}
+
+/// The policy of `collection`, if the node knows of one.
+pub async fn policy(node: &Node, collection: &str) -> Option<CollectionConfig> {
+    let request = GetCollectionConfigRequest { collection: collection.into(), ..Default::default() };
+    node.client().get_collection_config(request).await.unwrap().into_owned().config.into_option()
 }
 
 /// Bytes that the node says it has sent and received.
