@@ -124,8 +124,8 @@ enum End {
 async fn burst(node: &mut Node, owed: Owed, rng: &mut StdRng, end: End) -> Owed {
     let acknowledged = Arc::new(Acknowledged::default());
     let client = node.client();
-    let seed = StdRng::seed_from_u64(rng.next_u64());
-    let ruler = tokio::spawn(rule(client.clone(), owed.policy, seed, Arc::clone(&acknowledged)));
+    let dice = StdRng::seed_from_u64(rng.next_u64());
+    let ruler = tokio::spawn(rule(client.clone(), owed.policy, dice, Arc::clone(&acknowledged)));
     let writers: Vec<_> = owed
         .documents
         .into_iter()
@@ -163,7 +163,8 @@ async fn ruled(node: &Node) -> Option<String> {
 }
 
 fn nothing() -> Owed {
-    let ledger = |writer| (0..DOCUMENTS).map(|n| (format!("{writer}-{n}"), Entry::default())).collect();
+    let ledger =
+        |writer: usize| -> Ledger { (0..DOCUMENTS).map(|n| (format!("{writer}-{n}"), Entry::default())).collect() };
     Owed { documents: (0..WRITERS).map(ledger).collect(), policy: Entry::default() }
 }
 
