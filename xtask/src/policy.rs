@@ -15,8 +15,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 
 /// Releases that are not final and are used nevertheless, each with the reason.
-const NOT_FINAL: [(&str, &str); 1] =
-    [("hexane", "a part of automerge, whose final releases name this very version and no other")];
+const NOT_FINAL: [(&str, &str); 1] = [("hexane", "a part of automerge, whose final releases are built on it")];
 
 /// Checks the workspace this was built from.
 pub(crate) fn run() -> Result<()> {
