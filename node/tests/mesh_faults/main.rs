@@ -12,6 +12,7 @@
     reason = "a test suite"
 )]
 
+mod bounded;
 mod clocks;
 mod damaged;
 mod fail_points;

@@ -12,6 +12,8 @@ use peat_proto::sidecar::peat::sidecar::v1::{
     CollectionConfig, DeletionPolicy, GetCollectionConfigRequest, GetSyncStatsRequest, SetCollectionConfigRequest,
 };
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 /// Calls under way at once where many are made.
@@ -154,6 +156,19 @@ pub fn memory(node: &Node) -> (u64, u64) {
         line.trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap()
     };
     (field("VmRSS:"), field("VmHWM:"))
+}
+
+/// Bytes that a folder takes on its disk. Files come and go while one looks.
+pub fn size(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    entries
+        .flatten()
+        .map(|entry| match entry.metadata() {
+            Ok(file) if file.is_dir() => size(&entry.path()),
+            Ok(file) => file.blocks() * 512,
+            Err(_) => 0,
+        })
+        .sum()
 }
 
 /// A document of the usual size: some 190 bytes.
