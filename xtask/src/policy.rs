@@ -1,6 +1,6 @@
-//! Licences and banned crates, checked against `deny.toml` without any further tool.
+//! Licences, banned crates and releases that are not final, checked against `deny.toml` without any further tool.
 //!
-//! Inputs: `deny.toml` (`licenses.allow`, `bans.deny`) and cargo's own dependency graph for this platform. Output: nothing, or an
+//! Inputs: `deny.toml` (`licenses.allow`, `bans.deny`), [`NOT_FINAL`] and cargo's own dependency graph for this platform. Output: nothing, or an
 //! error that names every offender. Does not look at advisories: `cargo deny`, where it is installed, reports those apart.
 
 mod licence;
@@ -14,6 +14,9 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 
+/// Releases that are not final and are used nevertheless, each with the reason.
+const NOT_FINAL: [(&str, &str); 1] = [("hexane", "a part of automerge, whose final releases are built on it")];
+
 /// Checks the workspace this was built from.
 pub(crate) fn run() -> Result<()> {
     check(&crate::root()?)
@@ -25,7 +28,8 @@ pub(crate) fn check(root: &Path) -> Result<()> {
     let crates = dependencies(root)?;
     let offenders: Vec<String> = crates.iter().filter_map(|krate| policy.objection(krate)).collect();
     ensure!(offenders.is_empty(), "{}", offenders.join("\n"));
-    eprintln!("{} crates, no banned one, every licence allowed", crates.len());
+    let not_final: Vec<String> = NOT_FINAL.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
+    eprintln!("{} crates, no banned one, every licence allowed; not final: {}", crates.len(), not_final.join(", "));
     Ok(())
 }
 
@@ -60,12 +64,22 @@ impl Policy {
         if let Some(reason) = self.banned.get(&krate.name) {
             return Some(format!("{} {} is banned: {reason}", krate.name, krate.version));
         }
+        let is_final = !is_before_its_release(&krate.version) || NOT_FINAL.iter().any(|(name, _)| *name == krate.name);
+        if !is_final {
+            return Some(format!("{} {} is not a final release", krate.name, krate.version));
+        }
         let Some(licence) = &krate.license else {
             return Some(format!("{} {} names no licence", krate.name, krate.version));
         };
         let allowed = licence::satisfied(licence, &|id| self.allowed.contains(id));
         (!allowed).then(|| format!("{} {} has a licence that is not allowed: {licence}", krate.name, krate.version))
     }
+}
+
+/// Whether a version has a part behind a hyphen; what is behind a plus sign may have hyphens of its own (Semantic Versioning,
+/// 9 and 10).
+fn is_before_its_release(version: &str) -> bool {
+    version.split('+').next().is_some_and(|version| version.contains('-'))
 }
 
 #[derive(Debug, Deserialize)]
@@ -143,5 +157,14 @@ mod tests {
         assert!(policy().objection(&krate("a", Some("GPL-3.0"))).unwrap().contains("GPL-3.0"));
         assert!(policy().objection(&krate("a", None)).unwrap().contains("no licence"));
         assert_eq!(policy().objection(&krate("a", Some("GPL-3.0 OR MIT"))), None);
+    }
+
+    #[test]
+    fn a_release_that_is_not_final_is_named() {
+        let of = |name: &str, version: &str| Crate { version: version.to_owned(), ..krate(name, Some("MIT")) };
+        let objection = policy().objection(&of("iroh", "1.0.0-rc.1")).unwrap();
+        assert_eq!(objection, "iroh 1.0.0-rc.1 is not a final release");
+        assert_eq!(policy().objection(&of("hexane", "1.0.0-alpha.5")), None);
+        assert_eq!(policy().objection(&of("wasi", "0.11.1+wasi-snapshot-preview1")), None);
     }
 }

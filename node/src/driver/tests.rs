@@ -89,6 +89,16 @@ impl Bench {
         tokio::time::timeout(LIMIT, view).await.unwrap().unwrap()
     }
 
+    /// Waits until this holds.
+    async fn until(&self, holds: impl Fn(&Self) -> bool) {
+        let reached = async {
+            while !holds(self) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(LIMIT, reached).await.unwrap();
+    }
+
     /// What the API has of it.
     fn handle(&self) -> NodeHandle {
         let handle = NodeHandle::starting(ME);
@@ -220,15 +230,21 @@ async fn the_driver_ends_when_it_is_told_and_then_refuses() {
 #[tokio::test]
 async fn many_callers_share_a_commit() {
     let bench = Arc::new(Bench::start().await);
-    let callers: Vec<_> = (0..200)
-        .map(|i| {
-            let bench = Arc::clone(&bench);
-            tokio::spawn(async move { bench.put(&format!("{i}"), r#"{"a":1}"#).await })
-        })
-        .collect();
+    bench.store.hold_commits(true);
+    let put = |i: usize| {
+        let bench = Arc::clone(&bench);
+        tokio::spawn(async move { bench.put(&format!("{i}"), r#"{"a":1}"#).await })
+    };
+    let mut callers = vec![put(0)];
+    bench.until(|bench| bench.store.commits_under_way() == 1).await;
+    callers.extend((1..200).map(put));
+    // While the disk is busy, all the others wait for the driver.
+    bench.until(|bench| bench.messages.max_capacity() - bench.messages.capacity() == 199).await;
+    bench.store.hold_commits(false);
     for caller in callers {
         caller.await.unwrap().unwrap();
     }
+    assert_eq!(bench.store.commits(), 2, "the first, and one for all the others");
     assert_eq!(bench.store.last(), 200);
     assert_eq!(bench.view().await.stats.rows, 200);
 }
@@ -241,12 +257,7 @@ async fn reads_are_answered_while_a_commit_waits_for_the_disk() {
     bench.store.hold_commits(true);
     let writer = handle.clone();
     let put = tokio::spawn(async move { writer.put(key("two"), Document::parse("{}").unwrap()).await });
-    let begun = async {
-        while bench.store.commits_under_way() == 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(LIMIT, begun).await.unwrap();
+    bench.until(|bench| bench.store.commits_under_way() > 0).await;
     let reads = async {
         assert_eq!(handle.get(&key("one")).unwrap().unwrap().to_json(), r#"{"a":1}"#);
         assert_eq!(handle.get(&key("two")).unwrap(), None, "what is not durable is not told");

@@ -48,6 +48,7 @@ pub struct MemoryStore {
     tables: Mutex<Tables>,
     failing: AtomicBool,
     disk: Disk,
+    commits: AtomicUsize,
     log_reads: AtomicUsize,
 }
 
@@ -75,6 +76,7 @@ impl Default for MemoryStore {
             tables: Mutex::default(),
             failing: AtomicBool::default(),
             disk: Disk::default(),
+            commits: AtomicUsize::default(),
             log_reads: AtomicUsize::default(),
         }
     }
@@ -99,6 +101,11 @@ impl MemoryStore {
     /// Commits that have begun and are not done.
     pub fn commits_under_way(&self) -> usize {
         self.disk.waiting.load(Ordering::Acquire)
+    }
+
+    /// Commits that are done.
+    pub fn commits(&self) -> usize {
+        self.commits.load(Ordering::Acquire)
     }
 
     /// How often the log of changes was read.
@@ -148,6 +155,7 @@ impl Store for MemoryStore {
             tables.rows.insert(key.clone(), Row { seq, bytes: write.row.clone() });
             tables.record(key, write.history.as_ref());
         }
+        self.commits.fetch_add(1, Ordering::AcqRel);
         Ok(tables.last)
     }
 

@@ -1,8 +1,8 @@
 //! Files of the store that are damaged while the node is down.
 
 use super::number;
-use super::pair::{agree, documents, node, report, write_all};
-use super::process::Node;
+use super::pair::{agree, documents, node, policy, report, set_policy, write_all};
+use super::process::{Node, wait_for};
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngCore as _, SeedableRng as _};
 use std::fs;
@@ -90,6 +90,9 @@ fn damage(store: &Path, seed: u64) -> String {
 
 const COLLECTIONS: [&str; 3] = ["wide", "reports", "tracks"];
 
+/// The one that has a policy.
+const RULED: &str = "reports";
+
 /// Two nodes that agree on documents of both kinds, in tables, journal and history; `b` has left.
 async fn agreed() -> (Node, Node) {
     let (mut a, mut b) = (node("127.0.0.1"), node("127.0.0.1"));
@@ -102,16 +105,26 @@ async fn agreed() -> (Node, Node) {
         write_all(&a, "reports", (0..100).map(|n| (format!("{n:03}"), Some(report(n + round))))).await;
         write_all(&b, "tracks", (0..100).map(|n| (format!("{n:03}"), Some(report(n + round))))).await;
     }
-    for collection in COLLECTIONS {
-        agree(&a, &b, collection).await;
-    }
+    set_policy(&a.client(), RULED, 86_400).await.unwrap();
+    agree_on_all(&a, &b).await;
     b.leave().await;
     (a, b)
 }
 
-/// How many documents `b` lacks or has otherwise than `a`.
+/// Waits until both have the same documents, and the same policy.
+async fn agree_on_all(a: &Node, b: &Node) {
+    for collection in COLLECTIONS {
+        agree(a, b, collection).await;
+    }
+    let expected = policy(a, RULED).await;
+    assert!(expected.is_some(), "the policy that was set");
+    let same = || async { (policy(b, RULED).await == expected).then_some(()) };
+    wait_for("both to agree on a policy", same).await;
+}
+
+/// How many documents, the policy among them, `b` lacks or has otherwise than `a`.
 async fn missing(a: &Node, b: &Node) -> usize {
-    let mut missing = 0;
+    let mut missing = usize::from(policy(a, RULED).await != policy(b, RULED).await);
     for collection in COLLECTIONS {
         let (here, there) = tokio::join!(documents(a, collection), documents(b, collection));
         for (id, (json, version)) in &there {
@@ -141,9 +154,7 @@ async fn a_node_with_damaged_files_starts_says_what_it_lost_and_heals_from_its_p
         eprintln!("{what}: {missing} documents missing, {told} lines about it");
         assert!(missing == 0 || told > 0, "{what}: {missing} documents are gone without a word");
         b.connect(&a).await.unwrap();
-        for collection in COLLECTIONS {
-            agree(&a, &b, collection).await;
-        }
+        agree_on_all(&a, &b).await;
         b.leave().await;
     }
 }

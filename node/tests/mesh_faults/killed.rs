@@ -1,8 +1,8 @@
-//! SIGKILL at random moments of a burst.
+//! SIGKILL, or SIGTERM, at random moments of a burst.
 
 use super::number;
-use super::pair::{agree, node};
-use super::process::{Client, Node, PATIENCE, put};
+use super::pair::{agree, node, policy, set_policy};
+use super::process::{Client, Node, PATIENCE, put, wait_for};
 use connectrpc::ConnectError;
 use peat_proto::sidecar::peat::sidecar::v1::DeleteDocumentRequest;
 use rand::rngs::StdRng;
@@ -27,12 +27,30 @@ struct Entry {
 
 type Ledger = BTreeMap<String, Entry>;
 
-/// Counts acknowledgements, and wakes who waits for a number of them. Until the kill no call may fail.
+/// The collection of which only the policy is set.
+const RULED: &str = "kill-policies";
+
+/// What the node owes: documents, by writer, and the seconds of a policy.
+struct Owed {
+    documents: Vec<Ledger>,
+    policy: Entry,
+}
+
+impl Entry {
+    /// Compares what was found with what is owed, and settles what was unanswered.
+    fn settle(&mut self, found: Option<String>, what: &str) {
+        let made = self.unanswered.as_ref().is_some_and(|wanted| *wanted == found);
+        assert!(found == self.acknowledged || made, "{what} is {found:?}, but should be {self:?}");
+        *self = Self { acknowledged: found, unanswered: None };
+    }
+}
+
+/// Counts acknowledgements, and wakes who waits for a number of them. Until the node is to end no call may fail.
 #[derive(Default)]
 struct Acknowledged {
     count: AtomicUsize,
     changed: Notify,
-    killed: AtomicBool,
+    ending: AtomicBool,
 }
 
 impl Acknowledged {
@@ -69,7 +87,7 @@ async fn write(client: Client, mut ledger: Ledger, mut rng: StdRng, acknowledged
         };
         let entry = ledger.get_mut(id).unwrap();
         if let Err(error) = done {
-            assert!(acknowledged.killed.load(Ordering::SeqCst), "a node that is up refuses: {error}");
+            assert!(acknowledged.ending.load(Ordering::SeqCst), "a node that is up refuses: {error}");
             entry.unanswered = Some(wanted);
             return ledger;
         }
@@ -78,11 +96,38 @@ async fn write(client: Client, mut ledger: Ledger, mut rng: StdRng, acknowledged
     }
 }
 
-/// Writes from all writers, kills the node after a random number of acknowledgements, and returns what it owes.
-async fn burst(node: &mut Node, ledgers: Vec<Ledger>, rng: &mut StdRng) -> Vec<Ledger> {
+/// Sets a policy again and again until the node is gone.
+async fn rule(client: Client, mut entry: Entry, mut rng: StdRng, acknowledged: Arc<Acknowledged>) -> Entry {
+    loop {
+        let secs = rng.random_range(1..u32::MAX);
+        let wanted = Some(secs.to_string());
+        if let Err(error) = set_policy(&client, RULED, secs.into()).await {
+            assert!(acknowledged.ending.load(Ordering::SeqCst), "a node that is up refuses: {error}");
+            entry.unanswered = Some(wanted);
+            return entry;
+        }
+        entry.acknowledged = wanted;
+        acknowledged.one_more();
+    }
+}
+
+/// How a process ends.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    /// SIGKILL.
+    Kill,
+    /// SIGTERM: it leaves in its own time, which does not make it more forgetful.
+    Stop,
+}
+
+/// Writes from all writers, ends the node after a random number of acknowledgements, and returns what it owes.
+async fn burst(node: &mut Node, owed: Owed, rng: &mut StdRng, end: End) -> Owed {
     let acknowledged = Arc::new(Acknowledged::default());
     let client = node.client();
-    let writers: Vec<_> = ledgers
+    let dice = StdRng::seed_from_u64(rng.next_u64());
+    let ruler = tokio::spawn(rule(client.clone(), owed.policy, dice, Arc::clone(&acknowledged)));
+    let writers: Vec<_> = owed
+        .documents
         .into_iter()
         .map(|ledger| {
             let rng = StdRng::seed_from_u64(rng.next_u64());
@@ -92,46 +137,58 @@ async fn burst(node: &mut Node, ledgers: Vec<Ledger>, rng: &mut StdRng) -> Vec<L
     acknowledged.reach(rng.random_range(1..300)).await;
     // Not at the moment of an acknowledgement, but anywhere between two.
     tokio::time::sleep(Duration::from_micros(rng.random_range(0..5_000))).await;
-    acknowledged.killed.store(true, Ordering::SeqCst);
-    node.kill();
-    let mut ledgers = Vec::new();
-    for writer in writers {
-        ledgers.push(writer.await.unwrap());
+    acknowledged.ending.store(true, Ordering::SeqCst);
+    match end {
+        End::Kill => node.kill(),
+        End::Stop => node.leave().await,
     }
-    ledgers
+    let mut documents = Vec::new();
+    for writer in writers {
+        documents.push(writer.await.unwrap());
+    }
+    Owed { documents, policy: ruler.await.unwrap() }
 }
 
-/// Compares the node with what it owes, and settles what was unanswered.
-async fn settle(node: &Node, ledgers: &mut [Ledger], what: &str) {
-    for (id, entry) in ledgers.iter_mut().flatten() {
-        let found = node.get("kill", id).await;
-        let made = entry.unanswered.as_ref().is_some_and(|wanted| *wanted == found);
-        assert!(found == entry.acknowledged || made, "{what}: {id} is {found:?}, but should be {entry:?}");
-        *entry = Entry { acknowledged: found, unanswered: None };
+/// Compares the node with what it owes.
+async fn settle(node: &Node, owed: &mut Owed, what: &str) {
+    for (id, entry) in owed.documents.iter_mut().flatten() {
+        entry.settle(node.get("kill", id).await, &format!("{what}: {id}"));
     }
+    owed.policy.settle(ruled(node).await, &format!("{what}: the policy"));
+}
+
+/// The seconds of the policy, as the node has them.
+async fn ruled(node: &Node) -> Option<String> {
+    policy(node, RULED).await?.tombstone_ttl_secs.map(|secs| secs.to_string())
+}
+
+fn nothing() -> Owed {
+    let ledger =
+        |writer: usize| -> Ledger { (0..DOCUMENTS).map(|n| (format!("{writer}-{n}"), Entry::default())).collect() };
+    Owed { documents: (0..WRITERS).map(ledger).collect(), policy: Entry::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_five_kills_in_bursts_of_puts_and_deletes_lose_nothing_that_was_acknowledged() {
+async fn twenty_five_kills_and_stops_in_bursts_of_puts_deletes_and_policies_lose_nothing_that_was_acknowledged() {
     let seed = number("PEAT_SEED", rand::rng().next_u64());
     let mut rng = StdRng::seed_from_u64(seed);
     let (mut a, mut b) = (node("127.0.0.1"), node("127.0.0.1"));
     b.start(&[]).await;
-    let mut ledgers: Vec<Ledger> = (0..WRITERS)
-        .map(|writer| (0..DOCUMENTS).map(|n| (format!("{writer}-{n}"), Entry::default())).collect())
-        .collect();
-    let kills = number("PEAT_KILLS", 25);
-    for kill in 0..kills {
+    let mut owed = nothing();
+    for round in 0..number("PEAT_KILLS", 25) {
+        let end = if round % 5 == 4 { End::Stop } else { End::Kill };
         a.start(&["--peer", &b.address()]).await;
-        ledgers = burst(&mut a, ledgers, &mut rng).await;
+        owed = burst(&mut a, owed, &mut rng, end).await;
         a.start(&[]).await;
-        settle(&a, &mut ledgers, &format!("PEAT_SEED={seed}, kill {kill}")).await;
+        settle(&a, &mut owed, &format!("PEAT_SEED={seed}, round {round}, {end:?}")).await;
         a.kill();
     }
     a.start(&["--peer", &b.address()]).await;
     let documents = agree(&a, &b, "kill").await;
-    let owed = ledgers.iter().flatten().filter(|(_, entry)| entry.acknowledged.is_some()).count();
-    assert_eq!(documents.len(), owed, "PEAT_SEED={seed}");
+    let count = owed.documents.iter().flatten().filter(|(_, entry)| entry.acknowledged.is_some()).count();
+    assert_eq!(documents.len(), count, "PEAT_SEED={seed}");
+    let same = || async { (ruled(&b).await == owed.policy.acknowledged).then_some(()) };
+    wait_for("the peer to have the policy", same).await;
     let log = a.log();
     let errors: Vec<&str> = log.lines().filter(|line| line.contains(" ERROR ")).collect();
     assert!(errors.is_empty(), "PEAT_SEED={seed}: a start found damage: {errors:?}");

@@ -3,12 +3,17 @@
 //! Inputs: flags. Outputs: running processes, their documents. What it does not do: cause faults; see `link` and the suites.
 
 use super::link::Link;
-use super::process::{KEY, Node, PATIENCE, put, wait_every, wait_for};
+use super::process::{Client, KEY, Node, PATIENCE, put, wait_every, wait_for};
+use connectrpc::ConnectError;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use peat_proto::sidecar::peat::node::v1::__buffa::oneof::edit;
 use peat_proto::sidecar::peat::node::v1::{Delete, Edit, ReadRequest, Reference, WriteRequest};
-use peat_proto::sidecar::peat::sidecar::v1::GetSyncStatsRequest;
+use peat_proto::sidecar::peat::sidecar::v1::{
+    CollectionConfig, DeletionPolicy, GetCollectionConfigRequest, GetSyncStatsRequest, SetCollectionConfigRequest,
+};
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 /// Calls under way at once where many are made.
@@ -119,6 +124,24 @@ pub async fn agree(a: &Node, b: &Node, collection: &str) -> Documents {
     .await
 }
 
+/// Has deletes of `collection` told for so many seconds.
+pub async fn set_policy(client: &Client, collection: &str, secs: u64) -> Result<(), ConnectError> {
+    let config = CollectionConfig {
+        collection: collection.into(),
+        deletion_policy: DeletionPolicy::DELETION_POLICY_TOMBSTONE.into(),
+        tombstone_ttl_secs: Some(secs),
+        ..Default::default()
+    };
+    let request = SetCollectionConfigRequest { config: config.into(), ..Default::default() };
+    client.set_collection_config(request).await.map(drop)
+}
+
+/// The policy of `collection`, if the node knows of one.
+pub async fn policy(node: &Node, collection: &str) -> Option<CollectionConfig> {
+    let request = GetCollectionConfigRequest { collection: collection.into(), ..Default::default() };
+    node.client().get_collection_config(request).await.unwrap().into_owned().config.into_option()
+}
+
 /// Bytes that the node says it has sent and received.
 pub async fn traffic(node: &Node) -> (u64, u64) {
     let stats = node.client().get_sync_stats(GetSyncStatsRequest::default()).await.unwrap().into_owned();
@@ -133,6 +156,19 @@ pub fn memory(node: &Node) -> (u64, u64) {
         line.trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap()
     };
     (field("VmRSS:"), field("VmHWM:"))
+}
+
+/// Bytes that a folder takes on its disk. Files come and go while one looks.
+pub fn size(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    entries
+        .flatten()
+        .map(|entry| match entry.metadata() {
+            Ok(file) if file.is_dir() => size(&entry.path()),
+            Ok(file) => file.blocks() * 512,
+            Err(_) => 0,
+        })
+        .sum()
 }
 
 /// A document of the usual size: some 190 bytes.

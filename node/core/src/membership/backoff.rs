@@ -8,8 +8,8 @@ use std::time::Duration;
 
 /// Window of the first retry.
 const FIRST: Duration = Duration::from_secs(1);
-/// Largest window: a link that comes back after hours is noticed within this time.
-const CAP: Duration = Duration::from_secs(30);
+/// Largest window: a peer that comes back after hours is tried within this time.
+const CAP: Duration = Duration::from_secs(10);
 /// No retry comes sooner than this.
 const FLOOR: Duration = Duration::from_millis(100);
 

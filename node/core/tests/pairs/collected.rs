@@ -1,17 +1,10 @@
 //! Deletes of which nobody is told any more, and whoever comes back later.
 
-use crate::place::{MARKS, Place, join, key};
+use crate::place::{MARKS, Place, join, key, meet};
 use peat_node_core::docs::row::State;
 use peat_node_core::event::{Condition, Edit};
 use peat_node_core::sync::frame::Frame;
 use std::time::Duration;
-
-/// The two are connected until they are equal.
-fn meet(a: &mut Place, b: &mut Place) {
-    join(a, b);
-    a.cut();
-    b.cut();
-}
 
 /// Two nodes with document `a`; the first then deletes it apart, and forgets the delete.
 fn deleted_apart() -> (Place, Place) {

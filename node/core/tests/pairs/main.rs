@@ -2,6 +2,7 @@
 #![cfg(feature = "sim")]
 #![allow(clippy::panic, clippy::unwrap_used, clippy::print_stdout, reason = "a test suite")]
 
+mod apart;
 mod catch_up;
 mod collected;
 mod concern;

@@ -258,6 +258,11 @@ impl Place {
         self.core.stats().backlog
     }
 
+    /// Documents that came in frames since the process began, whether new or not.
+    pub(crate) fn received(&self) -> u64 {
+        self.core.stats().docs_received
+    }
+
     /// The connection is gone.
     pub(crate) fn cut(&mut self) {
         let peers: Vec<PeerId> = self.core.peers().into_iter().map(|view| view.peer).collect();
@@ -273,6 +278,13 @@ impl Place {
 /// Joins two places and lets them talk until both are silent and equal.
 pub(crate) fn join(a: &mut Place, b: &mut Place) {
     assert!(talk(a, b, 10_000), "not equal after ten thousand turns");
+}
+
+/// The two are connected until they are equal, and no longer.
+pub(crate) fn meet(a: &mut Place, b: &mut Place) {
+    join(a, b);
+    a.cut();
+    b.cut();
 }
 
 /// Joins two places and lets them talk for so many turns, or until both are silent and equal; whether they are.

@@ -3,11 +3,9 @@
 //! Inputs: a node's process. Outputs: samples, and for each quantity a verdict: the slope of a straight line through the
 //! samples behind the warm-up (least squares), times the length of the run, against a bound. What it does not do: wait.
 
-use super::super::pair::memory;
+use super::super::pair::{memory, size};
 use super::super::process::Node;
 use std::fmt;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use std::time::Duration;
 
 /// What is held, and how much more of it than a tenth of its level a run may seem to gain. The engine replaces its journal
@@ -42,19 +40,6 @@ impl fmt::Display for Sample {
         let [memory, disk, handles] = self.held;
         write!(f, "memory {memory:.1} MiB, disk {disk:.1} MiB, {handles} handles")
     }
-}
-
-/// Bytes that a folder takes on its disk. Files come and go while one looks.
-fn size(folder: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
-    entries
-        .flatten()
-        .map(|entry| match entry.metadata() {
-            Ok(file) if file.is_dir() => size(&entry.path()),
-            Ok(file) => file.blocks() * 512,
-            Err(_) => 0,
-        })
-        .sum()
 }
 
 /// Samples of one process, in order.

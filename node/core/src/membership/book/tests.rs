@@ -29,7 +29,24 @@ fn a_wanted_peer_is_dialled_again_for_ever_until_it_answers() {
         book.dial_failed(LARGER, DialFailure::Refused("refused".into()), now, &mut rng(), &mut Vec::new());
         now = book.deadline().expect("a next try");
     }
-    assert!(now - T0 <= Duration::from_secs(50 * 30));
+    assert!(now - T0 <= Duration::from_secs(50 * 10));
+}
+
+#[test]
+fn a_peer_that_was_down_for_a_minute_is_dialled_within_ten_seconds() {
+    for seed in 0..100 {
+        let (mut book, mut rng) = (wanting(LARGER), ChaCha8Rng::seed_from_u64(seed));
+        let mut now = T0;
+        while now < T0 + Duration::from_secs(60) {
+            assert_eq!(book.due(now).len(), 1);
+            // What a dial takes that nobody answers.
+            now += Duration::from_secs(5);
+            book.dial_failed(LARGER, DialFailure::Unreachable("silent".into()), now, &mut rng, &mut Vec::new());
+            let next = book.deadline().expect("a next try");
+            assert!(next - now <= Duration::from_secs(10), "seed {seed}: {:?}", next - now);
+            now = next;
+        }
+    }
 }
 
 #[test]
@@ -121,4 +138,20 @@ fn a_peer_that_lost_an_old_connection_is_let_in_whoever_dialled_that() {
     book.connected(ConnId(1), LARGER, Direction::Out, T0, &mut Vec::new());
     let back = book.connected(ConnId(2), LARGER, Direction::In, T0 + LIVED, &mut Vec::new());
     assert_eq!(back, Attach::Kept { replaces: Some(ConnId(1)) });
+}
+
+#[test]
+fn a_peer_that_any_source_wants_is_dialled_again_when_its_link_is_lost() {
+    for source in [Source::Flag, Source::Api, Source::Membership] {
+        let mut book = PeerBook::new(ME);
+        book.want(source, LARGER, vec!["a:1".into()], T0);
+        assert_eq!(book.due(T0).len(), 1);
+        book.connected(ConnId(1), LARGER, Direction::Out, T0, &mut Vec::new());
+        assert_eq!(book.deadline(), None, "{source:?}: nothing to dial while it is there");
+        let lost = T0 + LIVED;
+        assert!(book.disconnected(ConnId(1), LARGER, lost, &mut rng()));
+        let again = book.deadline().expect("a next try");
+        assert!(again - lost <= Duration::from_secs(1), "{source:?}: {:?}", again - lost);
+        assert_eq!(book.due(again).len(), 1, "{source:?}");
+    }
 }
