@@ -12,16 +12,20 @@ use peat_node_core::ids::{ConnId, PeerId};
 use peat_node_core::sync::frame::LONGEST;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, BufReader};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Frames that wait for one connection's writer. The core gives at most a window of bytes before it hears of `Sent`, so
 /// this is reached only by a window full of the smallest frames; a connection that exceeds it is closed and catches up
 /// when it is made again.
 pub(super) const QUEUE: usize = 4096;
 
-/// Bytes of received frames that wait for the driver, over all connections: room for several readers while one frame of
-/// the greatest length waits. A reader that finds no room stops reading, which stops its peer.
-pub(super) const INBOUND_BYTES: usize = 4 * LONGEST;
+/// Bytes of received frames that wait for the driver, over all connections, and of long ones that are read: room for
+/// several readers while one frame of the greatest length waits. A reader that finds no room stops reading, which stops its peer.
+const INBOUND_BYTES: usize = 4 * LONGEST;
+
+/// Most frames are smaller, and are read without asking: each connection reads one at a time. For a longer one there must
+/// be room before its bytes come, so that only longer ones wait for a peer that sends one slowly.
+const SMALL: usize = 128 * 1024;
 
 /// Frames are written together up to this many bytes.
 const GROUP_BYTES: usize = 64 * 1024;
@@ -38,6 +42,29 @@ pub(super) enum LinkError {
     TooLong(usize),
     #[error("the driver has ended")]
     Driver,
+}
+
+/// Memory for what is received, over all connections.
+#[derive(Debug, Clone)]
+pub(super) struct Rooms {
+    /// For frames that wait for the driver.
+    waiting: Arc<Semaphore>,
+    /// For those over [`SMALL`] while they are read.
+    large: Arc<Semaphore>,
+}
+
+impl Default for Rooms {
+    fn default() -> Self {
+        let room = || Arc::new(Semaphore::new(INBOUND_BYTES));
+        Self { waiting: room(), large: room() }
+    }
+}
+
+impl Rooms {
+    async fn take(room: &Arc<Semaphore>, bytes: u32) -> Result<OwnedSemaphorePermit, LinkError> {
+        // At least one, so that empty frames cannot be sent for free.
+        Arc::clone(room).acquire_many_owned(bytes.max(1)).await.map_err(|_| LinkError::Driver)
+    }
 }
 
 /// Which connection, for the reports to the driver.
@@ -69,7 +96,7 @@ impl Link {
     }
 
     /// Reads frames until the stream ends. A length over the limit is refused before anything is allocated for it.
-    pub(super) async fn read(&self, recv: RecvStream, room: Arc<Semaphore>) -> Result<(), LinkError> {
+    pub(super) async fn read(&self, recv: RecvStream, rooms: Rooms) -> Result<(), LinkError> {
         let mut recv = BufReader::with_capacity(READ_BUFFER, recv);
         loop {
             let length = recv.read_u32().await.map_err(|_| LinkError::Stream)?;
@@ -77,10 +104,11 @@ impl Link {
             if bytes > LONGEST {
                 return Err(LinkError::TooLong(bytes));
             }
-            // At least one, so that empty frames cannot be sent for free.
-            let room = Arc::clone(&room).acquire_many_owned(length.max(1)).await.map_err(|_| LinkError::Driver)?;
+            let large = if bytes > SMALL { Some(Rooms::take(&rooms.large, length).await?) } else { None };
             let mut frame = BytesMut::zeroed(bytes);
             recv.read_exact(&mut frame).await.map_err(|_| LinkError::Stream)?;
+            let room = Rooms::take(&rooms.waiting, length).await?;
+            drop(large);
             let input = Input::Frame { conn: self.conn, peer: self.peer, frame: frame.freeze() };
             self.messages.send(Message::Frame { input, room }).await.map_err(|_| LinkError::Driver)?;
         }

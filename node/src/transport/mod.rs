@@ -102,7 +102,7 @@ struct Shared {
     /// Why the last dial of each peer failed, so that a reason that stays is logged once. One entry for each wished peer.
     failures: Mutex<BTreeMap<PeerId, String>>,
     next: AtomicU64,
-    inbound_bytes: Arc<Semaphore>,
+    rooms: link::Rooms,
     dials: Semaphore,
     runtime: tokio::runtime::Handle,
     tasks: TaskTracker,
@@ -137,7 +137,7 @@ impl Transport {
             live: Mutex::default(),
             failures: Mutex::default(),
             next: AtomicU64::new(1),
-            inbound_bytes: Arc::new(Semaphore::new(link::INBOUND_BYTES)),
+            rooms: link::Rooms::default(),
             dials: Semaphore::new(DIALS),
             runtime: tokio::runtime::Handle::current(),
             tasks: TaskTracker::new(),
@@ -312,7 +312,7 @@ impl Shared {
         if self.messages.send(Message::Event(connected)).await.is_ok() {
             let ended = tokio::select! {
                 ended = link.write(send, queued) => ended,
-                ended = link.read(recv, Arc::clone(&self.inbound_bytes)) => ended,
+                ended = link.read(recv, self.rooms.clone()) => ended,
                 _ = connection.closed() => Ok(()),
             };
             if let Err(error @ LinkError::TooLong(_)) = ended {

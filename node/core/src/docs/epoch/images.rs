@@ -27,13 +27,13 @@ pub(super) fn of_late_changes(
 ) -> Result<(), FullError> {
     let late: BTreeSet<ChangeHash> = doc.get_changes_meta(frontier).iter().map(|change| change.hash).collect();
     let mut images: BTreeMap<ChangeHash, Vec<ChangeHash>> = BTreeMap::new();
-    let mut touches = Touches::default();
+    let (mut touches, mut lists) = (Touches::default(), Lists::default());
     for change in doc.get_changes(&[]) {
         let touched = touches.of(&change);
         if !late.contains(&change.hash()) {
             continue;
         }
-        let difference = effect(doc, &change, touched, frontier);
+        let difference = effect(doc, &change, touched, frontier, &mut lists);
         let mut deps: Vec<ChangeHash> =
             change.deps().iter().filter_map(|dep| images.get(dep)).flatten().copied().collect();
         deps.sort_unstable();
@@ -49,18 +49,44 @@ pub(super) fn of_late_changes(
 
 /// What `change`, which wrote the leaves `touched`, did to them as they stood at `frontier` together with all that it was
 /// made on. A leaf of which it wrote the value that was there is among them: its write has a later stamp.
-fn effect(doc: &Automerge, change: &Change, touched: BTreeMap<String, Touch>, frontier: &[ChangeHash]) -> Difference {
+fn effect(
+    doc: &Automerge,
+    change: &Change,
+    touched: BTreeMap<String, Touch>,
+    frontier: &[ChangeHash],
+    lists: &mut Lists,
+) -> Difference {
     let (before, after) = (joined(frontier, change.deps()), joined(frontier, &[change.hash()]));
     let did = |(key, touch): (String, Touch)| {
         let (leaf, by) = leaves::written(doc, &key, &after)?;
         let counts = match touch {
             // Where another shows, that was written later.
             Touch::Whole => by == Some(change.hash()),
-            Touch::Within => leaves::one(doc, &key, Some(&before)).is_none_or(|before| before.value != leaf.value),
+            Touch::Within => lists.at(doc, &key, &before).is_none_or(|before| before.value != leaf.value),
         };
+        if touch == Touch::Within {
+            lists.keep(&key, &after, &leaf);
+        }
         counts.then_some((key, (touch, leaf.value)))
     };
     touched.into_iter().filter_map(did).collect()
+}
+
+/// Each list as it was read last: what is long is mostly edited again and again, each time on top of the time before.
+#[derive(Default)]
+struct Lists(BTreeMap<String, (Vec<ChangeHash>, Leaf)>);
+
+impl Lists {
+    fn at(&self, doc: &Automerge, key: &str, heads: &[ChangeHash]) -> Option<Leaf> {
+        match self.0.get(key) {
+            Some((known, leaf)) if known == heads => Some(leaf.clone()),
+            Some(_) | None => leaves::one(doc, key, Some(heads)),
+        }
+    }
+
+    fn keep(&mut self, key: &str, heads: &[ChangeHash], leaf: &Leaf) {
+        self.0.insert(key.to_owned(), (heads.to_vec(), leaf.clone()));
+    }
 }
 
 /// Adds to `begun` the leaves of `ours` that were written after those of `theirs`: one image for each stamp.
