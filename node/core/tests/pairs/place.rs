@@ -173,6 +173,11 @@ impl Place {
         self.turn(vec![Input::Expire { keys }]);
     }
 
+    /// The shell names a document that may be due.
+    pub(crate) fn expire(&mut self, id: &str) {
+        self.turn(vec![Input::Expire { keys: vec![key(id)] }]);
+    }
+
     /// What the store has of a document: its state, and bytes of its history.
     pub(crate) fn stored(&self, id: &str) -> (State, usize) {
         let history = self.disk.history.iter().filter(|((of, _), _)| *of == key(id));
