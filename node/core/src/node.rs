@@ -150,11 +150,11 @@ impl MeshNode {
         self.shelf.restore(rows, wall);
     }
 
-    /// The rows of these documents were damaged and are gone: every neighbour is asked for them.
+    /// The rows of these documents were damaged and are gone: every neighbour that may know of them is asked for them.
     pub fn lost(&mut self, keys: &[Key]) {
         for key in keys {
             self.shelf.lose(key);
-            self.neighbours.values_mut().for_each(|neighbour| receive::want(neighbour, key));
+            self.neighbours.values_mut().for_each(|neighbour| grants::show(neighbour, key));
         }
     }
 

@@ -278,3 +278,25 @@ fn a_document_that_the_first_neighbour_may_not_have_is_owed_to_the_next() {
     talk(&mut sensor, &mut head, 2);
     assert!(head.read("reports/one").is_some());
 }
+
+#[test]
+fn a_document_that_is_lost_is_asked_for_where_its_name_may_be_known_and_comes_back_from_others_with_the_next_connection()
+ {
+    let (mut head, mut sensor) = pair();
+    head.put("chart", r#"{"n":1}"#);
+    sensor.put("reports/one", r#"{"n":2}"#);
+    meet(&mut head, &mut sensor);
+    head.frames();
+    for id in ["chart", "reports/one"] {
+        head.lose(id);
+    }
+    head.pass(Duration::from_millis(10));
+    let named = |frame: Frame| match frame {
+        Frame::Want(keys) => keys.into_iter().map(|(key, _)| key).collect(),
+        _ => Vec::new(),
+    };
+    assert_eq!(head.frames().into_iter().flat_map(named).collect::<Vec<_>>(), [key("chart")]);
+    meet_and_part(&mut head, &mut sensor);
+    meet(&mut head, &mut sensor);
+    assert!(head.read("chart").is_some() && head.read("reports/one").is_some());
+}
