@@ -14,6 +14,7 @@ mod history;
 mod keep;
 mod merge;
 mod read;
+mod stamps;
 mod stored;
 
 use crate::docs::epoch::Limits;
@@ -70,6 +71,9 @@ pub(crate) enum ShelfError {
     /// The document or a peer's changes are not usable.
     #[error("{0}")]
     Document(#[from] FullError),
+    /// The stamp is, or would be, above the last that there can be.
+    #[error("the document's stamp is at the end of time")]
+    EndOfTime,
     /// What would have to be sent is larger than a frame.
     #[error("the change is too large")]
     TooLarge {
@@ -120,6 +124,8 @@ pub(crate) struct Shelf {
     untold: BTreeSet<Key>,
     mended: u64,
     begun: u64,
+    /// Documents of peers with stamps that the clock did not follow.
+    stamps_ahead: u64,
 }
 
 impl Shelf {
@@ -149,12 +155,15 @@ impl Shelf {
             untold: BTreeSet::new(),
             mended: 0,
             begun: 0,
+            stamps_ahead: 0,
         }
     }
 
     /// Notes the stored rows at start.
     pub(crate) fn restore(&mut self, rows: Vec<Stored>, wall: Duration) {
-        rows.iter().for_each(|row| self.clock.observe(row.newest, wall));
+        for row in &rows {
+            self.clock.observe(row.newest, wall);
+        }
         self.collects = rows.iter().any(|row| row.entry.is_none());
         rows.iter().filter_map(|row| row.end.as_ref()).for_each(|(key, end)| self.ends.set(key, Some(*end)));
         self.index = Index::of(rows.into_iter().filter_map(|row| row.entry).collect());
@@ -281,8 +290,8 @@ impl Shelf {
         if same && stays && !self.is_worn(key, (floor, ttl), rows, outputs) {
             return Ok(None);
         }
+        let stamp = self.stamp(floor)?;
         held.iter().for_each(|held| self.drop_records(key, held, outputs));
-        let stamp = self.clock.tick(self.wall, floor);
         self.keep_latest(key, Latest { stamp, writer: self.me, ttl, text: Some(text) }, !same, outputs);
         Ok(Some(Since::Start))
     }
@@ -295,7 +304,7 @@ impl Shelf {
         gone: Life,
         outputs: &mut Outputs,
     ) -> Result<Changed, ShelfError> {
-        let stamp = self.clock.tick(self.wall, Some(gone.newest()));
+        let stamp = self.stamp(Some(gone.newest()))?;
         let first = first::make(document, self.actor, stamp).map_err(FullError::Shape)?;
         first.iter().try_for_each(|first| fits(&first.bytes))?;
         let edited = Some(stamp);
@@ -318,7 +327,7 @@ impl Shelf {
     ) -> Result<Changed, ShelfError> {
         let floor = Some(full.life.newest());
         let since = Since::Heads(full.doc.heads());
-        let stamp = self.clock.tick(self.wall, floor);
+        let stamp = self.stamp(floor)?;
         let added = full.doc.put(document, stamp)?;
         let same = added.is_none() && full.life.is_live();
         if same && full.life.ttl == ttl && !self.is_worn(key, (floor, ttl), rows, outputs) {
@@ -348,7 +357,7 @@ impl Shelf {
         if self.refuses_delete(key, rows, outputs)? {
             return Err(ShelfError::Immutable);
         }
-        let stamp = self.clock.tick(self.wall, Some(view.have.newest()));
+        let stamp = self.stamp(Some(view.have.newest()))?;
         match view.have {
             Have::Full { heads, life } => {
                 let since = Since::Heads(heads.clone());

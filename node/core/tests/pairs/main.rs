@@ -12,5 +12,6 @@ mod lost;
 mod place;
 mod rights;
 mod sealed;
+mod stamps;
 mod ttl;
 mod unknown;

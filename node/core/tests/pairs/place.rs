@@ -202,6 +202,11 @@ impl Place {
         self.core.stats().docs_refused
     }
 
+    /// Documents of peers whose stamps are too far ahead.
+    pub(crate) fn stamps_ahead(&self) -> u64 {
+        self.core.stats().stamps_ahead
+    }
+
     /// The process is to end soon.
     pub(crate) fn leave(&mut self) {
         self.turn(vec![Input::Leave]);
