@@ -238,6 +238,12 @@ impl Place {
         self.core.lost(&[key]);
     }
 
+    /// The records of its history are gone, the row is not, and the process begins again.
+    pub(crate) fn lose_history(&mut self, id: &str) {
+        self.disk.history.retain(|(of, _), _| *of != key(id));
+        self.restart();
+    }
+
     /// `frame` arrives from `peer`.
     pub(crate) fn hear(&mut self, peer: &Self, frame: Frame) {
         self.hear_bytes(peer, frame.encode());
