@@ -35,6 +35,7 @@ use bytes::Bytes;
 use cache::Cache;
 use ends::Ends;
 use expiry::{Policies, end};
+use generation::OTHERS_BYTES;
 use held::{Full, Held, Latest};
 use history::next_actor;
 use std::collections::BTreeSet;
@@ -118,6 +119,8 @@ pub(crate) struct Shelf {
     /// Whether the store has rows that were collected.
     collects: bool,
     cache: Cache,
+    /// Histories of lower generations, as far as neighbours have sent them.
+    others: Cache<(Key, Generation)>,
     /// Documents whose history could not be read where nothing could be written.
     damaged: BTreeSet<Key>,
     /// Documents that were mended by a write, of which neighbours have not heard.
@@ -151,6 +154,7 @@ impl Shelf {
             index: Index::default(),
             collects: false,
             cache: Cache::new(cache_bytes),
+            others: Cache::new(OTHERS_BYTES),
             damaged: BTreeSet::new(),
             untold: BTreeSet::new(),
             mended: 0,
@@ -208,7 +212,7 @@ impl Shelf {
     }
 
     pub(crate) fn cached_bytes(&self) -> usize {
-        self.cache.bytes()
+        self.cache.bytes() + self.others.bytes()
     }
 
     /// Makes `edit`, under `terms`.
