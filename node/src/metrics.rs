@@ -98,6 +98,7 @@ pub struct Metrics {
     docs_received: Counter,
     docs_redundant: Counter,
     docs_refused: Counter,
+    stamps_ahead: Counter,
     rows_written: Counter,
     commits: Histogram,
     commit_failures: Family<Reason, Counter>,
@@ -128,6 +129,7 @@ impl Default for Metrics {
             docs_received: Counter::default(),
             docs_redundant: Counter::default(),
             docs_refused: Counter::default(),
+            stamps_ahead: Counter::default(),
             rows_written: Counter::default(),
             commits,
             commit_failures: Family::default(),
@@ -235,6 +237,7 @@ impl Metrics {
             raise(&self.docs_received, stats.docs_received);
             raise(&self.docs_redundant, stats.docs_redundant);
             raise(&self.docs_refused, stats.docs_refused);
+            raise(&self.stamps_ahead, stats.stamps_ahead);
         }
         self.quotas.read(Instant::now());
         let traffic = node.sync_stats();
@@ -310,6 +313,8 @@ impl Metrics {
         registry.register("docs_redundant", help, self.docs_redundant.clone());
         let help = "Documents of peers that may not write them, dropped";
         registry.register("docs_refused", help, self.docs_refused.clone());
+        let help = "Documents of peers with stamps too far ahead of the clock here, which does not follow them";
+        registry.register("stamps_ahead", help, self.stamps_ahead.clone());
         registry.register("rows_written", "Rows made durable", self.rows_written.clone());
         let help = "Time to make a batch durable";
         registry.register_with_unit("commit", help, Unit::Seconds, self.commits.clone());

@@ -113,6 +113,7 @@ mod tests {
             docs_received: 0,
             docs_redundant: 0,
             docs_refused: 0,
+            stamps_ahead: 0,
             cache_bytes: 0,
             digest: 0,
         };

@@ -80,6 +80,8 @@ pub struct Stats {
     pub histories_begun: u64,
     /// Documents of peers that may not write them, since start.
     pub docs_refused: u64,
+    /// Documents of peers with stamps so far ahead of the clock here that it does not follow, since start.
+    pub stamps_ahead: u64,
     /// Estimated memory of hot documents.
     pub cache_bytes: usize,
     /// Root of the hash tree: equal on nodes with equal rows.
@@ -150,11 +152,11 @@ impl MeshNode {
         self.shelf.restore(rows, wall);
     }
 
-    /// The rows of these documents were damaged and are gone: every neighbour is asked for them.
+    /// The rows of these documents were damaged and are gone: every neighbour that may know of them is asked for them.
     pub fn lost(&mut self, keys: &[Key]) {
         for key in keys {
             self.shelf.lose(key);
-            self.neighbours.values_mut().for_each(|neighbour| receive::want(neighbour, key));
+            self.neighbours.values_mut().for_each(|neighbour| grants::show(neighbour, key));
         }
     }
 
@@ -260,6 +262,7 @@ impl MeshNode {
             docs_received: self.docs_received,
             docs_redundant: self.docs_redundant,
             docs_refused: self.docs_refused,
+            stamps_ahead: self.shelf.stamps_ahead(),
             histories_mended: self.shelf.mended(),
             histories_begun: self.shelf.begun(),
             cache_bytes: self.shelf.cached_bytes(),
@@ -290,9 +293,13 @@ impl MeshNode {
             Err(ShelfError::Document(crate::docs::full::FullError::Shape(shape))) => {
                 Err(RequestError::Shape(shape.to_string()))
             }
-            Err(error @ (ShelfError::Read(_) | ShelfError::Row(_) | ShelfError::History | ShelfError::Document(_))) => {
-                Err(RequestError::Storage { fault: StorageFault::Failed, reason: error.to_string() })
-            }
+            Err(
+                error @ (ShelfError::Read(_)
+                | ShelfError::Row(_)
+                | ShelfError::History
+                | ShelfError::EndOfTime
+                | ShelfError::Document(_)),
+            ) => Err(RequestError::Storage { fault: StorageFault::Failed, reason: error.to_string() }),
         };
         outputs.answers.push((request, answer));
     }

@@ -41,6 +41,10 @@ pub struct Policy {
 /// The life of a document under [`Deletion::ImplicitTtl`] where none is set.
 const DEFAULT_LIFE: u64 = 3600;
 
+/// The longest life of a document, in seconds: some 136 years, as the longest that a writer can say. A policy with more
+/// means never, and an end that far behind any stamp is still a time.
+const LONGEST_LIFE: u64 = u32::MAX as u64;
+
 /// The marks of deletes end together, in so many parts of their life: nodes whose clocks differ a little then tell of
 /// the same ones nearly all the time.
 const PARTS: u32 = 16;
@@ -60,7 +64,7 @@ impl Policy {
     /// After which time without a write a document goes; none when it stays.
     pub fn life(&self) -> Option<Duration> {
         let seconds = self.soft_delete_ttl.filter(|seconds| *seconds > 0).unwrap_or(DEFAULT_LIFE);
-        (self.deletion == Deletion::ImplicitTtl).then(|| Duration::from_secs(seconds))
+        (self.deletion == Deletion::ImplicitTtl).then(|| Duration::from_secs(seconds.min(LONGEST_LIFE)))
     }
 
     /// After which time neighbours are no longer told of a delete; `default` where none is set.
@@ -155,6 +159,13 @@ mod tests {
         assert_eq!(life(Deletion::ImplicitTtl, Some(0)), Some(Duration::from_secs(3600)));
         assert_eq!(life(Deletion::ImplicitTtl, None), Some(Duration::from_secs(3600)));
         assert_eq!((life(Deletion::Soft, Some(60)), life(Deletion::Tombstone, Some(60))), (None, None));
+    }
+
+    #[test]
+    fn a_life_of_any_length_ends_at_a_time_that_can_be_counted() {
+        let life = Policy::new(Deletion::ImplicitTtl, Some(u64::MAX), None).life().unwrap();
+        assert!(life > Duration::from_secs(100 * 365 * 86_400));
+        assert!(Stamp(u64::MAX).wall().checked_add(life).is_some());
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod history;
 mod keep;
 mod merge;
 mod read;
+mod stamps;
 mod stored;
 
 use crate::docs::epoch::Limits;
@@ -34,6 +35,7 @@ use bytes::Bytes;
 use cache::Cache;
 use ends::Ends;
 use expiry::{Policies, end};
+use generation::OTHERS_BYTES;
 use held::{Full, Held, Latest};
 use history::next_actor;
 use std::collections::BTreeSet;
@@ -70,6 +72,9 @@ pub(crate) enum ShelfError {
     /// The document or a peer's changes are not usable.
     #[error("{0}")]
     Document(#[from] FullError),
+    /// The stamp is, or would be, above the last that there can be.
+    #[error("the document's stamp is at the end of time")]
+    EndOfTime,
     /// What would have to be sent is larger than a frame.
     #[error("the change is too large")]
     TooLarge {
@@ -114,12 +119,16 @@ pub(crate) struct Shelf {
     /// Whether the store has rows that were collected.
     collects: bool,
     cache: Cache,
+    /// Histories of lower generations, as far as neighbours have sent them.
+    others: Cache<(Key, Generation)>,
     /// Documents whose history could not be read where nothing could be written.
     damaged: BTreeSet<Key>,
     /// Documents that were mended by a write, of which neighbours have not heard.
     untold: BTreeSet<Key>,
     mended: u64,
     begun: u64,
+    /// Documents of peers with stamps that the clock did not follow.
+    stamps_ahead: u64,
 }
 
 impl Shelf {
@@ -145,16 +154,20 @@ impl Shelf {
             index: Index::default(),
             collects: false,
             cache: Cache::new(cache_bytes),
+            others: Cache::new(OTHERS_BYTES),
             damaged: BTreeSet::new(),
             untold: BTreeSet::new(),
             mended: 0,
             begun: 0,
+            stamps_ahead: 0,
         }
     }
 
     /// Notes the stored rows at start.
     pub(crate) fn restore(&mut self, rows: Vec<Stored>, wall: Duration) {
-        rows.iter().for_each(|row| self.clock.observe(row.newest, wall));
+        for row in &rows {
+            self.clock.observe(row.newest, wall);
+        }
         self.collects = rows.iter().any(|row| row.entry.is_none());
         rows.iter().filter_map(|row| row.end.as_ref()).for_each(|(key, end)| self.ends.set(key, Some(*end)));
         self.index = Index::of(rows.into_iter().filter_map(|row| row.entry).collect());
@@ -199,7 +212,7 @@ impl Shelf {
     }
 
     pub(crate) fn cached_bytes(&self) -> usize {
-        self.cache.bytes()
+        self.cache.bytes() + self.others.bytes()
     }
 
     /// Makes `edit`, under `terms`.
@@ -281,8 +294,8 @@ impl Shelf {
         if same && stays && !self.is_worn(key, (floor, ttl), rows, outputs) {
             return Ok(None);
         }
+        let stamp = self.stamp(floor)?;
         held.iter().for_each(|held| self.drop_records(key, held, outputs));
-        let stamp = self.clock.tick(self.wall, floor);
         self.keep_latest(key, Latest { stamp, writer: self.me, ttl, text: Some(text) }, !same, outputs);
         Ok(Some(Since::Start))
     }
@@ -295,7 +308,7 @@ impl Shelf {
         gone: Life,
         outputs: &mut Outputs,
     ) -> Result<Changed, ShelfError> {
-        let stamp = self.clock.tick(self.wall, Some(gone.newest()));
+        let stamp = self.stamp(Some(gone.newest()))?;
         let first = first::make(document, self.actor, stamp).map_err(FullError::Shape)?;
         first.iter().try_for_each(|first| fits(&first.bytes))?;
         let edited = Some(stamp);
@@ -318,7 +331,7 @@ impl Shelf {
     ) -> Result<Changed, ShelfError> {
         let floor = Some(full.life.newest());
         let since = Since::Heads(full.doc.heads());
-        let stamp = self.clock.tick(self.wall, floor);
+        let stamp = self.stamp(floor)?;
         let added = full.doc.put(document, stamp)?;
         let same = added.is_none() && full.life.is_live();
         if same && full.life.ttl == ttl && !self.is_worn(key, (floor, ttl), rows, outputs) {
@@ -348,7 +361,7 @@ impl Shelf {
         if self.refuses_delete(key, rows, outputs)? {
             return Err(ShelfError::Immutable);
         }
-        let stamp = self.clock.tick(self.wall, Some(view.have.newest()));
+        let stamp = self.stamp(Some(view.have.newest()))?;
         match view.have {
             Have::Full { heads, life } => {
                 let since = Since::Heads(heads.clone());

@@ -15,6 +15,9 @@ pub struct Stamp(pub u64);
 impl Stamp {
     const COUNTER_BITS: u32 = 16;
 
+    /// The last stamp that a document may have, in the year 6429: above it there would be no room for later writes.
+    pub(crate) const LAST: Self = Self(u64::MAX >> 1);
+
     /// The first stamp of a moment.
     pub(crate) fn at(wall: Duration) -> Self {
         let millis = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
@@ -80,15 +83,17 @@ impl Clock {
         now.wall.min(passed.max(self.agreed.wall()))
     }
 
-    /// Takes note of a stamp from elsewhere, up to [`DRIFT`] ahead of the wall clock.
-    pub fn observe(&mut self, seen: Stamp, wall: Duration) {
-        if seen.wall() <= wall + DRIFT {
+    /// Takes note of a stamp from elsewhere, up to [`DRIFT`] ahead of the wall clock; whether it is not further ahead.
+    pub fn observe(&mut self, seen: Stamp, wall: Duration) -> bool {
+        let is_near = seen.wall() <= wall.saturating_add(DRIFT);
+        if is_near {
             // One that is not later than our own may be ours, or that of a write on top of ours: no clock but ours says it.
             if seen.wall() > self.own.wall() {
                 self.agreed = self.agreed.max(seen);
             }
             self.last = self.last.max(seen);
         }
+        is_near
     }
 }
 
@@ -111,7 +116,7 @@ mod tests {
     fn a_stamp_a_year_ahead_does_not_pull_the_clock() {
         let mut clock = Clock::default();
         let ahead = Stamp::at(NOON + Duration::from_secs(365 * 86_400));
-        clock.observe(ahead, NOON);
+        assert!(!clock.observe(ahead, NOON));
         assert!(clock.tick(NOON, None).wall() <= NOON);
     }
 

@@ -217,7 +217,7 @@ impl MeshNode {
 }
 
 /// Asks for `key`, where the neighbour may know its name.
-fn show(neighbour: &mut Neighbour, key: &Key) {
+pub(super) fn show(neighbour: &mut Neighbour, key: &Key) {
     if neighbour.flow.may_read(key) {
         want(neighbour, key);
     }

@@ -1,8 +1,8 @@
 //! Hot documents in memory, least recently used out first.
 //!
 //! Inputs: documents that were just used; outputs: the same, if they are still here. Bounded by bytes, as estimated: a
-//! loaded Automerge document costs about 17 KB however small it is, and some 200 bytes for each change. What it does not do: hold anything that is not also
-//! in a row.
+//! loaded Automerge document costs about 17 KB however small it is, and some 200 bytes for each change. What it does not
+//! do: hold anything that is not also in a row, here or at a neighbour.
 
 use crate::docs::full::FullDoc;
 use crate::ids::Key;
@@ -22,16 +22,17 @@ struct Hot {
     bytes: usize,
 }
 
+/// Documents by what names them: a key, or a key and one of its histories.
 #[derive(Debug)]
-pub(super) struct Cache {
+pub(super) struct Cache<K = Key> {
     limit: usize,
     bytes: usize,
     clock: u64,
-    documents: BTreeMap<Key, Hot>,
-    by_use: BTreeMap<u64, Key>,
+    documents: BTreeMap<K, Hot>,
+    by_use: BTreeMap<u64, K>,
 }
 
-impl Cache {
+impl<K: Ord + Clone> Cache<K> {
     pub(super) const fn new(limit: usize) -> Self {
         Self { limit, bytes: 0, clock: 0, documents: BTreeMap::new(), by_use: BTreeMap::new() }
     }
@@ -41,14 +42,14 @@ impl Cache {
     }
 
     /// Takes the document out; whoever takes it puts it back, changed or not, or drops it.
-    pub(super) fn take(&mut self, key: &Key) -> Option<FullDoc> {
+    pub(super) fn take(&mut self, key: &K) -> Option<FullDoc> {
         let Hot { used, doc, bytes } = self.documents.remove(key)?;
         self.by_use.remove(&used);
         self.bytes -= bytes;
         Some(doc)
     }
 
-    pub(super) fn put(&mut self, key: &Key, doc: FullDoc) {
+    pub(super) fn put(&mut self, key: &K, doc: FullDoc) {
         self.take(key);
         self.clock += 1;
         let bytes = DOCUMENT_BYTES + CHANGE_BYTES * doc.changes();

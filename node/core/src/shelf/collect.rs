@@ -34,11 +34,15 @@ impl Shelf {
         rows: &dyn Rows,
         outputs: &mut Outputs,
     ) -> Result<(), ShelfError> {
-        let policy = self.policy(key.collection(), rows, outputs)?;
+        // Most that peers name is not here, and costs no more than to see that.
+        if self.index.version(key) != Some(version) {
+            return Ok(());
+        }
         let Some(row) = read(key, rows, outputs)? else { return Ok(()) };
         let view = View::parse(&row)?;
+        let policy = self.policy(key.collection(), rows, outputs)?;
         let soon = view.have.newest().wall() + policy.mark_life(self.mark_life) / 2;
-        if view.state == State::Deleted && view.version == version && self.today >= soon {
+        if view.state == State::Deleted && self.today >= soon {
             self.keep_collected(key, &view, outputs);
         }
         Ok(())

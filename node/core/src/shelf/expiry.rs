@@ -41,7 +41,8 @@ pub(super) fn end(have: &Have, is_live: bool) -> Option<Duration> {
     have.ttl().filter(|_| is_live).map(|ttl| have.newest().wall() + ttl.duration())
 }
 
-/// Policies that were asked for.
+/// Policies of collections for which there is a row. Peers name collections as they like, so of no other anything is
+/// remembered.
 #[derive(Debug, Default)]
 pub(super) struct Policies(BTreeMap<String, Policy>);
 
@@ -66,7 +67,10 @@ impl Shelf {
             return Ok(*policy);
         }
         let key = Collection::parse(RESERVED).and_then(|reserved| Key::new(&reserved, collection));
-        let row = key.map_or(Ok(None), |key| self.document(&key, rows, outputs))?;
+        let Some(key) = key.ok().filter(|key| self.index.version(key).is_some()) else {
+            return Ok(Policy::of(collection));
+        };
+        let row = self.document(&key, rows, outputs)?;
         let set = row.as_ref().and_then(Policy::from_document);
         let policy = set.unwrap_or_else(|| Policy::of(collection));
         self.policies.0.insert(collection.to_owned(), policy);

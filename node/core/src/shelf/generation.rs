@@ -18,8 +18,13 @@ use crate::rows::Rows;
 use crate::sync::neighbour::Since;
 use bytes::Bytes;
 
+/// Memory for histories of lower generations, in bytes as estimated: eight that are about to be begun anew in any case,
+/// or some hundred. One that was forgotten is asked for again, whole.
+pub(super) const OTHERS_BYTES: usize = 8 << 20;
+
 impl Shelf {
-    /// Joins what is here with what a peer has of a lower generation.
+    /// Joins what is here with what a peer has of a lower generation. What came of that is kept for a while: a long history
+    /// comes in several frames, and a peer that is not told of ours (ADR 11) goes on with its own.
     pub(super) fn merge_older(
         &mut self,
         key: &Key,
@@ -30,12 +35,17 @@ impl Shelf {
         let joined = ours.life.join(life);
         let mut images = Vec::new();
         if has_more(life, joined) {
-            let mut theirs = FullDoc::new(self.actor);
-            if theirs.apply(changes)?.gaps {
-                self.put_back(key, Held::Full(ours));
-                return Ok(Merged { changed: None, gaps: true, sender_behind: true });
+            let other = (key.clone(), life.generation);
+            let mut theirs = self.others.take(&other).unwrap_or_else(|| FullDoc::new(self.actor));
+            let gaps = theirs.apply(changes)?.gaps;
+            if !gaps {
+                images = epoch::carry_over((&theirs, life.generation), (&ours.doc, joined.generation))?;
             }
-            images = epoch::carry_over((&theirs, life.generation), (&ours.doc, joined.generation))?;
+            self.others.put(&other, theirs);
+            if gaps {
+                self.put_back(key, Held::Full(ours));
+                return Ok(Merged { changed: None, gaps, sender_behind: true });
+            }
         }
         let images: Vec<Bytes> = images.into_iter().map(Bytes::from).collect();
         let merged = self.join(key, ours, (joined, &images), outputs)?;

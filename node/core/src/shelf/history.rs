@@ -11,6 +11,8 @@ use super::read::read;
 use super::{Shelf, ShelfError};
 use crate::docs::Document;
 use crate::docs::full::FullDoc;
+use crate::docs::generation::Generation;
+use crate::docs::life::Life;
 use crate::docs::row::{Chunks, Have, View};
 use crate::event::{History, Outputs, Write};
 use crate::ids::Key;
@@ -73,6 +75,14 @@ pub(super) fn next_actor(actor: [u8; 16]) -> [u8; 16] {
     next
 }
 
+/// The generation of `doc`, which goes on from the text of a document of `from`. With the history its base is lost, and
+/// nobody takes a document without that. So the writing of the text is the next base; where there is nothing to write,
+/// it is in no epoch.
+fn mended(from: Generation, doc: &FullDoc) -> Generation {
+    let next = from.epoch.and_then(|_| from.next(*doc.heads().first()?));
+    next.unwrap_or_else(|| Generation::behind(from.born))
+}
+
 fn size(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }
@@ -91,7 +101,7 @@ impl Shelf {
     }
 
     /// A document whose history is damaged goes on from its text: what readers see stays, and merges as a new writing
-    /// of every leaf. A neighbour's history, where there is one, has seen more and wins leaf by leaf.
+    /// of every leaf, see [`Shelf::mended_at`].
     pub(super) fn mend(&mut self, key: &Key, rows: &dyn Rows, outputs: &mut Outputs) -> Result<(), ShelfError> {
         let Some(row) = read(key, rows, outputs)? else { return Ok(()) };
         let view = View::parse(&row)?;
@@ -101,8 +111,8 @@ impl Shelf {
         self.actor = next_actor(self.actor);
         let mut doc = FullDoc::new(self.actor);
         let document = view.document()?.unwrap_or_else(|| Document::from_map(Map::new()));
-        // Below every stamp: whoever has a history of it knows better.
-        let added = doc.put(&document, Stamp::default())?.unwrap_or_default();
+        let added = doc.put(&document, self.mended_at(life))?.unwrap_or_default();
+        let life = Life { generation: mended(life.generation, &doc), ..life };
         let visible = outputs.writes.get(key).is_some_and(|write| write.visible);
         let history = Some(History::Replace { base: Vec::new(), count: view.chunks.count });
         outputs.writes.insert(key.clone(), Write { row: Vec::new(), history, visible });
@@ -110,6 +120,17 @@ impl Shelf {
         self.keep_full(key, Full { doc, life, chunks }, added, None, visible, outputs);
         self.mended += 1;
         Ok(())
+    }
+
+    /// As of when the leaves of a document are written that goes on from its text.
+    fn mended_at(&self, life: Life) -> Stamp {
+        match (life.generation.epoch, life.edited) {
+            // Below every stamp: whoever has a history of it knows better.
+            (None, _) | (_, None) => Stamp::default(),
+            // A neighbour may still be in an earlier epoch, where every leaf is older than here. What was written since the
+            // last edits were everywhere in reach is newer than that.
+            (Some(_), Some(edited)) => Stamp::at(edited.wall().saturating_sub(self.limits.settle)),
+        }
     }
 
     /// Mends what was found damaged where nothing could be written; the keys of which neighbours must hear.

@@ -32,8 +32,8 @@ impl Shelf {
         let Some(payload) = self.in_time(key, payload, rows, outputs)? else {
             return Ok(Merged { changed: None, gaps: false, sender_behind: false });
         };
+        self.look_at_stamps(&payload)?;
         let incoming = newest(&payload);
-        self.clock.observe(incoming.0, self.wall);
         if let Payload::Full { life, changes } = &payload
             && changes.is_empty()
             && let Some(merged) = self.join_stamps(key, *life, rows, outputs)?
@@ -177,7 +177,7 @@ impl Shelf {
     }
 }
 
-fn newest(payload: &Payload) -> (Stamp, Kind) {
+pub(super) fn newest(payload: &Payload) -> (Stamp, Kind) {
     match payload {
         Payload::Full { life, .. } => (life.newest(), Kind::Full),
         Payload::Latest { stamp, .. } => (*stamp, Kind::Latest),

@@ -154,3 +154,50 @@ fn a_document_that_was_deleted_in_a_late_epoch_stays_deleted_and_can_be_written_
     join(&mut a, &mut b);
     assert_eq!(a.read("a").unwrap(), r#"{"again":1}"#);
 }
+
+/// One that has a document of the first epoch, of which another has what was before it.
+fn begun_here() -> (Place, Place) {
+    let (mut a, b) = long_edited();
+    edit(&mut a, 70);
+    assert_eq!((a.epoch("a"), b.epoch("a")), (1, 0));
+    (a, b)
+}
+
+#[test]
+fn a_document_whose_history_is_damaged_in_a_late_epoch_reaches_a_new_node_with_later_edits() {
+    for text in [r#"{"x":1}"#, "{}"] {
+        let (mut a, _) = begun_here();
+        a.put("a", text);
+        a.lose_history("a");
+        set(&mut a, r#"{"y":1}"#);
+        set(&mut a, r#"{"y":2}"#);
+        let mut fresh = Place::new(3);
+        join(&mut a, &mut fresh);
+        assert_eq!(fresh.read("a"), a.read("a"));
+        set(&mut fresh, r#"{"z":3}"#);
+        join(&mut a, &mut fresh);
+        assert!(a.read("a").unwrap().ends_with(r#""y":2,"z":3}"#));
+    }
+}
+
+#[test]
+fn a_document_whose_history_is_damaged_in_a_late_epoch_keeps_its_text_and_takes_leaves_of_an_earlier_one() {
+    let (mut a, mut b) = begun_here();
+    a.lose_history("a");
+    set(&mut b, r#"{"b":1}"#);
+    join(&mut a, &mut b);
+    assert_eq!(a.read("a").unwrap(), r#"{"b":1,"list":[1,2,3],"n":1060}"#);
+    assert_eq!((b.read("a"), b.epoch("a")), (a.read("a"), a.epoch("a")));
+}
+
+#[test]
+fn what_a_neighbour_wrote_in_the_same_epoch_goes_before_a_text_whose_history_was_damaged() {
+    let (mut a, mut b) = begun_here();
+    meet(&mut a, &mut b);
+    set(&mut a, r#"{"a":1}"#);
+    set(&mut b, r#"{"list":[],"n":"late"}"#);
+    a.lose_history("a");
+    join(&mut a, &mut b);
+    assert_eq!(a.read("a").unwrap(), r#"{"a":1,"list":[],"n":"late"}"#);
+    assert_eq!((b.read("a"), b.epoch("a")), (a.read("a"), a.epoch("a")));
+}

@@ -13,5 +13,6 @@ mod lost;
 mod place;
 mod rights;
 mod sealed;
+mod stamps;
 mod ttl;
 mod unknown;

@@ -173,6 +173,11 @@ impl Place {
         self.turn(vec![Input::Expire { keys }]);
     }
 
+    /// The shell names a document that may be due.
+    pub(crate) fn expire(&mut self, id: &str) {
+        self.turn(vec![Input::Expire { keys: vec![key(id)] }]);
+    }
+
     /// What the store has of a document: its state, and bytes of its history.
     pub(crate) fn stored(&self, id: &str) -> (State, usize) {
         let history = self.disk.history.iter().filter(|((of, _), _)| *of == key(id));
@@ -195,6 +200,11 @@ impl Place {
     /// Documents of peers that may not write them.
     pub(crate) fn refused(&self) -> u64 {
         self.core.stats().docs_refused
+    }
+
+    /// Documents of peers whose stamps are too far ahead.
+    pub(crate) fn stamps_ahead(&self) -> u64 {
+        self.core.stats().stamps_ahead
     }
 
     /// The process is to end soon.
@@ -226,6 +236,12 @@ impl Place {
         self.disk.rows.remove(&key);
         self.disk.history.retain(|(of, _), _| *of != key);
         self.core.lost(&[key]);
+    }
+
+    /// The records of its history are gone, the row is not, and the process begins again.
+    pub(crate) fn lose_history(&mut self, id: &str) {
+        self.disk.history.retain(|(of, _), _| *of != key(id));
+        self.restart();
     }
 
     /// `frame` arrives from `peer`.

@@ -1,6 +1,7 @@
 //! Two nodes of which one may not have, or not write, all that the other has.
 
 use crate::place::{MARKS, Place, key, talk};
+use peat_node_core::docs::Document;
 use peat_node_core::event::{Condition, Edit, Quorum, Reply};
 use peat_node_core::ids::PeerId;
 use peat_node_core::policy::{Deletion, Policy, RESERVED};
@@ -277,4 +278,72 @@ fn a_document_that_the_first_neighbour_may_not_have_is_owed_to_the_next() {
     let mut head = Place::new(1);
     talk(&mut sensor, &mut head, 2);
     assert!(head.read("reports/one").is_some());
+}
+
+#[test]
+fn a_document_that_is_lost_is_asked_for_where_its_name_may_be_known_and_comes_back_from_others_with_the_next_connection()
+ {
+    let (mut head, mut sensor) = pair();
+    head.put("chart", r#"{"n":1}"#);
+    sensor.put("reports/one", r#"{"n":2}"#);
+    meet(&mut head, &mut sensor);
+    head.frames();
+    for id in ["chart", "reports/one"] {
+        head.lose(id);
+    }
+    head.pass(Duration::from_millis(10));
+    let named = |frame: Frame| match frame {
+        Frame::Want(keys) => keys.into_iter().map(|(key, _)| key).collect(),
+        _ => Vec::new(),
+    };
+    assert_eq!(head.frames().into_iter().flat_map(named).collect::<Vec<_>>(), [key("chart")]);
+    meet_and_part(&mut head, &mut sensor);
+    meet(&mut head, &mut sensor);
+    assert!(head.read("chart").is_some() && head.read("reports/one").is_some());
+}
+
+/// Text that does not get shorter by compression.
+fn noise(seed: u64, bytes: usize) -> String {
+    let numbers = std::iter::successors(Some(seed + 1), |x| Some(x.wrapping_mul(6_364_136_223_846_793_005) + 1));
+    numbers.take(bytes / 16).map(|x| format!("{:016x}", x ^ x >> 29)).collect()
+}
+
+fn set(place: &mut Place, id: &str, patch: &str) {
+    place.write(id, Edit::Merge(Document::parse(patch).unwrap()), Condition::Always).unwrap();
+}
+
+#[test]
+fn edits_reach_a_reader_that_began_its_history_anew_by_itself_and_cost_their_own_bytes() {
+    let (mut head, mut sensor) = pair();
+    let id = "commands/halt";
+    head.put(id, &format!(r#"{{"pad":"{}"}}"#, noise(0, 40_000)));
+    for n in 0..200 {
+        head.pass(Duration::from_millis(100));
+        set(&mut head, id, &format!(r#"{{"v":"{}"}}"#, noise(n, 1000)));
+    }
+    meet_and_part(&mut head, &mut sensor);
+    for n in 0..900 {
+        sensor.pass(Duration::from_millis(100));
+        set(&mut sensor, id, &format!(r#"{{"mine":{n}}}"#));
+    }
+    head.pass(Duration::from_secs(200));
+    set(&mut head, id, r#"{"order":1}"#);
+    let history = head.stored(id).1;
+    assert!((head.epoch(id), sensor.epoch(id)) == (0, 1) && history > 100_000, "several frames: {history} bytes");
+    meet(&mut head, &mut sensor);
+    assert!(sensor.read(id).unwrap().contains(r#""mine":899,"order":1,"#));
+    assert!(head.sent < 3 * history, "not again and again: {} bytes for {history}", head.sent);
+    head.sent = 0;
+    for n in 2..5 {
+        set(&mut head, id, &format!(r#"{{"order":{n}}}"#));
+        meet(&mut head, &mut sensor);
+        assert!(sensor.read(id).unwrap().contains(&format!(r#""order":{n},"#)));
+    }
+    assert!(head.sent < 4000, "{} bytes for three edits", head.sent);
+    sensor.restart();
+    sensor.rule(rights());
+    head.cut();
+    set(&mut head, id, r#"{"order":5}"#);
+    meet(&mut head, &mut sensor);
+    assert!(sensor.read(id).unwrap().contains(r#""order":5,"#));
 }

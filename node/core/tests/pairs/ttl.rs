@@ -4,6 +4,7 @@ use crate::place::{Place, join, talk};
 use peat_node_core::docs::Document;
 use peat_node_core::docs::life::Ttl;
 use peat_node_core::event::{Condition, Edit, Terms};
+use peat_node_core::policy::{Deletion, Policy, RESERVED};
 use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -73,4 +74,21 @@ fn a_node_whose_clock_is_a_year_ahead_takes_no_document_from_the_others() {
     talk(&mut here, &mut wrong, 10_000);
     assert!(wrong.read("a").is_none(), "by its own clock");
     assert!(here.read("a").is_some());
+}
+
+#[test]
+fn a_policy_of_the_longest_life_that_can_be_said_ends_no_node_and_takes_no_document() {
+    let (mut a, mut b) = (Place::new(1), Place::new(2));
+    let never = Policy { deletion: Deletion::ImplicitTtl, soft_delete_ttl: Some(u64::MAX), tombstone_ttl: None };
+    a.put(&format!("{RESERVED}/ships"), &never.to_document().to_json());
+    for n in 0..2 {
+        a.put("a", &format!(r#"{{"n":{n}}}"#));
+        join(&mut a, &mut b);
+        a.pass(365 * 24 * HOUR);
+        b.pass(365 * 24 * HOUR);
+        for place in [&mut a, &mut b] {
+            place.expire("a");
+            assert!(place.read("a").is_some());
+        }
+    }
 }

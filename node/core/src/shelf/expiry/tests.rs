@@ -161,3 +161,18 @@ fn a_collection_without_deletes_refuses_them_and_takes_edits() {
     a.write(&row, &Edit::Put(policy(Deletion::Soft))).unwrap();
     assert!(a.write(&key, &Edit::Delete).unwrap() && a.read(&key).is_none());
 }
+
+#[test]
+fn of_collections_that_peers_only_name_nothing_is_remembered() {
+    let (mut a, mut b) = (Place::new(1).with_life("ships"), Place::new(2));
+    for n in 0..1000 {
+        let key = key(&format!("c{n}"));
+        a.shelf.collect_too(&key, [0; 16], &a.disk, &mut Outputs::default()).unwrap();
+        b.put(&key, r#"{"x":1}"#);
+        b.tell(&key, &mut a);
+    }
+    assert_eq!(a.shelf.policies.0.len(), 0);
+    a.put(&key("ships"), r#"{"x":1}"#);
+    a.sweep(&key("ships"));
+    assert_eq!(a.shelf.policies.0.len(), 1, "of one that was set it is");
+}
