@@ -6,8 +6,9 @@
 //! document written at once; Automerge reads those.
 
 use super::Document;
-use super::full::{contained, object_type, scalar, time, to_json_scalar};
+use super::full::{object_type, scalar, time, to_json_scalar};
 use super::path::{self, ShapeError};
+use super::received;
 use crate::stamp::Stamp;
 use automerge::legacy::{ElementId, Key, ObjectId, Op, OpId, OpType};
 use automerge::{ActorId, Change, ChangeHash, ExpandedChange, ObjType, ScalarValue};
@@ -60,14 +61,14 @@ pub fn make(document: &Document, actor: [u8; 16], stamp: Stamp) -> Result<Option
 /// The document that `bytes` write, and their hash; none when they are not one change on nothing, or hold more than a
 /// document has when it is written at once.
 pub fn read(bytes: &[u8]) -> Option<(ChangeHash, Document)> {
-    let change = Change::try_from(bytes).ok()?;
+    let change = received::change(bytes).ok()?;
     let alone = change.deps().is_empty() && change.other_actor_ids().is_empty();
     if !alone || change.seq() != 1 || change.start_op() != NonZeroU64::MIN {
         return None;
     }
-    let expanded = contained(|| Ok(change.decode())).ok()?;
+    let content = received::content(&change).ok()?;
     let mut reader = Reader::default();
-    for (position, operation) in expanded.operations.into_iter().enumerate() {
+    for (position, operation) in content.operations.into_iter().enumerate() {
         reader.take(u64::try_from(position).ok()? + 1, operation)?;
     }
     let mut root = Map::new();
@@ -148,9 +149,8 @@ impl Reader {
             return None;
         }
         let slot = match action {
-            // The mark of a leaf that was removed, in a base.
-            OpType::Put(ScalarValue::Bytes(_)) => return None,
-            OpType::Put(value) => Slot::Scalar(value),
+            // The mark of a leaf that was removed, in a base, is no value.
+            OpType::Put(value) if received::is_value(&value, false) => Slot::Scalar(value),
             OpType::Make(kind) => {
                 let made = match kind {
                     ObjType::Map => Made::Map(BTreeMap::new()),
@@ -160,10 +160,13 @@ impl Reader {
                 self.objects.insert(number, made);
                 Slot::Object(number)
             }
-            OpType::Delete | OpType::Increment(_) | OpType::MarkBegin(_) | OpType::MarkEnd(_) => return None,
+            OpType::Put(_) | OpType::Delete | OpType::Increment(_) | OpType::MarkBegin(_) | OpType::MarkEnd(_) => {
+                return None;
+            }
         };
         let object = match obj {
-            ObjectId::Root => return if insert { None } else { place(&mut self.root, key, slot) },
+            ObjectId::Root if insert || !matches!(&key, Key::Map(path) if path::is_path(path)) => return None,
+            ObjectId::Root => return place(&mut self.root, key, slot),
             ObjectId::Id(OpId(object, _)) => self.objects.get_mut(&object)?,
         };
         match object {

@@ -51,6 +51,12 @@ fn collect<'a>(
     Ok(())
 }
 
+/// Whether `key` is a path key as [`leaves`] makes them.
+pub(super) fn is_path(key: &str) -> bool {
+    let is_escape = |rest: &str| rest.starts_with(['0', '1']);
+    key.starts_with('/') && key.len() <= LONGEST_PATH && key.split('~').skip(1).all(is_escape)
+}
+
 /// Adds one leaf to `root`. Call in ascending order of paths; a leaf in the way of an object gives way.
 pub(super) fn insert(root: &mut Map<String, Value>, path: &str, leaf: Value) {
     let mut segments = path.split('/').skip(1).map(|s| s.replace("~1", "/").replace("~0", "~")).peekable();

@@ -10,6 +10,7 @@ mod epochs;
 mod leaving;
 mod lost;
 mod place;
+mod refused;
 mod rights;
 mod sealed;
 mod ttl;
