@@ -7,6 +7,7 @@
 
 use super::Document;
 use super::full::{object_type, scalar, time, to_json_scalar};
+use super::json::DEEPEST;
 use super::path::{self, ShapeError};
 use super::received;
 use crate::stamp::Stamp;
@@ -15,9 +16,6 @@ use automerge::{ActorId, Change, ChangeHash, ExpandedChange, ObjType, ScalarValu
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU64;
-
-/// Levels of nesting inside a leaf: as many as the JSON parser takes.
-const DEEPEST: usize = 128;
 
 /// A document written at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +71,8 @@ pub fn read(bytes: &[u8]) -> Option<(ChangeHash, Document)> {
     }
     let mut root = Map::new();
     for (path, slot) in std::mem::take(&mut reader.root) {
-        path::insert(&mut root, &path, reader.value(slot, DEEPEST)?);
+        let room = DEEPEST - path::depth(&path)?;
+        path::insert(&mut root, &path, reader.value(slot, room)?);
     }
     Some((change.hash(), Document::from_map(root)))
 }
@@ -165,8 +164,7 @@ impl Reader {
             }
         };
         let object = match obj {
-            ObjectId::Root if insert || !matches!(&key, Key::Map(path) if path::is_path(path)) => return None,
-            ObjectId::Root => return place(&mut self.root, key, slot),
+            ObjectId::Root => return if insert { None } else { place(&mut self.root, key, slot) },
             ObjectId::Id(OpId(object, _)) => self.objects.get_mut(&object)?,
         };
         match object {

@@ -6,6 +6,7 @@
 //! Inputs: bytes of a peer; outputs: a change with its operations, or a [`Refusal`]. What it does not do: know documents.
 
 use super::full::{FullError, contained};
+use super::json::DEEPEST;
 use automerge::{Change, ExpandedChange, ScalarValue};
 
 /// Why a change is not taken: no node of ours makes one like it.
@@ -20,6 +21,9 @@ pub enum Refusal {
     /// An operation other than writes of whole leaves, and insertions and deletions in lists.
     #[error("it has an operation that no node makes")]
     Operation,
+    /// It writes deeper than documents are read.
+    #[error("it writes more than {DEEPEST} levels deep")]
+    Depth,
     /// It names a place or a write that is not there.
     #[error("it names what is not there")]
     Unknown,

@@ -7,6 +7,7 @@
 //! Inputs: a document, and changes in the order in which they are to be applied; outputs: yes, no, or a [`Refusal`]. What
 //! it does not do: see whether a change was made on all that it names. Who lacks some of that refuses it.
 
+use super::super::json::DEEPEST;
 use super::super::path;
 use super::super::received::{Refusal, is_value};
 use automerge::legacy::{ElementId, Key, ObjectId, Op, OpId, OpType};
@@ -46,6 +47,8 @@ enum Place {
 #[derive(Clone, Copy)]
 struct Object {
     kind: ObjType,
+    /// Objects and lists around what is in it, itself and the root included.
+    depth: usize,
     /// Whether it is a leaf of the root, which later changes may edit.
     is_leaf: bool,
 }
@@ -129,25 +132,26 @@ impl<'a> Ledger<'a> {
     fn take(&mut self, author: &Author<'_>, operation: &Op) -> Result<Option<Made>, Refusal> {
         let Op { action, obj, key, pred, insert } = operation;
         match (obj, key) {
-            (ObjectId::Root, Key::Map(path)) if !insert && path::is_path(path) => {
+            (ObjectId::Root, Key::Map(path)) if !insert => {
+                let depth = path::depth(path).ok_or(Refusal::Operation)?;
                 if !pred.iter().all(|write| self.has_write(author, write, key)) {
                     return Err(Refusal::Unknown);
                 }
                 // A put of what shows already, beside others: Automerge deletes those and writes nothing.
                 let deletes = *action == OpType::Delete && !pred.is_empty();
-                if deletes { Ok(None) } else { made(action, Place::Leaf(key.clone())).map(Some) }
+                if deletes { Ok(None) } else { made(action, Place::Leaf(key.clone()), depth).map(Some) }
             }
             (ObjectId::Id(map), Key::Map(_)) if !insert && pred.is_empty() && author.made(map) => {
-                self.object(map, ObjType::Map).ok_or(Refusal::Unknown)?;
-                made(action, Place::Member).map(Some)
+                let Object { depth, .. } = self.object(map, ObjType::Map).ok_or(Refusal::Unknown)?;
+                made(action, Place::Member, depth).map(Some)
             }
             (ObjectId::Id(list), Key::Seq(behind)) if *insert && pred.is_empty() => {
-                self.list(author, list)?;
+                let Object { depth, .. } = self.list(author, list)?;
                 let is_there = match behind {
                     ElementId::Head => true,
                     ElementId::Id(item) => self.has_item(author, list, item),
                 };
-                if is_there { made(action, Place::Item(list.clone())).map(Some) } else { Err(Refusal::Unknown) }
+                if is_there { made(action, Place::Item(list.clone()), depth).map(Some) } else { Err(Refusal::Unknown) }
             }
             (ObjectId::Id(list), Key::Seq(ElementId::Id(item))) if !insert && *action == OpType::Delete => {
                 self.list(author, list)?;
@@ -196,8 +200,12 @@ impl<'a> Ledger<'a> {
         let id = object_id(id);
         let kind = self.doc.object_type(&id).ok()?;
         let parent = self.doc.parents(&id).ok()?.next()?;
-        let is_leaf = parent.obj == ROOT && matches!(parent.prop, Prop::Map(_));
-        Some(Object { kind, is_leaf })
+        match parent.prop {
+            Prop::Map(path) if parent.obj == ROOT => {
+                Some(Object { kind, depth: path::depth(&path)? + 1, is_leaf: true })
+            }
+            Prop::Map(_) | Prop::Seq(_) => None,
+        }
     }
 
     /// Whether `item` is an element of `list`, deleted or not, before the operation at hand.
@@ -223,11 +231,13 @@ impl<'a> Ledger<'a> {
     }
 }
 
-fn made(action: &OpType, place: Place) -> Result<Made, Refusal> {
+/// What `action` writes inside of `depth` objects and lists.
+fn made(action: &OpType, place: Place, depth: usize) -> Result<Made, Refusal> {
     let is_leaf = matches!(place, Place::Leaf(_));
     let object = match action {
         OpType::Put(value) if is_value(value, is_leaf) => None,
-        OpType::Make(kind @ (ObjType::Map | ObjType::List)) => Some(Object { kind: *kind, is_leaf }),
+        OpType::Make(ObjType::Map | ObjType::List) if depth == DEEPEST => return Err(Refusal::Depth),
+        OpType::Make(kind @ (ObjType::Map | ObjType::List)) => Some(Object { kind: *kind, depth: depth + 1, is_leaf }),
         OpType::Put(_)
         | OpType::Make(ObjType::Table | ObjType::Text)
         | OpType::Delete

@@ -87,6 +87,60 @@ fn numbers_that_do_not_follow_those_of_the_changes_before_are_refused() {
     assert!(honest().apply(&[change_of(vec![put("/c", ScalarValue::Null)], 1, 9, doc.heads())]).is_ok());
 }
 
+/// A list in the leaf `path`, in it a list, and so on.
+fn nested(path: &str, levels: u64) -> Vec<u8> {
+    let inner = |level| {
+        let around = ObjectId::Id(OpId::new(level, &ActorId::from(PEER)));
+        make(ObjType::List, around, Key::Seq(ElementId::Head), true)
+    };
+    let outer = make(ObjType::List, ObjectId::Root, Key::Map(path.into()), false);
+    alone(std::iter::once(outer).chain((1..levels).map(inner)).collect())
+}
+
+fn reads_back(bytes: &[u8]) {
+    let (_, document) = first::read(bytes).unwrap();
+    let applied = FullDoc::new(HONEST).apply(&[bytes]).unwrap().document.unwrap();
+    assert_eq!(Document::parse(&applied.to_json()).unwrap(), document);
+}
+
+#[test]
+fn what_is_as_deep_as_the_parser_reads_is_taken_and_one_level_more_is_refused() {
+    let deepest = DEEPEST as u64;
+    for (path, levels) in [("/a".to_owned(), deepest - 1), ("/a".repeat(100), deepest - 100)] {
+        reads_back(&nested(&path, levels));
+        assert_eq!(refusal(&nested(&path, levels + 1)), Some(Refusal::Depth));
+    }
+    reads_back(&alone(vec![put(&"/a".repeat(DEEPEST), ScalarValue::Null)]));
+    let deeper = alone(vec![put(&"/a".repeat(DEEPEST + 1), ScalarValue::Null)]);
+    assert_eq!(refusal(&deeper), Some(Refusal::Operation));
+    let more = format!("{}1{}", "[".repeat(DEEPEST), "]".repeat(DEEPEST));
+    assert!(Document::parse(&format!(r#"{{"a":{more}}}"#)).is_err(), "the parser reads no more");
+}
+
+#[test]
+fn a_hundred_thousand_levels_are_refused_before_anything_recurses() {
+    assert_eq!(refusal(&nested("/a", 100_000)), Some(Refusal::Depth));
+    assert_eq!(refusal(&alone(vec![put(&"/".repeat(100_000), ScalarValue::Null)])), Some(Refusal::Operation));
+}
+
+#[test]
+fn a_list_that_is_there_does_not_grow_deeper_than_the_parser_reads() {
+    let mut doc = FullDoc::new(HONEST);
+    let path = "/a".repeat(DEEPEST - 2);
+    doc.apply(&[nested(&path, 1)]).unwrap();
+    let (list, head) = (ObjectId::Id(OpId::new(1, &ActorId::from(PEER))), Key::Seq(ElementId::Head));
+    let grown = |levels: u64| {
+        let inner = |level| ObjectId::Id(OpId::new(level, &ActorId::from(PEER)));
+        let around = std::iter::once(list.clone()).chain((2..).map(inner)).take(levels as usize);
+        let operations = around.map(|around| make(ObjType::List, around, head.clone(), true)).collect();
+        change_of(operations, 2, 2, doc.heads())
+    };
+    let same = || FullDoc::load(&doc.save(), HONEST).unwrap();
+    let taken = same().apply(&[grown(1)]).unwrap().document.unwrap();
+    assert!(Document::parse(&taken.to_json()).is_ok());
+    assert!(matches!(same().apply(&[grown(2)]), Err(FullError::Refused(Refusal::Depth))));
+}
+
 /// Numbers to choose by.
 type Dice = Vec<u8>;
 
