@@ -6,17 +6,16 @@
 //! document written at once; Automerge reads those.
 
 use super::Document;
-use super::full::{contained, object_type, scalar, time, to_json_scalar};
+use super::full::{object_type, scalar, time, to_json_scalar};
+use super::json::DEEPEST;
 use super::path::{self, ShapeError};
+use super::received;
 use crate::stamp::Stamp;
 use automerge::legacy::{ElementId, Key, ObjectId, Op, OpId, OpType};
 use automerge::{ActorId, Change, ChangeHash, ExpandedChange, ObjType, ScalarValue};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU64;
-
-/// Levels of nesting inside a leaf: as many as the JSON parser takes.
-const DEEPEST: usize = 128;
 
 /// A document written at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,19 +59,20 @@ pub fn make(document: &Document, actor: [u8; 16], stamp: Stamp) -> Result<Option
 /// The document that `bytes` write, and their hash; none when they are not one change on nothing, or hold more than a
 /// document has when it is written at once.
 pub fn read(bytes: &[u8]) -> Option<(ChangeHash, Document)> {
-    let change = Change::try_from(bytes).ok()?;
+    let change = received::change(bytes).ok()?;
     let alone = change.deps().is_empty() && change.other_actor_ids().is_empty();
     if !alone || change.seq() != 1 || change.start_op() != NonZeroU64::MIN {
         return None;
     }
-    let expanded = contained(|| Ok(change.decode())).ok()?;
+    let content = received::content(&change).ok()?;
     let mut reader = Reader::default();
-    for (position, operation) in expanded.operations.into_iter().enumerate() {
+    for (position, operation) in content.operations.into_iter().enumerate() {
         reader.take(u64::try_from(position).ok()? + 1, operation)?;
     }
     let mut root = Map::new();
     for (path, slot) in std::mem::take(&mut reader.root) {
-        path::insert(&mut root, &path, reader.value(slot, DEEPEST)?);
+        let room = DEEPEST - path::depth(&path)?;
+        path::insert(&mut root, &path, reader.value(slot, room)?);
     }
     Some((change.hash(), Document::from_map(root)))
 }
@@ -148,9 +148,8 @@ impl Reader {
             return None;
         }
         let slot = match action {
-            // The mark of a leaf that was removed, in a base.
-            OpType::Put(ScalarValue::Bytes(_)) => return None,
-            OpType::Put(value) => Slot::Scalar(value),
+            // The mark of a leaf that was removed, in a base, is no value.
+            OpType::Put(value) if received::is_value(&value, false) => Slot::Scalar(value),
             OpType::Make(kind) => {
                 let made = match kind {
                     ObjType::Map => Made::Map(BTreeMap::new()),
@@ -160,7 +159,9 @@ impl Reader {
                 self.objects.insert(number, made);
                 Slot::Object(number)
             }
-            OpType::Delete | OpType::Increment(_) | OpType::MarkBegin(_) | OpType::MarkEnd(_) => return None,
+            OpType::Put(_) | OpType::Delete | OpType::Increment(_) | OpType::MarkBegin(_) | OpType::MarkEnd(_) => {
+                return None;
+            }
         };
         let object = match obj {
             ObjectId::Root => return if insert { None } else { place(&mut self.root, key, slot) },

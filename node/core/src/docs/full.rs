@@ -6,16 +6,19 @@
 
 mod edit;
 pub(super) mod leaves;
+mod ledger;
 
 use super::Document;
 use super::chunk;
 use super::path::{self, ShapeError};
+use super::received::{self, Refusal};
 use crate::stamp::Stamp;
 use automerge::transaction::CommitOptions;
 use automerge::{ActorId, Automerge, AutomergeError, Change, ChangeHash, ReadDoc, SaveOptions};
 pub(super) use edit::{object_type, rewrite_leaf, scalar, write_leaf};
 pub(super) use leaves::to_json_scalar;
 use leaves::{Leaf, Leaves};
+use ledger::Ledger;
 use serde_json::Map;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -38,6 +41,19 @@ struct LastChange {
     bytes: Vec<u8>,
 }
 
+/// Changes, and the heads to go on from where there are more.
+pub type Part = (Vec<Vec<u8>>, Option<Vec<ChangeHash>>);
+
+/// Changes of a peer that are to be applied.
+#[derive(Default)]
+struct Fresh {
+    fresh: Vec<Change>,
+    /// As they came.
+    added: Vec<u8>,
+    /// Whether others were left out.
+    gaps: bool,
+}
+
 /// What merging changes did.
 #[derive(Debug, Default)]
 pub struct Applied {
@@ -58,6 +74,9 @@ pub enum FullError {
     /// A change of a peer that cannot be decoded.
     #[error("decode a change: {0}")]
     Decode(String),
+    /// A change of a peer that no node of ours makes.
+    #[error("take a change: {0}")]
+    Refused(#[from] Refusal),
     /// Changes of a peer that contradict what is there.
     #[error("apply changes: {0}")]
     Apply(Box<AutomergeError>),
@@ -86,14 +105,16 @@ impl FullDoc {
     /// # Errors
     /// [`FullError::Load`] for anything else.
     pub fn load(saved: &[u8], actor: [u8; 16]) -> Result<Self, FullError> {
-        let doc = if chunk::is_change(saved) {
-            // Automerge takes changes that wait for others only behind a document.
-            Automerge::load(&[&Automerge::new().save(), saved].concat())
-        } else {
-            Automerge::load(saved)
-        };
-        let doc = doc.map_err(|error| FullError::Load(Box::new(error)))?;
-        Ok(Self::of(doc.with_actor(ActorId::from(actor))))
+        contained(|| {
+            let doc = if chunk::is_change(saved) {
+                // Automerge takes changes that wait for others only behind a document.
+                Automerge::load(&[&Automerge::new().save(), saved].concat())
+            } else {
+                Automerge::load(saved)
+            };
+            let doc = doc.map_err(|error| FullError::Load(Box::new(error)))?;
+            Ok(Self::of(doc.with_actor(ActorId::from(actor))))
+        })
     }
 
     pub(super) fn of(doc: Automerge) -> Self {
@@ -136,19 +157,22 @@ impl FullDoc {
 
     /// As many of [`FullDoc::changes_since`] as fit `room` bytes, at least one; and, where that is not all, the heads
     /// to go on from.
-    pub fn some_changes_since(&self, heads: &[ChangeHash], room: usize) -> (Vec<Vec<u8>>, Option<Vec<ChangeHash>>) {
+    ///
+    /// # Errors
+    /// [`FullError::Decode`] for a history that contradicts itself.
+    pub fn some_changes_since(&self, heads: &[ChangeHash], room: usize) -> Result<Part, FullError> {
         if let Some(last) = &self.last
             && last.from == heads
             && self.doc.get_heads() == [last.hash]
         {
-            return (vec![last.bytes.clone()], None);
+            return Ok((vec![last.bytes.clone()], None));
         }
         let mut size = 0;
         let mut sent = Vec::new();
         let mut frontier: BTreeSet<ChangeHash> = heads.iter().copied().collect();
-        for mut change in self.doc.get_changes(heads) {
+        for mut change in contained(|| Ok(self.doc.get_changes(heads)))? {
             if size >= room {
-                return (sent, Some(frontier.into_iter().collect()));
+                return Ok((sent, Some(frontier.into_iter().collect())));
             }
             change.deps().iter().for_each(|dep| {
                 frontier.remove(dep);
@@ -158,41 +182,44 @@ impl FullDoc {
             size += bytes.len();
             sent.push(bytes);
         }
-        (sent, None)
+        Ok((sent, None))
     }
 
     /// Merges encoded changes. One that was made on others that are not there is left out: kept, it would be handed on to
     /// peers who can make nothing of it.
     ///
     /// # Errors
-    /// [`FullError::Decode`] or [`FullError::Apply`]; the document is not to be used any more.
+    /// [`FullError::Decode`], [`FullError::Refused`] or [`FullError::Apply`]; the document is not to be used any more.
     pub fn apply(&mut self, changes: &[impl AsRef<[u8]>]) -> Result<Applied, FullError> {
-        let (mut fresh, mut encoded) = (Vec::new(), Vec::new());
-        for bytes in changes {
-            let bytes = bytes.as_ref();
-            let change = Change::try_from(bytes).map_err(|error| FullError::Decode(error.to_string()))?;
-            if !self.knows(&[change.hash()]) {
-                encoded.push((change.hash(), bytes));
-                fresh.push(change);
-            }
-        }
+        let Fresh { fresh, added, gaps } = contained(|| self.fresh(changes))?;
         if fresh.is_empty() {
-            return Ok(Applied::default());
+            return Ok(Applied { gaps, ..Applied::default() });
         }
+        self.changes += fresh.len();
         let document = contained(|| {
             self.doc.apply_changes(fresh).map_err(|error| FullError::Apply(Box::new(error)))?;
             Ok(self.document())
         })?;
-        let gaps = !self.doc.get_missing_deps(&[]).is_empty();
-        if gaps {
-            // What is saved has none of them.
-            let doc = Automerge::load(&self.save()).map_err(|error| FullError::Load(Box::new(error)))?;
-            *self.doc = doc.with_actor(self.doc.get_actor().clone());
+        Ok(Applied { document: Some(document), added, gaps })
+    }
+
+    /// Those of `changes` that are not there and may come.
+    fn fresh(&self, changes: &[impl AsRef<[u8]>]) -> Result<Fresh, FullError> {
+        let mut found = Fresh::default();
+        let mut ledger = Ledger::of(&self.doc);
+        for bytes in changes {
+            let change = received::change(bytes.as_ref())?;
+            if self.knows(&[change.hash()]) || ledger.knows(&change.hash()) {
+                continue;
+            }
+            if ledger.admit(&change, &received::content(&change)?)? {
+                found.added.extend(bytes.as_ref());
+                found.fresh.push(change);
+            } else {
+                found.gaps = true;
+            }
         }
-        encoded.retain(|(hash, _)| self.knows(&[*hash]));
-        self.changes += encoded.len();
-        let added: Vec<u8> = encoded.iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect();
-        Ok(Applied { document: (!added.is_empty()).then_some(document), added, gaps })
+        Ok(found)
     }
 
     /// The object that readers see.
@@ -217,12 +244,14 @@ impl FullDoc {
         let removed = there.iter().filter(|(key, _)| !wanted.contains_key(*key));
         let differing = wanted.iter().filter(|(key, value)| there.get(*key).and_then(Leaf::shown) != Some(**value));
         let writes = removed.map(|(key, _)| (key, None)).chain(differing.map(|(key, value)| (key, Some(*value))));
-        let mut edit = self.doc.transaction();
-        for (key, wanted) in writes {
-            // A transaction that is dropped on an error rolls back.
-            write_leaf(&mut edit, key, there.get(key), wanted).map_err(FullError::edit)?;
-        }
-        let (commit, _) = edit.commit_with(at(stamp));
+        let commit = contained(|| {
+            let mut edit = self.doc.transaction();
+            for (key, wanted) in writes {
+                // A transaction that is dropped on an error rolls back.
+                write_leaf(&mut edit, key, there.get(key), wanted).map_err(FullError::edit)?;
+            }
+            Ok(edit.commit_with(at(stamp)).0)
+        })?;
         let Some(hash) = commit else { return Ok(None) };
         self.changes += 1;
         let bytes = self.doc.get_change_by_hash(&hash).map(|mut change| change.bytes().into_owned());

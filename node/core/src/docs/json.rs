@@ -6,7 +6,10 @@
 
 use serde_json::{Map, Value};
 
-/// A JSON object. Nested at most 128 deep (the parser's limit).
+/// Objects and lists in each other, the outermost included: more the parser does not read.
+pub(super) const DEEPEST: usize = 127;
+
+/// A JSON object. Nested at most [`DEEPEST`] levels.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Document(Map<String, Value>);
 

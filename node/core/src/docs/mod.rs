@@ -2,8 +2,8 @@
 //!
 //! Purpose: [`json`] parses and prints, [`path`] flattens an object into leaves, [`full`] keeps them in Automerge
 //! and [`first`] writes and reads a new one without it,
-//! [`chunk`] tells Automerge's chunks apart, [`sealed`] keeps what is encrypted, [`life`] says whether a delete or an edit
-//! counts,
+//! [`chunk`] tells Automerge's chunks apart, [`received`] reads changes of peers, [`sealed`] keeps what is encrypted,
+//! [`life`] says whether a delete or an edit counts,
 //! [`generation`] which history it has, [`epoch`] begins a history anew before it grows too long, and
 //! [`row`] is what a store and a peer hold of a document. What it does not do: know peers, time or disks.
 
@@ -16,6 +16,7 @@ pub mod json;
 pub mod kind;
 pub mod life;
 mod path;
+pub mod received;
 pub mod row;
 pub mod sealed;
 

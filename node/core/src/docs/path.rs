@@ -7,6 +7,7 @@
 //!
 //! Rule for a path that is a leaf on one node and an object on another: the object shows, the leaf is hidden.
 
+use super::json::DEEPEST;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -49,6 +50,13 @@ fn collect<'a>(
         path.truncate(length);
     }
     Ok(())
+}
+
+/// How many objects are around the leaf `key`, the root included; none for what is no path key as [`leaves`] makes them.
+pub(super) fn depth(key: &str) -> Option<usize> {
+    let is_escape = |rest: &str| rest.starts_with(['0', '1']);
+    let is_path = key.starts_with('/') && key.len() <= LONGEST_PATH && key.split('~').skip(1).all(is_escape);
+    is_path.then(|| key.matches('/').count()).filter(|depth| *depth <= DEEPEST)
 }
 
 /// Adds one leaf to `root`. Call in ascending order of paths; a leaf in the way of an object gives way.

@@ -114,7 +114,7 @@ impl Shelf {
                     Since::Start => &[],
                     Since::Heads(heads) => heads,
                 };
-                let (changes, rest) = doc.some_changes_since(heads, room);
+                let (changes, rest) = doc.some_changes_since(heads, room)?;
                 let changes = changes.into_iter().map(Bytes::from).collect();
                 (Payload::Full { life: *life, changes }, rest.map(Since::Heads))
             }

@@ -11,6 +11,7 @@ mod epochs;
 mod leaving;
 mod lost;
 mod place;
+mod refused;
 mod rights;
 mod sealed;
 mod stamps;
