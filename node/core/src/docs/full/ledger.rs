@@ -94,9 +94,9 @@ impl<'a> Ledger<'a> {
         if !in_order || change.max_op() > LAST_NUMBER || !self.goes_on(&author, change.seq()) {
             return Err(Refusal::Order);
         }
-        let mut written = HashSet::new();
+        let mut written = HashMap::new();
         for (operation, number) in content.operations.iter().zip(start..) {
-            if !operation.insert && !written.insert((&operation.obj, &operation.key)) {
+            if !operation.insert && !is_alone(operation, &mut written) {
                 return Err(Refusal::Operation);
             }
             if let Some(made) = self.take(&author, operation)? {
@@ -228,6 +228,16 @@ impl<'a> Ledger<'a> {
             items.extend(doc.list_range_at(&id, .., heads).filter_map(number));
             items.contains(item)
         })
+    }
+}
+
+/// Whether `operation` is the only one of its change at its place. A leaf may be deleted and then written, so that it gets
+/// the stamp of that write whatever it was.
+fn is_alone<'c>(operation: &'c Op, written: &mut HashMap<(&'c ObjectId, &'c Key), bool>) -> bool {
+    let deletes = operation.action == OpType::Delete;
+    match written.insert((&operation.obj, &operation.key), deletes) {
+        None => true,
+        Some(deleted) => deleted && !deletes && operation.pred.is_empty() && operation.obj == ObjectId::Root,
     }
 }
 
