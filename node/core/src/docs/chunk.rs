@@ -2,18 +2,23 @@
 //!
 //! Purpose: stored changes can go to a peer as they are. A chunk is four magic bytes, four of checksum, one for its
 //! type, its length as unsigned LEB128, and its content. Source: Automerge binary document format, "Chunk Container
-//! Format". Inputs: bytes that Automerge wrote; outputs: where each change is. What it does not do: verify checksums;
-//! whoever reads a change does.
+//! Format". Inputs: bytes that Automerge wrote, or a peer; outputs: where each change is, and a change of a peer as it was
+//! before it was compressed. What it does not do: verify checksums; whoever reads a change does.
 
+use flate2::bufread::DeflateDecoder;
+use std::borrow::Cow;
+use std::io::Read as _;
 use std::ops::Range;
 
 const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
 /// Magic, checksum and type.
 const HEAD: usize = 9;
+const CHANGE: u8 = 1;
+const COMPRESSED: u8 = 2;
 
 /// Whether the first chunk of `bytes` is a change, plain or compressed.
 pub(crate) fn is_change(bytes: &[u8]) -> bool {
-    bytes.starts_with(&MAGIC) && matches!(bytes.get(HEAD - 1), Some(1 | 2))
+    bytes.starts_with(&MAGIC) && matches!(bytes.get(HEAD - 1), Some(&(CHANGE | COMPRESSED)))
 }
 
 /// Where each change is; none when there is anything else.
@@ -34,6 +39,39 @@ pub(crate) fn changes(bytes: &[u8]) -> Option<Vec<Range<usize>>> {
         start = end;
     }
     Some(found)
+}
+
+/// `bytes` as they are where they are no compressed change, and otherwise the change that was compressed; none where that
+/// is damaged or has more than `most` bytes, of which no more are made.
+pub(super) fn inflate(bytes: &[u8], most: usize) -> Option<Cow<'_, [u8]>> {
+    if !bytes.starts_with(&MAGIC) || bytes.get(HEAD - 1) != Some(&COMPRESSED) {
+        return Some(Cow::Borrowed(bytes));
+    }
+    let mut plain = Vec::new();
+    DeflateDecoder::new(content(bytes)?).take(most as u64 + 1).read_to_end(&mut plain).ok()?;
+    if plain.len() > most {
+        return None;
+    }
+    let mut change = Vec::with_capacity(HEAD + 5 + plain.len());
+    change.extend(&bytes[..HEAD - 1]);
+    change.push(CHANGE);
+    put_leb128(&mut change, plain.len());
+    change.extend(plain);
+    Some(Cow::Owned(change))
+}
+
+/// What is in the first chunk of `bytes`.
+pub(super) fn content(bytes: &[u8]) -> Option<&[u8]> {
+    let (length, width) = leb128(bytes.get(HEAD..)?)?;
+    bytes[HEAD + width..].get(..length)
+}
+
+fn put_leb128(out: &mut Vec<u8>, mut number: usize) {
+    while number > 0x7f {
+        out.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
 }
 
 /// A number of at most 35 bits, and its width in bytes.

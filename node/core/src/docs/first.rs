@@ -53,6 +53,7 @@ pub fn make(document: &Document, actor: [u8; 16], stamp: Stamp) -> Result<Option
         extra_bytes: Vec::new(),
         author: None,
     });
+    received::check_size(change.raw_bytes()).map_err(|_| ShapeError::Size)?;
     Ok(Some(First { hash: change.hash(), bytes: change.bytes().into_owned() }))
 }
 

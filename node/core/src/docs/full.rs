@@ -237,7 +237,7 @@ impl FullDoc {
     /// the encoded change, if anything did.
     ///
     /// # Errors
-    /// [`FullError::Shape`] before anything is written; [`FullError::Edit`] with nothing written.
+    /// [`FullError::Edit`] with nothing written; [`FullError::Shape`], after which the document is not to be used any more.
     pub fn put(&mut self, wanted: &Document, stamp: Stamp) -> Result<Option<Vec<u8>>, FullError> {
         let wanted = path::leaves(wanted.as_map())?;
         let (from, there) = (self.heads(), self.leaves());
@@ -254,7 +254,11 @@ impl FullDoc {
         })?;
         let Some(hash) = commit else { return Ok(None) };
         self.changes += 1;
-        let bytes = self.doc.get_change_by_hash(&hash).map(|mut change| change.bytes().into_owned());
+        let change = self.doc.get_change_by_hash(&hash);
+        if change.as_ref().is_some_and(|change| received::check_size(change.raw_bytes()).is_err()) {
+            return Err(ShapeError::Size.into());
+        }
+        let bytes = change.map(|mut change| change.bytes().into_owned());
         self.last = bytes.clone().map(|bytes| LastChange { from, hash, bytes });
         Ok(bytes)
     }

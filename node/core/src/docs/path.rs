@@ -20,6 +20,9 @@ pub enum ShapeError {
     /// The keys from the root to a leaf are too long together.
     #[error("json_data has a leaf whose path is longer than {LONGEST_PATH} bytes")]
     Path,
+    /// The change that writes it would be larger than other nodes take.
+    #[error("json_data has too many values, or too long paths, to be written at once")]
+    Size,
 }
 
 /// Every leaf by its path: scalars, lists, and empty objects (an object with members is not a leaf).

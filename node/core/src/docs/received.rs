@@ -5,9 +5,19 @@
 //! it but what our own nodes make, and [`super::full`] asks of each change whether what it names is there.
 //! Inputs: bytes of a peer; outputs: a change with its operations, or a [`Refusal`]. What it does not do: know documents.
 
+use super::chunk;
+use super::columns;
 use super::full::{FullError, contained};
 use super::json::DEEPEST;
 use automerge::{Change, ExpandedChange, ScalarValue};
+
+/// Largest change in bytes, not compressed. A document of the most that a node may be configured to take has two
+/// million; paths, which are repeated in every leaf below them, count here in full.
+const LARGEST: usize = 32 << 20;
+
+/// Most operations of a change, and most writes that they overwrite together. Decoded, one takes some two hundred bytes. Enough
+/// to replace a list that fills a document of the usual largest size by another such list.
+const MOST: u64 = 1 << 20;
 
 /// Why a change is not taken: no node of ours makes one like it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +31,9 @@ pub enum Refusal {
     /// An operation other than writes of whole leaves, and insertions and deletions in lists.
     #[error("it has an operation that no node makes")]
     Operation,
+    /// It has too many bytes, not compressed, or too many operations; or nobody can tell how many.
+    #[error("it has more than {LARGEST} bytes or {MOST} operations, or is cut short")]
+    Size,
     /// It writes deeper than documents are read.
     #[error("it writes more than {DEEPEST} levels deep")]
     Depth,
@@ -32,9 +45,20 @@ pub enum Refusal {
 /// The change that `bytes` are.
 ///
 /// # Errors
-/// [`FullError::Decode`] for anything else.
+/// [`FullError::Decode`] for anything else, and [`FullError::Refused`] for one that is too large.
 pub(super) fn change(bytes: &[u8]) -> Result<Change, FullError> {
-    contained(|| Change::try_from(bytes).map_err(|error| FullError::Decode(error.to_string())))
+    let plain = chunk::inflate(bytes, LARGEST).ok_or(Refusal::Size)?;
+    check_size(&plain)?;
+    contained(|| Change::try_from(&*plain).map_err(|error| FullError::Decode(error.to_string())))
+}
+
+/// Whether `change`, not compressed, is one that nodes take from each other.
+///
+/// # Errors
+/// [`Refusal::Size`].
+pub(super) fn check_size(change: &[u8]) -> Result<(), Refusal> {
+    let small = change.len() <= LARGEST && columns::longest(change, MOST).is_some_and(|count| count <= MOST);
+    if small { Ok(()) } else { Err(Refusal::Size) }
 }
 
 /// What is in `change`.

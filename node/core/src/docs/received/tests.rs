@@ -3,11 +3,15 @@
 use super::*;
 use crate::docs::full::FullDoc;
 use crate::docs::full::tests::any_document;
+use crate::docs::path::ShapeError;
 use crate::docs::{Document, first};
 use crate::stamp::Stamp;
 use automerge::legacy::{ElementId, Key, ObjectId, Op, OpId, OpType};
 use automerge::{ActorId, ObjType};
+use flate2::{Compression, write::DeflateEncoder};
 use proptest::prelude::*;
+use sha2::{Digest as _, Sha256};
+use std::io::Write as _;
 use std::num::NonZeroU64;
 
 const HONEST: [u8; 16] = [1; 16];
@@ -139,6 +143,77 @@ fn a_list_that_is_there_does_not_grow_deeper_than_the_parser_reads() {
     let taken = same().apply(&[grown(1)]).unwrap().document.unwrap();
     assert!(Document::parse(&taken.to_json()).is_ok());
     assert!(matches!(same().apply(&[grown(2)]), Err(FullError::Refused(Refusal::Depth))));
+}
+
+fn number(out: &mut Vec<u8>, mut number: u64, sign_bit: u8) {
+    while number > u64::from(sign_bit - 1) {
+        out.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+/// A chunk of a peer, with a right checksum where it is a change.
+fn chunk_of(kind: u8, content: &[u8]) -> Vec<u8> {
+    let mut hashed = vec![kind];
+    number(&mut hashed, content.len() as u64, 0x80);
+    hashed.extend(content);
+    [&[0x85, 0x6f, 0x4a, 0x83], &Sha256::digest(&hashed)[..4], &hashed].concat()
+}
+
+/// A change of some seventy bytes with `many` equal operations.
+fn many_in_few_bytes(many: u64) -> Vec<u8> {
+    let run = |value: &[u8]| {
+        let mut column = Vec::new();
+        number(&mut column, many, 0x40);
+        column.extend(value);
+        column
+    };
+    let mut inserts = Vec::new();
+    number(&mut inserts, many, 0x80);
+    let columns = [(0x15, run(b"\x02/a")), (0x34, inserts), (0x42, run(&[1])), (0x56, run(&[0])), (0x70, run(&[0]))];
+    let mut content = [&[0, 16], &PEER[..], &[1, 1, 0, 0, 0, columns.len() as u8]].concat();
+    for (specification, column) in &columns {
+        content.extend([*specification, column.len() as u8]);
+    }
+    // Of specifications over 127 there are none here.
+    columns.iter().for_each(|(_, column)| content.extend(column));
+    chunk_of(1, &content)
+}
+
+#[test]
+fn a_change_of_a_hundred_bytes_with_millions_of_operations_is_refused_before_they_are_made() {
+    assert_eq!(refusal(&many_in_few_bytes(2)), Some(Refusal::Operation), "it is a change");
+    for many in [MOST + 1, 1 << 40, i64::MAX as u64] {
+        let change = many_in_few_bytes(many);
+        assert!(change.len() < 128);
+        assert_eq!(refusal(&change), Some(Refusal::Size));
+    }
+}
+
+#[test]
+fn a_compressed_change_is_inflated_no_further_than_a_change_may_be_long() {
+    let deflated = |bytes: usize| {
+        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(&vec![0; bytes]).unwrap();
+        chunk_of(2, &encoder.finish().unwrap())
+    };
+    let plain = |bytes| chunk::inflate(&deflated(bytes), 1 << 16).map(|plain| plain.len());
+    assert!(plain(1 << 16).unwrap() > 1 << 16, "a header and what was compressed");
+    assert_eq!(plain((1 << 16) + 1), None);
+    assert_eq!(refusal(&deflated(LARGEST + 1)), Some(Refusal::Size));
+    let cut = &deflated(1 << 16)[..40];
+    assert_eq!(refusal(cut), Some(Refusal::Size));
+}
+
+#[test]
+fn what_a_node_writes_is_never_larger_than_its_peers_take() {
+    // A path is repeated in every leaf below it.
+    let members: Vec<String> = (0..LARGEST / 1000).map(|member| format!(r#""{member}":0"#)).collect();
+    let wide = Document::parse(&format!(r#"{{"{}":{{{}}}}}"#, "k".repeat(1000), members.join(","))).unwrap();
+    assert_eq!(first::make(&wide, PEER, Stamp(5)), Err(ShapeError::Size));
+    let mut doc = honest();
+    assert!(matches!(doc.put(&wide, Stamp(6)), Err(FullError::Shape(ShapeError::Size))));
 }
 
 /// Numbers to choose by.
