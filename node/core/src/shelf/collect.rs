@@ -8,6 +8,7 @@
 //! Inputs: keys that may be due; outputs: rows. What it does not do: look for them; the shell does.
 
 use super::read::read;
+use super::history::next_actor;
 use super::{Merged, Shelf, ShelfError};
 use crate::docs::life::Life;
 use crate::docs::row::{self, State, Version, View};
@@ -73,6 +74,8 @@ impl Shelf {
     ) -> Result<Merged, ShelfError> {
         let joined = gone.join(life);
         if joined.is_live() || joined.tombstone > gone.tombstone {
+            // What was forgotten may have had changes of this actor, and somebody may still have them.
+            self.actor = next_actor(self.actor);
             return self.merge_new(key, false, (Life { generation: life.generation, ..joined }, changes), outputs);
         }
         let sender_behind = life.is_live() || life.tombstone < gone.tombstone;

@@ -123,3 +123,24 @@ fn what_a_peer_has_collected_goes_here_too_but_not_long_before_its_time() {
     here.hear(&hasty, collected());
     assert_eq!(here.told(), 0);
 }
+
+#[test]
+fn a_document_that_comes_back_to_who_had_forgotten_it_merges_with_what_that_node_wrote_before() {
+    let (mut here, mut edits, mut away) = (Place::new(1), Place::new(2), Place::new(3));
+    // Two write the document apart, one of which is heard by a third that goes away.
+    here.put("a", r#"{"first":1}"#);
+    edits.put("a", r#"{"other":1}"#);
+    meet(&mut here, &mut away);
+    here.write("a", Edit::Delete, Condition::Always).unwrap();
+    here.sweep_after(MARKS * 2);
+    for place in [&mut edits, &mut away] {
+        place.sweep_after(MARKS * 2);
+        place.put("a", r#"{"other":2}"#);
+    }
+    // What comes back has nothing of what was written here; the next change is numbered anew.
+    meet(&mut here, &mut edits);
+    here.put("a", r#"{"other":2,"second":1}"#);
+    meet(&mut here, &mut away);
+    assert_eq!(here.read("a"), away.read("a"));
+    assert!(here.read("a").unwrap().contains(r#""second":1"#), "{:?}", here.read("a"));
+}
