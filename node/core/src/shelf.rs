@@ -181,8 +181,7 @@ impl Shelf {
 
     /// Forgets a document of which the store has nothing any more.
     pub(crate) fn lose(&mut self, key: &Key) {
-        self.cache.take(key);
-        self.policies.forget(key);
+        self.uncache(key);
         // What was lost may have had changes of this actor, and the mesh has them: their numbers are not used again.
         self.actor = next_actor(self.actor);
         self.ends.set(key, None);
@@ -191,8 +190,7 @@ impl Shelf {
 
     /// Takes back to what the store has, after a batch with `key` was not persisted.
     pub(crate) fn forget(&mut self, key: &Key, rows: &dyn Rows) {
-        self.cache.take(key);
-        self.policies.forget(key);
+        self.uncache(key);
         // A row that cannot be read now is not a missing one, or the next write would begin the document anew.
         let Ok(stored) = rows.read(key) else { return };
         let view = stored.as_ref().and_then(|row| View::parse(row).ok());

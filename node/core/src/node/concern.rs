@@ -176,9 +176,13 @@ impl MeshNode {
         Ok(match (&ours, theirs) {
             (ours, theirs) if ours == theirs => true,
             (Have::Full { life, .. }, Have::Full { heads, life: theirs }) => {
-                life.generation == theirs.generation
-                    && life.join(*theirs) == *life
-                    && self.shelf.knows(key, heads, rows, outputs)?
+                let is_same = life.generation == theirs.generation;
+                life.join(*theirs) == *life
+                    && if is_same {
+                        self.shelf.knows(key, heads, rows, outputs)?
+                    } else {
+                        self.shelf.has_taken(key, *life, *theirs, heads)
+                    }
             }
             (ours, theirs) => rank(ours) >= rank(theirs),
         })

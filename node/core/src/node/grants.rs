@@ -172,13 +172,15 @@ impl MeshNode {
     /// answered by memory. Whether the peer has more of this version.
     pub(super) fn note_content(&mut self, peer: PeerId, key: &Key, version: Version, merged: &Merged) -> bool {
         let no_news = merged.changed.is_none() && self.shelf.index.version(key).is_none();
+        let has_others = self.shelf.keeps_others(key);
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return false };
         let is_stuck = neighbour.leaves_gaps_again(key, version, merged.gaps);
         if !neighbour.flow.is_told(key) {
             return merged.gaps && !is_stuck;
         }
-        // Not where gaps are left: a writer that waits would take that for stored.
-        if !merged.gaps && (merged.sender_behind || no_news) {
+        // Not where gaps are left: a writer that waits would take that for stored. Nor where its heads can be looked up: what
+        // leaves no gap in a history that others have sent as well need not be all.
+        if !(merged.gaps || has_others) && (merged.sender_behind || no_news) {
             neighbour.one_way.note_moot(key, version);
         } else {
             neighbour.one_way.forget_moot(key);

@@ -5,7 +5,9 @@
 //! do: hold anything that is not also in a row, here or at a neighbour.
 
 use crate::docs::full::FullDoc;
+use crate::docs::generation::Generation;
 use crate::ids::Key;
+use automerge::ChangeHash;
 use std::collections::BTreeMap;
 
 /// Heap of one loaded document without changes.
@@ -61,6 +63,30 @@ impl<K: Ord + Clone> Cache<K> {
             let oldest = oldest.clone();
             self.take(&oldest);
         }
+    }
+}
+
+impl Cache<(Key, Generation)> {
+    /// Whether there is any history of `key`.
+    pub(super) fn has_some(&self, key: &Key) -> bool {
+        self.first(key).is_some()
+    }
+
+    /// Whether the history of `generation` of `key` is here, with every one of `heads`.
+    pub(super) fn knows(&self, key: &Key, generation: Generation, heads: &[ChangeHash]) -> bool {
+        self.documents.get(&(key.clone(), generation)).is_some_and(|hot| hot.doc.knows(heads))
+    }
+
+    /// Forgets every history of `key`.
+    pub(super) fn forget(&mut self, key: &Key) {
+        while let Some(name) = self.first(key).cloned() {
+            self.take(&name);
+        }
+    }
+
+    fn first(&self, key: &Key) -> Option<&(Key, Generation)> {
+        let (name, _) = self.documents.range((key.clone(), Generation::default())..).next()?;
+        (name.0 == *key).then_some(name)
     }
 }
 

@@ -16,6 +16,7 @@ use crate::event::Outputs;
 use crate::ids::Key;
 use crate::rows::Rows;
 use crate::sync::neighbour::Since;
+use automerge::ChangeHash;
 use bytes::Bytes;
 
 /// Memory for histories of lower generations, in bytes as estimated: eight that are about to be begun anew in any case,
@@ -33,23 +34,38 @@ impl Shelf {
         outputs: &mut Outputs,
     ) -> Result<Merged, ShelfError> {
         let joined = ours.life.join(life);
-        let mut images = Vec::new();
+        let (mut images, mut gaps) = (Vec::new(), false);
         if has_more(life, joined) {
             let other = (key.clone(), life.generation);
             let mut theirs = self.others.take(&other).unwrap_or_else(|| FullDoc::new(self.actor));
-            let gaps = theirs.apply(changes)?.gaps;
-            if !gaps {
-                images = epoch::carry_over((&theirs, life.generation), (&ours.doc, joined.generation))?;
-            }
+            gaps = theirs.apply(changes)?.gaps;
+            images = epoch::carry_over((&theirs, life.generation), (&ours.doc, joined.generation))?;
             self.others.put(&other, theirs);
-            if gaps {
-                self.put_back(key, Held::Full(ours));
-                return Ok(Merged { changed: None, gaps, sender_behind: true });
-            }
+        }
+        if gaps && images.is_empty() {
+            self.put_back(key, Held::Full(ours));
+            return Ok(Merged { changed: None, gaps, sender_behind: true });
         }
         let images: Vec<Bytes> = images.into_iter().map(Bytes::from).collect();
         let merged = self.join(key, ours, (joined, &images), outputs)?;
-        Ok(Merged { sender_behind: true, ..merged })
+        Ok(Merged { gaps, sender_behind: true, ..merged })
+    }
+
+    /// Whether all that `theirs` has, of a lower generation than `ours` and up to `heads`, was carried over or is deleted.
+    pub(crate) fn has_taken(&self, key: &Key, ours: Life, theirs: Life, heads: &[ChangeHash]) -> bool {
+        !has_more(theirs, ours) || self.others.knows(key, theirs.generation, heads)
+    }
+
+    /// Whether [`Shelf::has_taken`] says more of `key` than what came last.
+    pub(crate) fn keeps_others(&self, key: &Key) -> bool {
+        self.index.version(key).is_some() && self.others.has_some(key)
+    }
+
+    /// Forgets what is in memory of `key`: it is not what the store has.
+    pub(super) fn uncache(&mut self, key: &Key) {
+        self.cache.take(key);
+        self.others.forget(key);
+        self.policies.forget(key);
     }
 
     /// Goes over to a higher generation of a peer.

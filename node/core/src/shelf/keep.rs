@@ -74,7 +74,7 @@ impl Shelf {
     }
 
     pub(super) fn keep_latest(&mut self, key: &Key, latest: Latest, visible: bool, outputs: &mut Outputs) {
-        self.policies.forget(key);
+        self.uncache(key);
         let have = latest.have();
         let text = latest.text.as_deref().and_then(|text| std::str::from_utf8(text).ok());
         let row = row::encode(&have, Chunks::default(), text);
