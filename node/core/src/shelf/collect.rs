@@ -7,8 +7,8 @@
 //! from before the delete are refused, nothing is lost that the delete has not seen.
 //! Inputs: keys that may be due; outputs: rows. What it does not do: look for them; the shell does.
 
-use super::read::read;
 use super::history::next_actor;
+use super::read::read;
 use super::{Merged, Shelf, ShelfError};
 use crate::docs::life::Life;
 use crate::docs::row::{self, State, Version, View};
