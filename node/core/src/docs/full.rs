@@ -11,7 +11,7 @@ mod ledger;
 use super::Document;
 use super::chunk;
 use super::path::{self, ShapeError};
-use super::received::{self, Refusal};
+use super::received::{self, MOST_HEADS, Refusal};
 use crate::stamp::Stamp;
 use automerge::transaction::CommitOptions;
 use automerge::{ActorId, Automerge, AutomergeError, Change, ChangeHash, ReadDoc, SaveOptions};
@@ -198,6 +198,9 @@ impl FullDoc {
         self.changes += fresh.len();
         let document = contained(|| {
             self.doc.apply_changes(fresh).map_err(|error| FullError::Apply(Box::new(error)))?;
+            if self.doc.get_heads().len() > MOST_HEADS {
+                return Err(Refusal::Heads.into());
+            }
             Ok(self.document())
         })?;
         Ok(Applied { document: Some(document), added, gaps })

@@ -19,6 +19,10 @@ const LARGEST: usize = 32 << 20;
 /// to replace a list that fills a document of the usual largest size by another such list.
 const MOST: u64 = 1 << 20;
 
+/// Most heads of a document: changes that do not know of each other. A node's own changes follow each other, so that a mesh
+/// has as many at most as it has nodes that wrote to one document apart.
+pub const MOST_HEADS: usize = 4096;
+
 /// Why a change is not taken: no node of ours makes one like it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -37,6 +41,9 @@ pub enum Refusal {
     /// It writes deeper than documents are read.
     #[error("it writes more than {DEEPEST} levels deep")]
     Depth,
+    /// With it the document would have too many heads for frames and rows.
+    #[error("the document would have more than {MOST_HEADS} heads")]
+    Heads,
     /// It names a place or a write that is not there.
     #[error("it names what is not there")]
     Unknown,

@@ -4,6 +4,7 @@
 //! neighbour's window is full and go on when the transport reports room.
 
 use super::{MeshNode, NEVER};
+use crate::docs::row::Have;
 use crate::event::{Now, Output, Outputs};
 use crate::ids::{Key, PeerId};
 use crate::rows::Rows;
@@ -93,11 +94,19 @@ impl MeshNode {
             return Some(self.keys_frame(peer, place, after));
         }
         if !neighbour.wanted.is_empty() {
-            let keys = pop(&mut neighbour.wanted, WANTS);
             // A row that cannot be read is asked for whole, which also heals it; so is one of which the peer may know nothing.
             let flow = &neighbour.flow;
             let have = |key: &Key| self.shelf.have(key, rows, outputs).ok().flatten().filter(|_| flow.may_read(key));
-            return Some(Frame::Want(keys.into_iter().map(|key| (key.clone(), have(&key))).collect()));
+            let (mut questions, mut size) = (Vec::new(), 0);
+            while questions.len() < WANTS
+                && size < FRAME_BYTES
+                && let Some(key) = neighbour.wanted.pop_first()
+            {
+                let have = have(&key);
+                size += key.as_bytes().len() + have.as_ref().map_or(0, breadth);
+                questions.push((key, have));
+            }
+            return Some(Frame::Want(questions));
         }
         self.confirm_frame(peer, rows, outputs)
             .or_else(|| self.one_way_frame(peer, PLACES))
@@ -113,14 +122,19 @@ impl MeshNode {
             return Some(Frame::Confirmed(answers.collect()));
         }
         let number = self.concerns.next_number();
-        let mut questions = Vec::new();
+        let (mut questions, mut size) = (Vec::new(), 0);
         for key in neighbour.take_unsure(WANTS) {
+            if size >= FRAME_BYTES {
+                neighbour.unsure.insert(key);
+                continue;
+            }
             if !(self.concerns.has(&key) || neighbour.one_way.is_open(&key)) {
                 continue;
             }
             match self.shelf.have(&key, rows, outputs) {
                 Ok(Some(have)) => {
                     neighbour.one_way.asked(&key, number);
+                    size += key.as_bytes().len() + breadth(&have);
                     questions.push((key, number, have));
                 }
                 Ok(None) => neighbour.one_way.close(&key),
@@ -183,6 +197,14 @@ impl MeshNode {
 
 fn pop<T: Ord>(set: &mut std::collections::BTreeSet<T>, most: usize) -> Vec<T> {
     std::iter::from_fn(|| set.pop_first()).take(most).collect()
+}
+
+/// Bytes of the part of a question that grows.
+fn breadth(have: &Have) -> usize {
+    match have {
+        Have::Full { heads, .. } => size_of_val(heads.as_slice()),
+        Have::Latest { .. } => 0,
+    }
 }
 
 /// Bytes of a payload's content.

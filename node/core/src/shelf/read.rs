@@ -79,7 +79,8 @@ impl Shelf {
         let view = View::parse(&row)?;
         if let Have::Full { heads: ours, .. } = &view.have
             && view.state != State::Collected
-            && heads.iter().all(|head| ours.contains(head))
+            // They are kept in ascending order.
+            && heads.iter().all(|head| ours.binary_search(head).is_ok())
         {
             return Ok(true);
         }

@@ -3,9 +3,13 @@
 use crate::place::{Place, join, key};
 use automerge::legacy::{ElementId, Key, ObjectId, Op, OpId, OpType};
 use automerge::{ActorId, Change, ExpandedChange, ObjType};
+use bytes::Bytes;
 use peat_node_core::docs::life::Life;
+use peat_node_core::docs::received::MOST_HEADS;
+use peat_node_core::docs::{Document, first};
 use peat_node_core::stamp::Stamp;
 use peat_node_core::sync::frame::{Frame, Payload};
+use std::time::Duration;
 
 fn change(operations: Vec<Op>) -> Vec<u8> {
     let (actor_id, start_op) = (ActorId::from([9; 16]), std::num::NonZeroU64::MIN);
@@ -15,10 +19,10 @@ fn change(operations: Vec<Op>) -> Vec<u8> {
     Change::from(content).bytes().into_owned()
 }
 
-/// The frame in which `change` of the document `id` comes.
-fn frame(id: &str, change: Vec<u8>) -> Frame {
+/// The frame in which `changes` of the document `id` come.
+fn frame(id: &str, changes: Vec<Bytes>) -> Frame {
     let life = Life { edited: Some(Stamp(6)), ..Life::default() };
-    Frame::Docs(vec![(key(id), [0; 16], Payload::Full { life, changes: vec![change.into()] })])
+    Frame::Docs(vec![(key(id), [0; 16], Payload::Full { life, changes })])
 }
 
 #[test]
@@ -32,9 +36,40 @@ fn after_a_change_that_contradicts_itself_an_honest_neighbour_gets_the_document_
     a.cut();
     c.cut();
     join(&mut a, &mut bad);
-    a.hear(&bad, frame("a", change(vec![text])));
+    a.hear(&bad, frame("a", vec![change(vec![text]).into()]));
     a.cut();
     a.put("a", r#"{"n":1}"#);
     join(&mut a, &mut c);
     assert_eq!(c.read("a").as_deref(), Some(r#"{"n":1}"#));
+}
+
+/// A change that `writer` makes on nothing.
+fn written_apart(writer: u64) -> Vec<u8> {
+    let mut actor = [9; 16];
+    actor[..8].copy_from_slice(&writer.to_be_bytes());
+    let document = Document::parse(r#"{"n":1}"#).unwrap();
+    first::make(&document, actor, Stamp(5 + writer)).unwrap().unwrap().bytes
+}
+
+#[test]
+fn documents_with_as_many_heads_as_there_may_be_are_asked_for_in_frames_of_the_usual_size() {
+    let (mut a, mut b) = (Place::new(1), Place::new(2));
+    join(&mut a, &mut b);
+    let ids = ["one", "two", "three", "four"];
+    let most = MOST_HEADS as u64;
+    for id in ids {
+        let changes: Vec<_> = (0..most).map(|writer| written_apart(writer).into()).collect();
+        a.hear(&b, frame(id, changes));
+        assert!(a.read(id).is_some());
+        a.hear(&b, frame(id, vec![written_apart(most).into()]));
+    }
+    a.frames();
+    // Other versions of all of them are announced.
+    a.hear(&b, Frame::Announce(ids.map(|id| (key(id), [1; 16])).to_vec()));
+    (0..3).for_each(|_| a.pass(Duration::from_millis(300)));
+    let wanted: Vec<_> = a.frames().into_iter().filter(|frame| matches!(frame, Frame::Want(_))).collect();
+    let lengths: Vec<usize> = wanted.iter().map(|frame| frame.encode().len()).collect();
+    let asked: usize = wanted.iter().map(|frame| if let Frame::Want(keys) = frame { keys.len() } else { 0 }).sum();
+    assert_eq!((asked, lengths.len()), (ids.len(), ids.len()), "{lengths:?}");
+    assert!(lengths.iter().all(|length| *length < 200 << 10), "{lengths:?}");
 }

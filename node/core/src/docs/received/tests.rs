@@ -216,6 +216,19 @@ fn what_a_node_writes_is_never_larger_than_its_peers_take() {
     assert!(matches!(doc.put(&wide, Stamp(6)), Err(FullError::Shape(ShapeError::Size))));
 }
 
+#[test]
+fn a_change_that_would_leave_too_many_heads_is_refused() {
+    let apart = |writer: usize| {
+        let mut actor = PEER;
+        actor[..8].copy_from_slice(&writer.to_be_bytes());
+        first::make(&Document::parse(r#"{"n":1}"#).unwrap(), actor, Stamp(5)).unwrap().unwrap().bytes
+    };
+    let mut doc = FullDoc::new(HONEST);
+    doc.apply(&(0..MOST_HEADS).map(apart).collect::<Vec<_>>()).unwrap();
+    assert_eq!(doc.heads().len(), MOST_HEADS);
+    assert!(matches!(doc.apply(&[apart(MOST_HEADS)]), Err(FullError::Refused(Refusal::Heads))));
+}
+
 /// Numbers to choose by.
 type Dice = Vec<u8>;
 
@@ -311,7 +324,7 @@ fn what_is_taken_stays_usable(mut doc: FullDoc, bytes: &[u8]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn a_change_of_any_operations_is_refused_or_leaves_the_document_usable(

@@ -6,6 +6,7 @@
 use super::{FrameError, Payload};
 use crate::docs::generation::{Epoch, Generation};
 use crate::docs::life::{Life, Ttl};
+use crate::docs::received::MOST_HEADS;
 use crate::docs::row::{Have, Version};
 use crate::ids::{Key, PeerId};
 use crate::stamp::Stamp;
@@ -201,7 +202,8 @@ pub(super) fn take_have(input: &mut Bytes) -> Result<Have, FrameError> {
     match take_u8(input)? {
         1 => {
             let life = take_life(input)?;
-            Ok(Have::Full { heads: take_list(input, 32, |input| take_array(input).map(ChangeHash))?, life })
+            let heads = take_list(input, 32, |input| take_array(input).map(ChangeHash))?;
+            if heads.len() > MOST_HEADS { Err(FrameError::Field("heads")) } else { Ok(Have::Full { heads, life }) }
         }
         2 => {
             let (stamp, writer) = (take_stamp(input)?, PeerId(take_array(input)?));
