@@ -97,7 +97,7 @@ mod tests {
 
     fn seqs(recent: &Recent, position: Seq, until: Seq) -> Option<Vec<Seq>> {
         let (page, behind) = recent.page(position, until, &Filter::All)?;
-        assert_eq!(page.last().unwrap().1.seq, behind);
+        assert_eq!(page.last().map(|(_, row)| row.seq), Some(behind));
         Some(page.iter().map(|(_, row)| row.seq).collect())
     }
 
