@@ -145,13 +145,33 @@ async fn a_digest_is_equal_where_the_documents_are_and_a_reader_of_the_page_can_
         }
         bytes += format!("{{\"n\":{id}}}").len();
     }
+    let digest_of = STANDARD.encode(hash.finalize());
     let expected =
-        json!({"documentCount": "700", "jsonBytes": format!("{bytes}"), "digest": STANDARD.encode(hash.finalize())});
+        json!({"documentCount": "700", "jsonBytes": bytes.to_string(), "digest": digest_of, "kind": "KIND_FULL"});
     for (way, mut caller) in Caller::all(&one).await {
         assert_eq!(caller.ok("Digest", json!({"collection": "c"})).await, expected, "{way}");
     }
     first.call("PutDocument", &json!({"collection": "c", "docId": "0000", "jsonData": "{\"n\":1}"})).await;
     assert_ne!(digest(&mut first).await["digest"], told["digest"]);
     let none = first.call("Digest", &json!({"collection": "none"})).await.1;
-    assert_eq!(none, json!({"digest": STANDARD.encode(Sha256::digest([]))}));
+    assert_eq!(none, json!({"digest": STANDARD.encode(Sha256::digest([])), "kind": "KIND_FULL"}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kind_of_a_collection_is_told_and_what_is_there_stays_when_it_is_changed() {
+    let mut api = Api::start(&[]).await;
+    let kind = async |api: &Api, collection: &str| {
+        Raw::unix(api).await.call("Digest", &json!({"collection": collection})).await.1["kind"].clone()
+    };
+    assert_eq!([kind(&api, "notes").await, kind(&api, "tracks").await], ["KIND_FULL", "KIND_LATEST"]);
+    api.node.put("notes", "old", r#"{"n":1}"#).await;
+    api.node.put("tracks", "old", r#"{"n":1}"#).await;
+    api.node.kill();
+    api.node.start(&["--latest-collections", "notes"]).await;
+    assert_eq!([kind(&api, "notes").await, kind(&api, "tracks").await], ["KIND_LATEST", "KIND_FULL"]);
+    for collection in ["notes", "tracks"] {
+        assert_eq!(api.node.get(collection, "old").await.as_deref(), Some(r#"{"n":1}"#));
+        api.node.put(collection, "old", r#"{"n":2}"#).await;
+        assert_eq!(api.node.get(collection, "old").await.as_deref(), Some(r#"{"n":2}"#));
+    }
 }
