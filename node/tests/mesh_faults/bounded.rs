@@ -16,8 +16,12 @@ const MANY: usize = 20_000;
 /// So much may the peak of memory grow, in KiB, when all of them are listed and streamed.
 const GROWTH: u64 = 16 * 1024;
 
-/// Most memory of a node that takes them in from a neighbour, or starts with them, in KiB.
-const MEMORY: u64 = 120 * 1024;
+/// Most memory of a node that starts with them, in KiB.
+const STORED: u64 = 120 * 1024;
+
+/// Most memory of one that takes them all in at once from a neighbour, in KiB: beside what it holds then, frames that wait
+/// (16 MiB) and tables of two keyspaces that are not on the disk yet (some 40 MiB).
+const TAKING: u64 = 192 * 1024;
 
 /// Some text of 1 KiB that hardly compresses, the same for the same number.
 fn text(number: u64) -> String {
@@ -106,5 +110,5 @@ async fn a_node_takes_in_twenty_thousand_documents_and_starts_with_them_within_i
     b.start(&[]).await;
     assert_eq!(b.list("papers").await.len(), MANY);
     let (_, started) = memory(&b);
-    assert!(taken <= MEMORY && started <= MEMORY, "{taken} KiB when all had come, {started} KiB after a start");
+    assert!(taken <= TAKING && started <= STORED, "{taken} KiB when all had come, {started} KiB after a start");
 }
