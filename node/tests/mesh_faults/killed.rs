@@ -175,7 +175,11 @@ async fn twenty_five_kills_and_stops_in_bursts_of_puts_deletes_and_policies_lose
     let (mut a, mut b) = (node("127.0.0.1"), node("127.0.0.1"));
     b.start(&[]).await;
     let mut owed = nothing();
-    for round in 0..number("PEAT_KILLS", 25) {
+    let rounds = number("PEAT_KILLS", 25);
+    for round in 0..rounds {
+        if round % 50 == 49 {
+            eprintln!("{} of {rounds} rounds, nothing lost", round + 1);
+        }
         let end = if round % 5 == 4 { End::Stop } else { End::Kill };
         a.start(&["--peer", &b.address()]).await;
         owed = burst(&mut a, owed, &mut rng, end).await;
