@@ -37,7 +37,6 @@ use ends::Ends;
 use expiry::{Policies, end};
 use generation::OTHERS_BYTES;
 use held::{Full, Held, Latest};
-use history::next_actor;
 use std::collections::BTreeSet;
 use std::time::Duration;
 pub use stored::Stored;
@@ -182,8 +181,7 @@ impl Shelf {
     /// Forgets a document of which the store has nothing any more.
     pub(crate) fn lose(&mut self, key: &Key) {
         self.uncache(key);
-        // What was lost may have had changes of this actor, and the mesh has them: their numbers are not used again.
-        self.actor = next_actor(self.actor);
+        self.renew_actor();
         self.ends.set(key, None);
         self.index.set(key, None);
     }

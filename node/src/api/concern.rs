@@ -5,6 +5,7 @@
 
 use super::service::Sidecar;
 use super::status::IntoStatus as _;
+use super::wait;
 use connectrpc::ConnectError;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use peat_node_core::event::Quorum;
@@ -21,28 +22,16 @@ pub(super) struct Concern {
 }
 
 impl Concern {
-    /// `left`: what is left of the call's time; of that a tenth is kept for the answer.
+    /// `left`: what is left of the call's time.
     pub(super) fn parse(concern: &proto::Concern, left: Duration) -> Result<Self, ConnectError> {
         let named = concern.endpoint_ids.iter().map(|id| PeerId::parse(id));
         let named = named.collect::<Result<BTreeSet<_>, _>>().map_err(|error| error.into_status())?;
         if concern.peers == 0 && named.is_empty() {
             return Err(ConnectError::invalid_argument("concern names neither a number of peers nor an endpoint id"));
         }
-        let longest = left * 9 / 10;
-        let wait = match concern.wait.as_option() {
-            None => longest,
-            Some(wait) => {
-                let parts = u64::try_from(wait.seconds).ok().zip(u32::try_from(wait.nanos).ok());
-                let wait = parts.map(|(seconds, nanos)| Duration::from_secs(seconds) + nanos_of(nanos));
-                wait.ok_or_else(|| ConnectError::invalid_argument("concern.wait is negative"))?.min(longest)
-            }
-        };
+        let wait = wait::within("concern.wait", concern.wait.as_option(), left)?;
         Ok(Self { quorum: Quorum { peers: concern.peers as usize, named }, wait })
     }
-}
-
-fn nanos_of(nanos: u32) -> Duration {
-    Duration::from_nanos(nanos.into())
 }
 
 impl Sidecar {

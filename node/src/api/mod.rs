@@ -29,6 +29,7 @@ mod service;
 mod status;
 mod text;
 mod typed;
+mod wait;
 mod watch;
 
 pub use access::AccessError;

@@ -8,7 +8,7 @@ use super::concern::Concern;
 use super::resume::Events;
 use super::service::Sidecar;
 use super::status::IntoStatus as _;
-use crate::shutdown::DRAIN_LIMIT;
+use super::wait;
 use crate::telemetry;
 use connectrpc::{RequestContext, Response, ServiceRequest, ServiceResult, ServiceStream};
 use peat_proto::sidecar::peat::node::v1::{self as proto, Node};
@@ -75,11 +75,11 @@ impl Node for Sidecar {
     async fn drain(
         &self,
         call: RequestContext,
-        _: Request<'_, proto::DrainRequest>,
+        request: Request<'_, proto::DrainRequest>,
     ) -> ServiceResult<proto::DrainResponse> {
-        // A little less than the caller's own patience, so that it hears what is left.
-        let limit = call.time_remaining().unwrap_or(DRAIN_LIMIT);
-        self.handle.drain(limit * 9 / 10).await.map_err(|error| error.into_status())?;
+        let left = call.time_remaining().unwrap_or_default();
+        let wait = wait::within("wait", request.to_owned_message().wait.as_option(), left)?;
+        self.handle.drain(wait).await.map_err(|error| error.into_status())?;
         Response::ok(proto::DrainResponse::default())
     }
 

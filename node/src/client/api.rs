@@ -6,6 +6,7 @@
 use super::ClientError;
 use super::secure::{Secure, authorization};
 use crate::cli::ApiArgs;
+use buffa_types::google::protobuf::Duration as ProtoDuration;
 use connectrpc::Protocol;
 use connectrpc::client::{CallOptions, ClientConfig, Http2Connection, SharedHttp2Connection};
 use peat_crds::names::port;
@@ -18,6 +19,9 @@ use std::time::Duration;
 
 /// Calls that may wait for the connection: the client makes one at a time.
 const CALLS_AT_ONCE: usize = 1;
+
+/// What a node that waited for others has for its answer.
+const ANSWER_ROOM: Duration = Duration::from_secs(10);
 
 /// Largest answer: a list of a large collection.
 const LARGEST_ANSWER: usize = 256 << 20;
@@ -65,6 +69,14 @@ impl Client {
     /// Options of a call that ends: the deadline of `--timeout`.
     pub(super) fn deadline(&self) -> CallOptions {
         CallOptions::default().with_timeout(self.timeout)
+    }
+
+    /// How long the node is to wait for other nodes in a call that waits, and the options of that call: the node ends it,
+    /// because only the node can say what was still to come.
+    pub(super) fn wait(&self) -> (ProtoDuration, CallOptions) {
+        let seconds = i64::try_from(self.timeout.as_secs()).unwrap_or(i64::MAX);
+        let options = CallOptions::default().with_timeout(self.timeout.saturating_add(ANSWER_ROOM));
+        (ProtoDuration { seconds, ..Default::default() }, options)
     }
 }
 

@@ -73,8 +73,10 @@ async fn put(
     let edit = Some(edit::Edit::PutJson(json_data));
     let edits = vec![node::Edit { collection, doc_id: id, edit, ttl_secs, ..Default::default() }];
     let waits = concern.is_some();
+    let (wait, options) = client.wait();
+    let concern = concern.map(|concern| node::Concern { wait: Some(wait).into(), ..concern });
     let request = node::WriteRequest { edits, concern: concern.into(), ..Default::default() };
-    let answer = client.node.write_with_options(request, client.deadline()).await?.into_owned();
+    let answer = client.node.write_with_options(request, options).await?.into_owned();
     let result = answer.results.into_iter().next().unwrap_or_default();
     if let Some(error) = result.error.as_option() {
         return Err(ClientError::Edit { code: error.code.clone(), message: error.message.clone() });

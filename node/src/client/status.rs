@@ -64,7 +64,9 @@ pub(super) async fn peers(args: &ApiArgs) -> Result<(), ClientError> {
 
 pub(super) async fn drain(args: &ApiArgs) -> Result<(), ClientError> {
     let client = Client::new(args)?;
-    client.node.drain_with_options(node::DrainRequest::default(), client.deadline()).await?;
+    let (wait, options) = client.wait();
+    let request = node::DrainRequest { wait: Some(wait).into(), ..Default::default() };
+    client.node.drain_with_options(request, options).await?;
     Printer::new(args.output).line("some peer was sent everything", || json!({"drained": true}))?;
     Ok(())
 }

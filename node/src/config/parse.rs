@@ -14,7 +14,7 @@ use super::{
 };
 use crate::api::access::check;
 use crate::cli::{RawArgs, Secret, Settings};
-use crate::secrets;
+use crate::secrets::{self, KeyFileError};
 use crate::vault::Vault;
 use peat_crds::names::port;
 use peat_node_core::docs::Kinds;
@@ -292,15 +292,13 @@ pub(crate) fn vault(key: Option<&Secret>, file: Option<&String>) -> Result<Vault
     }))
 }
 
-/// One key on each line, the one to use first; empty lines and those that begin with `#` do not count.
+/// As many keys as a node takes, from a file of them.
 fn keys(text: &str) -> Result<Vec<[u8; 32]>, String> {
-    let keys = secrets::lines(text)
-        .map(|(number, line)| secrets::key(line).ok_or_else(|| format!("has a line {number} that {NO_KEY}")));
-    let keys = keys.collect::<Result<Vec<_>, _>>()?;
-    match keys.len() {
-        0 => Err("has no key".to_owned()),
-        1..=MOST_KEYS => Ok(keys),
-        _ => Err(format!("has more than {MOST_KEYS} keys")),
+    match secrets::keys(text) {
+        Err(KeyFileError::Line(number)) => Err(format!("has a line {number} that {NO_KEY}")),
+        Err(KeyFileError::Empty) => Err("has no key".to_owned()),
+        Ok(keys) if keys.len() > MOST_KEYS => Err(format!("has more than {MOST_KEYS} keys")),
+        Ok(keys) => Ok(keys),
     }
 }
 

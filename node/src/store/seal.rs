@@ -17,6 +17,7 @@
 //! Sealed: epoch (16 bytes), count (8), ciphertext, tag (16). Sources: NIST SP 800-38D (GCM), RFC 5869 (HKDF).
 
 use crate::secrets;
+pub use crate::secrets::KeyFileError;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, MAX_TAG_LEN, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, Prk, Salt};
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -55,26 +56,13 @@ impl fmt::Debug for StoreKeys {
     }
 }
 
-/// A key file that cannot be used. Says which line, never what is in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum KeyFileError {
-    /// Not a key.
-    #[error("line {0} is not 32 bytes in base64")]
-    Line(usize),
-    /// Nothing but comments.
-    #[error("it has no key")]
-    Empty,
-}
-
 impl StoreKeys {
     /// One key in base64 on each line; empty lines and those that begin with `#` are passed over.
     ///
     /// # Errors
     /// [`KeyFileError`].
     pub fn parse(text: &str) -> Result<Self, KeyFileError> {
-        let keys = secrets::lines(text).map(|(number, line)| secrets::key(line).ok_or(KeyFileError::Line(number)));
-        let keys = keys.collect::<Result<Vec<_>, _>>()?;
-        if keys.is_empty() { Err(KeyFileError::Empty) } else { Ok(Self(Arc::new(keys))) }
+        secrets::keys(text).map(|keys| Self(Arc::new(keys)))
     }
 
     /// Whether there is none: the store is clear.

@@ -46,6 +46,8 @@ async fn a_drain_waits_for_a_peer_to_be_sent_everything_and_says_what_is_left() 
     for (way, mut caller) in Caller::all(&api).await {
         assert_eq!(caller.ok("Drain", json!({})).await, json!({}), "{way}: nothing was written yet");
     }
+    let (status, error) = Raw::tcp(&api).await.call("Drain", &json!({"wait": "-1s"})).await;
+    assert_eq!((status, &error["code"]), (400, &json!("invalid_argument")), "{error}");
     api.node.put("c", "d", "{}").await;
     let left = peat_node(&api, &["drain", "--timeout", "1"]);
     assert_eq!(left.status.code(), Some(1), "{left:?}");

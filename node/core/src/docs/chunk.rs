@@ -5,6 +5,7 @@
 //! Format". Inputs: bytes that Automerge wrote, or a peer; outputs: where each change is, and a change of a peer as it was
 //! before it was compressed. What it does not do: verify checksums; whoever reads a change does.
 
+use super::leb128;
 use flate2::bufread::DeflateDecoder;
 use std::borrow::Cow;
 use std::io::Read as _;
@@ -30,8 +31,8 @@ pub(crate) fn changes(bytes: &[u8]) -> Option<Vec<Range<usize>>> {
         if !is_change(rest) {
             return None;
         }
-        let (length, width) = leb128(&rest[HEAD..])?;
-        let end = start.checked_add(HEAD + width)?.checked_add(length)?;
+        let (length, width) = leb128::read(&rest[HEAD..])?;
+        let end = start.checked_add(HEAD + width)?.checked_add(usize::try_from(length).ok()?)?;
         if end > bytes.len() {
             return None;
         }
@@ -55,35 +56,15 @@ pub(super) fn inflate(bytes: &[u8], most: usize) -> Option<Cow<'_, [u8]>> {
     let mut change = Vec::with_capacity(HEAD + 5 + plain.len());
     change.extend(&bytes[..HEAD - 1]);
     change.push(CHANGE);
-    put_leb128(&mut change, plain.len());
+    leb128::put(&mut change, plain.len() as u64);
     change.extend(plain);
     Some(Cow::Owned(change))
 }
 
 /// What is in the first chunk of `bytes`.
 pub(super) fn content(bytes: &[u8]) -> Option<&[u8]> {
-    let (length, width) = leb128(bytes.get(HEAD..)?)?;
-    bytes[HEAD + width..].get(..length)
-}
-
-fn put_leb128(out: &mut Vec<u8>, mut number: usize) {
-    while number > 0x7f {
-        out.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-/// A number of at most 35 bits, and its width in bytes.
-fn leb128(bytes: &[u8]) -> Option<(usize, usize)> {
-    let mut number = 0;
-    for (position, byte) in bytes.iter().take(5).enumerate() {
-        number |= usize::from(byte & 0x7f) << (7 * position);
-        if byte & 0x80 == 0 {
-            return Some((number, position + 1));
-        }
-    }
-    None
+    let (length, width) = leb128::read(bytes.get(HEAD..)?)?;
+    bytes[HEAD + width..].get(..usize::try_from(length).ok()?)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! "Change Chunks" and "Column types". Inputs: a change, not compressed; outputs: counts. What it does not do: check the
 //! rest of it; Automerge does.
 
-use super::chunk;
+use super::{chunk, leb128};
 
 /// The columns, by specification, of which Automerge takes as many entries as there are, whatever the others say: what
 /// operations do, and which writes they overwrite.
@@ -78,17 +78,11 @@ impl<'a> Input<'a> {
         self.skip(length).map(drop)
     }
 
-    /// LEB128, with the width of what was read in bits.
-    fn leb128(&mut self) -> Option<(u64, u32)> {
-        let mut number = 0;
-        for (width, byte) in (7..).step_by(7).zip(self.0).take(10) {
-            number |= u64::from(byte & 0x7f) << (width - 7);
-            if byte & 0x80 == 0 {
-                self.0 = &self.0[width as usize / 7..];
-                return Some((number, width));
-            }
-        }
-        None
+    /// A number, and how many bytes it took.
+    fn leb128(&mut self) -> Option<(u64, usize)> {
+        let (number, width) = leb128::read(self.0)?;
+        self.0 = &self.0[width..];
+        Some((number, width))
     }
 
     fn number(&mut self) -> Option<u64> {
@@ -97,7 +91,7 @@ impl<'a> Input<'a> {
 
     fn signed(&mut self) -> Option<i64> {
         let (number, width) = self.leb128()?;
-        let unused = u64::BITS.saturating_sub(width);
+        let unused = u64::BITS.saturating_sub(7 * width as u32);
         Some((number << unused).cast_signed() >> unused)
     }
 }

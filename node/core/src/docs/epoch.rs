@@ -20,7 +20,7 @@ mod stamps;
 use super::full::{FullDoc, FullError, contained};
 use super::generation::Generation;
 use crate::stamp::Stamp;
-use automerge::{Automerge, ChangeHash};
+use automerge::{Automerge, ChangeHash, ChangeMetadata};
 use base::Base;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -106,10 +106,11 @@ pub(crate) struct Look {
 pub(crate) fn begin(doc: &FullDoc, from: Generation, look: Look) -> Result<Option<(FullDoc, Generation)>, FullError> {
     let Look { limits, bytes, text, today, marks, most } = look;
     let far_over = doc.changes() >= HARD * limits.changes || bytes > HARD * limits.allowed(text);
-    let stamps: Vec<Stamp> = doc.doc.get_changes_meta(&[]).iter().map(|change| stamp(change.timestamp)).collect();
+    let changes = doc.doc.get_changes_meta(&[]);
+    let stamps = changes.iter().map(|change| believed(change, today)).collect();
     let Some(cut) = limits.cut(stamps, far_over, today).filter(|_| !from.is_last()) else { return Ok(None) };
     contained(|| {
-        let frontier = frontier(&doc.doc, cut);
+        let frontier = frontier(&changes, cut, today);
         let base = Base::of(&doc.doc, from, frontier, marks)?.filter(|base| base.size() <= most);
         let Some(base) = base else { return Ok(None) };
         let Some(generation) = from.next(base.hash) else { return Ok(None) };
@@ -147,11 +148,11 @@ pub(crate) fn carry_over(
     })
 }
 
-/// The heads of all changes up to `cut`. Where a change is older than one that it was made on, it is not among them.
-fn frontier(doc: &Automerge, cut: Stamp) -> Vec<ChangeHash> {
+/// The heads of all of `changes` up to `cut`. Where a change is older than one that it was made on, it is not among them.
+fn frontier(changes: &[ChangeMetadata<'_>], cut: Stamp, today: Duration) -> Vec<ChangeHash> {
     let (mut settled, mut heads) = (BTreeSet::new(), BTreeSet::new());
-    for change in doc.get_changes_meta(&[]) {
-        if stamp(change.timestamp) <= cut && change.deps.iter().all(|dep| settled.contains(dep)) {
+    for change in changes {
+        if believed(change, today) <= cut && change.deps.iter().all(|dep| settled.contains(dep)) {
             change.deps.iter().for_each(|dep| {
                 heads.remove(dep);
             });
@@ -160,6 +161,13 @@ fn frontier(doc: &Automerge, cut: Stamp) -> Vec<ChangeHash> {
         }
     }
     heads.into_iter().collect()
+}
+
+/// When `change` was made. One that says it is far ahead of `today` counts as old: it will seem new for as long as its
+/// clock was wrong, and with it all that was made on it, and nothing could be forgotten until then.
+fn believed(change: &ChangeMetadata<'_>, today: Duration) -> Stamp {
+    let stamp = stamp(change.timestamp);
+    if stamp.is_far_ahead(today) { Stamp::default() } else { stamp }
 }
 
 /// The stamp of a change that says it was made at `time`.

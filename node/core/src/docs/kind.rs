@@ -17,7 +17,7 @@ pub enum Kind {
 }
 
 /// Collections of reports that are rewritten as a whole and whose past nobody asks for.
-pub const LATEST: [&str; 5] = ["platforms", "nodes", "tracks", "beacons", "cells"];
+const LATEST: [&str; 5] = ["platforms", "nodes", "tracks", "beacons", "cells"];
 
 /// Which collections are `latest`; all others are `full`. Nodes of one mesh should agree: where they do not, a document is
 /// of the kind that its first writer gave it.

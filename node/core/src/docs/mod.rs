@@ -15,6 +15,7 @@ pub mod full;
 pub mod generation;
 pub mod json;
 pub mod kind;
+mod leb128;
 pub mod life;
 mod path;
 pub mod received;

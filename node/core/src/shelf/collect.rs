@@ -7,7 +7,6 @@
 //! from before the delete are refused, nothing is lost that the delete has not seen.
 //! Inputs: keys that may be due; outputs: rows. What it does not do: look for them; the shell does.
 
-use super::history::next_actor;
 use super::read::read;
 use super::{Merged, Shelf, ShelfError};
 use crate::docs::life::Life;
@@ -74,8 +73,7 @@ impl Shelf {
     ) -> Result<Merged, ShelfError> {
         let joined = gone.join(life);
         if joined.is_live() || joined.tombstone > gone.tombstone {
-            // What was forgotten may have had changes of this actor, and somebody may still have them.
-            self.actor = next_actor(self.actor);
+            self.renew_actor();
             return self.merge_new(key, false, (Life { generation: life.generation, ..joined }, changes), outputs);
         }
         let sender_behind = life.is_live() || life.tombstone < gone.tombstone;

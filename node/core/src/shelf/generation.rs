@@ -93,7 +93,10 @@ impl Shelf {
         let carried = !doc.apply(&images)?.added.is_empty();
         let was = ours.life.is_live().then(|| ours.doc.document());
         let visible = was != joined.is_live().then(|| doc.document());
-        self.replace_history(key, ours, (doc, joined), (None, visible), outputs);
+        self.drop_history(key, &ours, false, outputs);
+        let added = doc.save();
+        let full = Full { doc, life: joined, chunks: Chunks::default() };
+        self.keep_full(key, full, added, None, visible, outputs);
         Ok(Merged { changed: Some(Since::Start), gaps: false, sender_behind: carried })
     }
 
@@ -137,19 +140,6 @@ impl Shelf {
         *full = Full { doc, life: Life { generation, ..full.life }, chunks: Chunks::default() };
         self.begun += 1;
         Ok(true)
-    }
-
-    fn replace_history(
-        &mut self,
-        key: &Key,
-        ours: Full,
-        (doc, life): (FullDoc, Life),
-        (text, visible): (Option<String>, bool),
-        outputs: &mut Outputs,
-    ) {
-        self.drop_history(key, &ours, false, outputs);
-        let added = doc.save();
-        self.keep_full(key, Full { doc, life, chunks: Chunks::default() }, added, text, visible, outputs);
     }
 }
 

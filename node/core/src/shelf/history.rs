@@ -68,13 +68,6 @@ impl Chunks {
     }
 }
 
-/// An actor that nobody has used: as fresh as the one that the process started with.
-pub(super) fn next_actor(actor: [u8; 16]) -> [u8; 16] {
-    let mut next = [0; 16];
-    next.copy_from_slice(&Sha256::digest(actor)[..16]);
-    next
-}
-
 /// The generation of `doc`, which goes on from the text of a document of `from`. With the history its base is lost, and
 /// nobody takes a document without that. So the writing of the text is the next base; where there is nothing to write,
 /// it is in no epoch.
@@ -88,6 +81,13 @@ fn size(bytes: &[u8]) -> u32 {
 }
 
 impl Shelf {
+    /// Goes on as an actor that nobody has used, as fresh as the one that the process started with. For a history that is
+    /// here no more: it may have had changes of this actor that others still have, and their numbers are not used again.
+    pub(super) fn renew_actor(&mut self) {
+        let next = Sha256::digest(self.actor);
+        self.actor.copy_from_slice(&next[..16]);
+    }
+
     /// Loads the document of `view`; none when a record is missing or damaged.
     pub(super) fn read_history(
         &self,
@@ -107,8 +107,7 @@ impl Shelf {
         let view = View::parse(&row)?;
         let Have::Full { life, .. } = view.have else { return Ok(()) };
         rows.gave_up(key);
-        // The lost history may have had changes of this actor, and the mesh has them: their numbers are not used again.
-        self.actor = next_actor(self.actor);
+        self.renew_actor();
         let mut doc = FullDoc::new(self.actor);
         let document = view.document()?.unwrap_or_else(|| Document::from_map(Map::new()));
         let added = doc.put(&document, self.mended_at(life))?.unwrap_or_default();

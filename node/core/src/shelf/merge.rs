@@ -5,7 +5,6 @@
 
 use super::generation::is_incomplete;
 use super::held::{Full, Held, Latest};
-use super::history::next_actor;
 use super::{Merged, Shelf, ShelfError};
 use crate::docs::Kind;
 use crate::docs::first::{self, First};
@@ -53,8 +52,7 @@ impl Shelf {
             Some(held) => {
                 hides = held.is_live();
                 self.drop_records(key, &held, outputs);
-                // As where a document was lost.
-                self.actor = next_actor(self.actor);
+                self.renew_actor();
                 None
             }
             None => None,

@@ -38,8 +38,8 @@ impl Node {
 
     /// Begins anew with all but the newest eighth of the history as the base.
     fn begin(&mut self) {
-        let limits = Limits { changes: 1, bytes: 0, settle: Duration::from_secs(1) };
-        let look = Look { limits, bytes: usize::MAX, text: 0, today: Duration::ZERO, marks: DAY, most: 1 << 20 };
+        let limits = Limits { changes: 1, bytes: 0, settle: Duration::MAX };
+        let look = Look { limits, bytes: usize::MAX, text: 0, today: NOON + DAY, marks: DAY, most: 1 << 20 };
         let (doc, generation) = begin(&self.doc, self.generation, look).unwrap().unwrap();
         assert_eq!(doc.document(), self.doc.document(), "readers see no difference");
         assert!(generation > self.generation);
@@ -284,6 +284,21 @@ fn a_history_is_not_begun_anew_while_most_of_it_may_still_be_on_its_way_unless_i
     assert_eq!(limits.cut(burst(), true, after(1000)), Some(at(175)));
     assert!(limits.cut(burst(), false, after(4200)).is_some_and(|cut| at(100) <= cut && cut <= at(175)));
     assert_eq!(limits.cut(Vec::new(), true, after(0)), None);
+}
+
+#[test]
+fn a_change_that_says_it_is_of_next_year_does_not_keep_a_history_from_being_forgotten() {
+    let (mut a, mut b) = pair();
+    let honest = b.stamp;
+    b.stamp += Stamp::at(365 * DAY).0;
+    b.set("b", 1);
+    a.hear(&b);
+    a.stamp = honest;
+    (0..40).for_each(|n| a.set("n", n));
+    a.begin();
+    assert!(a.doc.changes() < 10, "{} changes are left of 52", a.doc.changes());
+    meet(&mut a, &mut b);
+    assert_eq!(a.text(), r#"{"b":1,"list":[1,2,3],"n":39}"#);
 }
 
 #[test]
