@@ -25,7 +25,8 @@ pub use peer::{PeatPeer, PeatPeerSpec, PeatPeerStatus};
 /// Both definitions, in the order in which they are to be installed (neither needs the other).
 ///
 /// They carry the recommended labels and nothing that depends on how they get installed. Use these instead of
-/// `PeatMesh::crd()`, which lets every optional field be null and wants a `spec` of those who are content with the defaults.
+/// `PeatMesh::crd()`, which lets every optional field be null and wants a `spec` of those who are content with the
+/// defaults.
 pub fn all() -> Vec<CustomResourceDefinition> {
     [schema::spec_may_be_left_out(PeatMesh::crd()), PeatPeer::crd()].map(schema::without_nulls).into()
 }

@@ -1,4 +1,5 @@
-//! A peer's certificate, and a root. What must hold is in `checks/certificate.rs`, which ordinary tests run over the corpus.
+//! A peer's certificate, and a root. What must hold is in `checks/certificate.rs`, which ordinary tests run over the
+//! corpus.
 #![no_main]
 
 #[path = "../checks/certificate.rs"]

@@ -1,4 +1,5 @@
-//! Bytes of an application as a JSON document. What must hold is in `checks/document.rs`, which ordinary tests run over the corpus.
+//! Bytes of an application as a JSON document. What must hold is in `checks/document.rs`, which ordinary tests run over
+//! the corpus.
 #![no_main]
 
 #[path = "../checks/document.rs"]

@@ -1,4 +1,5 @@
-//! Bytes of a peer as a frame of the mesh. What must hold is in `checks/frame.rs`, which ordinary tests run over the corpus.
+//! Bytes of a peer as a frame of the mesh. What must hold is in `checks/frame.rs`, which ordinary tests run over the
+//! corpus.
 #![no_main]
 
 #[path = "../checks/frame.rs"]

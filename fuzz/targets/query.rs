@@ -1,4 +1,5 @@
-//! A query of a subscription, and a document to ask it of. What must hold is in `checks/query.rs`, which ordinary tests run over the corpus.
+//! A query of a subscription, and a document to ask it of. What must hold is in `checks/query.rs`, which ordinary tests
+//! run over the corpus.
 #![no_main]
 
 #[path = "../checks/query.rs"]

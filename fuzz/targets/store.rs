@@ -1,5 +1,5 @@
-//! Edits of the files of a store that is then opened. What must hold is in `checks/store.rs`, which ordinary tests run over
-//! the corpus.
+//! Edits of the files of a store that is then opened. What must hold is in `checks/store.rs`, which ordinary tests run
+//! over the corpus.
 #![no_main]
 
 #[path = "../checks/store.rs"]

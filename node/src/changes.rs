@@ -1,10 +1,10 @@
 //! The change feed: what is stored, then what changes, read from the store and never from a queue of the reader's own.
 //!
 //! Purpose: the store keeps exactly one log entry (`seq` to key) for each document, so the log is compacted by
-//! construction and a reader of any pace needs no more than a position. A reader takes the rows as they are stored, then
-//! the log after the number that was committed when it began, then waits for that number to grow. While it keeps up it is
-//! told every version, from what is [`recent`]; behind that, of each document the last.
-//! Inputs: a [`Source`]. Outputs: streams. What it does not do: filter by content.
+//! construction and a reader of any pace needs no more than a position. A reader takes the rows as they are stored,
+//! then the log after the number that was committed when it began, then waits for that number to grow. While it keeps
+//! up it is told every version, from what is [`recent`]; behind that, of each document the last. Inputs: a [`Source`].
+//! Outputs: streams. What it does not do: filter by content.
 
 mod recent;
 
@@ -24,8 +24,8 @@ use tokio::sync::watch;
 /// Log entries read at once: a page is small enough to be held for a slow reader, large enough to hide a thread switch.
 const LOG_PAGE: usize = 256;
 
-/// Documents written while one reader is told what is stored, that are remembered so as to come once: some 1 MB. With more
-/// of them, which takes a slow reader and a busy node, the others come twice, with equal versions.
+/// Documents written while one reader is told what is stored, that are remembered so as to come once: some 1 MB. With
+/// more of them, which takes a slow reader and a busy node, the others come twice, with equal versions.
 const EARLY: usize = 65_536;
 
 /// Which collections a reader wants.
@@ -89,8 +89,8 @@ pub struct Source {
 pub enum Told {
     /// One version of one document.
     Change(Change),
-    /// Every document that was stored when the reader began has been told, as it was then or later, unless it was deleted.
-    /// Once, and never to a reader that began behind a number.
+    /// Every document that was stored when the reader began has been told, as it was then or later, unless it was
+    /// deleted. Once, and never to a reader that began behind a number.
     Complete {
         /// Where the feed is taken up again. What changed while the snapshot was told then comes again.
         resume: Seq,
@@ -136,7 +136,8 @@ struct Reader {
     /// Everything in the log up to here is told.
     position: Seq,
     stage: Stage,
-    /// The highest number of a row that was told from what is stored: below it an older version would come behind a newer.
+    /// The highest number of a row that was told from what is stored: below it an older version would come behind a
+    /// newer.
     newest: Seq,
     /// Numbers behind `position` whose rows were told from what is stored: the log is not to tell them again.
     early: BTreeSet<Seq>,
@@ -223,8 +224,8 @@ fn is_live(row: &Row) -> bool {
     View::parse(&row.bytes).is_ok_and(|view| view.is_live())
 }
 
-/// Rows that changed after `position`, at most [`LOG_PAGE`] entries or about [`PAGE_BYTES`] and none after `until`, and the
-/// position behind them.
+/// Rows that changed after `position`, at most [`LOG_PAGE`] entries or about [`PAGE_BYTES`] and none after `until`, and
+/// the position behind them.
 fn log_page(
     store: &dyn Store,
     position: Seq,

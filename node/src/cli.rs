@@ -1,10 +1,10 @@
 //! The command line: flags, subcommands, the environment and the configuration file, without meaning.
 //!
-//! Purpose: collect text. The flags are the one table: every flag of the node has an environment variable, `PEAT_NODE_` and
-//! its name in capitals, and is a key of the file; a flag wins over its variable and that over the file. An empty variable
-//! counts as unset, and the older `PEAT_SIDECAR_` name is read when the new one is not set.
-//! Inputs: arguments and a look-up of variables. Outputs: a [`Cli`] whose texts [`crate::config::Config`] checks, and where
-//! each of them came from. What it does not do: judge values.
+//! Purpose: collect text. The flags are the one table: every flag of the node has an environment variable, `PEAT_NODE_`
+//! and its name in capitals, and is a key of the file; a flag wins over its variable and that over the file. An empty
+//! variable counts as unset, and the older `PEAT_SIDECAR_` name is read when the new one is not set. Inputs: arguments
+//! and a look-up of variables. Outputs: a [`Cli`] whose texts [`crate::config::Config`] checks, and where each of them
+//! came from. What it does not do: judge values.
 
 mod commands;
 mod file;
@@ -67,7 +67,8 @@ Exit codes: 0 fine, 1 failed, 64 bad flags or configuration, 69 the node could n
 
 /// Runs a Peat node: documents that converge with every peer, behind an API for the application beside it.
 ///
-/// Without a subcommand the node runs until SIGTERM or SIGINT. The subcommands talk to a running node or prepare its key.
+/// Without a subcommand the node runs until SIGTERM or SIGINT. The subcommands talk to a running node or prepare its
+/// key.
 #[derive(Debug, Parser)]
 #[command(name = "peat-node", version, after_long_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -82,14 +83,16 @@ pub struct Cli {
 /// Flags of the node, as text.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RawArgs {
-    /// Where the API listens: `tcp://IP:PORT` or `unix:///PATH`; comma list or repeated [default: tcp://127.0.0.1:50051]
+    /// Where the API listens: `tcp://IP:PORT` or `unix:///PATH`; comma list or repeated [default:
+    /// tcp://127.0.0.1:50051]
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',', help_heading = "API")]
     pub listen: Vec<String>,
     /// Permissions of API sockets, octal [default: 0666]
     #[arg(long, value_name = "MODE", help_heading = "API")]
     pub socket_mode: Option<String>,
-    /// Who must prove who he is: `open`: callers from beyond loopback, if one of the files below lets them; `required`: the
-    /// same, and refuse to start where they could not, or not over TLS; `all`: those on loopback and sockets too [default: open]
+    /// Who must prove who he is: `open`: callers from beyond loopback, if one of the files below lets them; `required`:
+    /// the same, and refuse to start where they could not, or not over TLS; `all`: those on loopback and sockets too
+    /// [default: open]
     #[arg(long, value_name = "RULE", help_heading = "API")]
     pub api_auth: Option<String>,
     /// Certificate of the API, PEM, with those between it and its authority: guarded TCP listeners speak TLS
@@ -104,8 +107,9 @@ pub struct RawArgs {
     /// File of tokens, one on each line: a caller with `authorization: Bearer TOKEN` is let in
     #[arg(long, value_name = "FILE", help_heading = "API")]
     pub api_token_file: Option<String>,
-    /// Collections whose documents are replaced whole, so that the last write wins, while others merge field by field; comma
-    /// list or repeated. Alike on all nodes of a mesh; documents that exist keep their kind [default: platforms,nodes,tracks,beacons,cells]
+    /// Collections whose documents are replaced whole, so that the last write wins, while others merge field by field;
+    /// comma list or repeated. Alike on all nodes of a mesh; documents that exist keep their kind [default:
+    /// platforms,nodes,tracks,beacons,cells]
     #[arg(long, value_name = "COLLECTION", value_delimiter = ',', help_heading = "API")]
     pub latest_collections: Vec<String>,
     /// Largest document in bytes, from 1024 to 2097152 [default: 1048576]
@@ -139,7 +143,8 @@ pub struct RawArgs {
     /// Folder of the store [default: /data/peat-node]
     #[arg(long, value_name = "DIR", help_heading = "Node")]
     pub data_dir: Option<String>,
-    /// File of keys that encrypt the store, one in base64 (32 bytes) on each line: the first writes, all read [default: the store is clear]
+    /// File of keys that encrypt the store, one in base64 (32 bytes) on each line: the first writes, all read [default:
+    /// the store is clear]
     #[arg(long, value_name = "FILE", help_heading = "Node")]
     pub store_key_file: Option<String>,
     /// Folder of the node's key [default: the data folder]
@@ -148,8 +153,8 @@ pub struct RawArgs {
     /// Name of this node for people [default: the pod's name, else random and kept in the data folder]
     #[arg(long, value_name = "NAME", help_heading = "Node")]
     pub node_id: Option<String>,
-    /// Key of documents: 32 bytes in base64; what is put here is stored and synced as ciphertext, which peers without the key
-    /// cannot read; better in a file
+    /// Key of documents: 32 bytes in base64; what is put here is stored and synced as ciphertext, which peers without
+    /// the key cannot read; better in a file
     #[arg(long, value_name = "BASE64", help_heading = "Node")]
     pub encryption_key: Option<Secret>,
     /// File with the keys of documents, one on each line: the first encrypts, all decrypt
@@ -158,7 +163,8 @@ pub struct RawArgs {
     /// Where health and metrics are served: `IP:PORT` [default: off]
     #[arg(long, value_name = "ADDRESS", help_heading = "Node")]
     pub admin_listen: Option<String>,
-    /// Bytes of documents and histories beyond which puts are refused; peers' documents are always taken [default: no limit]
+    /// Bytes of documents and histories beyond which puts are refused; peers' documents are always taken [default: no
+    /// limit]
     #[arg(long, value_name = "BYTES", help_heading = "Node")]
     pub quota_bytes: Option<String>,
     /// Live documents beyond which puts of new ones are refused [default: no limit]
@@ -167,7 +173,8 @@ pub struct RawArgs {
     /// Puts in a second beyond which they are refused [default: no limit]
     #[arg(long, value_name = "COUNT", help_heading = "Node")]
     pub quota_put_rate: Option<String>,
-    /// What is logged: `error`, `warn`, `info`, `debug`, `trace` or a filter such as `info,peat_node=debug` [default: info]
+    /// What is logged: `error`, `warn`, `info`, `debug`, `trace` or a filter such as `info,peat_node=debug` [default:
+    /// info]
     #[arg(long, value_name = "FILTER", help_heading = "Node")]
     pub log_level: Option<String>,
     /// How it is logged: `text` or `json` [default: text]
@@ -201,15 +208,15 @@ pub struct RawArgs {
     /// Key of the mesh: 32 bytes in base64; better in a file
     #[arg(long, value_name = "BASE64", help_heading = "Mesh by flags")]
     pub shared_key: Option<Secret>,
-    /// File with the key of the mesh, or several, one on each line: the first is shown, all are accepted; it may change while
-    /// the node runs
+    /// File with the key of the mesh, or several, one on each line: the first is shown, all are accepted; it may change
+    /// while the node runs
     #[arg(long, value_name = "FILE", help_heading = "Mesh by flags")]
     pub shared_key_file: Option<String>,
     /// Peer with anyone under the same name when no key is set
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Mesh by flags")]
     pub allow_empty_key: Option<String>,
-    /// The node's key: `own`, in its key folder; or `derived` from the mesh's key and --node-id, which every holder of the mesh's
-    /// key can compute too [default: own]
+    /// The node's key: `own`, in its key folder; or `derived` from the mesh's key and --node-id, which every holder of
+    /// the mesh's key can compute too [default: own]
     #[arg(long, value_name = "KIND", help_heading = "Mesh by flags")]
     pub identity: Option<String>,
     /// A peer to stay connected to: `ID@HOST:PORT`; comma list or repeated

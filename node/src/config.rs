@@ -1,8 +1,8 @@
 //! The node's configuration: every value checked, nothing opened.
 //!
 //! Purpose: turn the text of [`RawArgs`] into types whose existence proves the check, so that whoever uses them cannot
-//! fail on them. Inputs: flags as text, the key file, the files that say who may call the API. Outputs: a [`Config`], or
-//! the first [`ConfigError`]. What it does not do: open sockets or the store, talk to anyone. Secrets do not print.
+//! fail on them. Inputs: flags as text, the key file, the files that say who may call the API. Outputs: a [`Config`],
+//! or the first [`ConfigError`]. What it does not do: open sockets or the store, talk to anyone. Secrets do not print.
 
 mod access;
 mod parse;

@@ -3,20 +3,22 @@
 //! Purpose: run the engine on a thread of its own, because the disk blocks. Inputs: [`Message`]s. Outputs: rows to the
 //! store, acts to the network, answers to callers, a view for readers. The order is always the same and stands in one
 //! function, [`Driver::finish`]: **persist, then send, then answer**. All inputs that wait are handled before the next
-//! commit (group commit), so one `fdatasync` serves many callers. The loop waits for its inputs and the disk, never for a peer.
-//! What it does not do: decide anything about documents or peers.
+//! commit (group commit), so one `fdatasync` serves many callers. The loop waits for its inputs and the disk, never for
+//! a peer. What it does not do: decide anything about documents or peers.
 
 mod message;
 mod rows;
+mod start;
 
 use message::concerns_peers;
 pub use message::{Message, Network, Request};
+pub use start::{DriverError, Running, Setup, start};
 
 use crate::changes::Recent;
 use crate::handle::Published;
 use crate::metrics::Metrics;
-use crate::quota::{Gate, Limits, Refusal};
-use crate::store::{Seq, Store, StoreError};
+use crate::quota::{Gate, Refusal};
+use crate::store::{Seq, Store};
 use crate::telemetry::traces::Begun;
 use arc_swap::ArcSwapOption;
 use peat_node_core::docs::row;
@@ -25,7 +27,6 @@ use peat_node_core::ids::{Key, RequestId};
 use peat_node_core::{Config, Input, MeshNode, Now, Output, Outputs};
 use rows::StoredRows;
 use std::collections::{BTreeSet, HashMap};
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -37,79 +38,9 @@ pub const INPUTS: usize = 1024;
 /// Most inputs of one commit: enough to share the disk's delay, few enough that the first caller does not wait long.
 const BATCH: usize = 512;
 
-/// The view for readers is at most this old while inputs keep coming; it is fresh whenever the driver has nothing to do.
+/// The view for readers is at most this old while inputs keep coming; it is fresh whenever the driver has nothing to
+/// do.
 const VIEW_AGE: Duration = Duration::from_millis(100);
-
-/// What a driver is made of.
-pub struct Setup<N> {
-    /// The engine's configuration.
-    pub config: Config,
-    /// How much applications may store.
-    pub quotas: Limits,
-    /// Rows.
-    pub store: Arc<dyn Store>,
-    /// Peers.
-    pub network: N,
-    /// Inputs; their senders are with the transport and the handle.
-    pub inputs: mpsc::Receiver<Message>,
-    /// Where readers look.
-    pub published: Arc<ArcSwapOption<Published>>,
-    /// Counters.
-    pub metrics: Arc<Metrics>,
-}
-
-impl<N> std::fmt::Debug for Setup<N> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Setup").field("config", &self.config).finish_non_exhaustive()
-    }
-}
-
-/// A running driver.
-#[derive(Debug)]
-pub struct Running {
-    /// The highest committed number.
-    pub committed: watch::Receiver<Seq>,
-    /// The last rows before it.
-    pub recent: Arc<Recent>,
-    /// Resolves when the thread has ended, for whatever reason.
-    pub ended: oneshot::Receiver<()>,
-}
-
-/// A driver that could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum DriverError {
-    /// The rows could not be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The thread or its timer could not be made.
-    #[error("start the driver")]
-    Thread(#[from] io::Error),
-}
-
-/// Starts the thread and returns when every stored row is known to the engine.
-///
-/// # Errors
-/// [`DriverError`]; nothing runs then.
-pub async fn start<N: Network>(setup: Setup<N>) -> Result<Running, DriverError> {
-    let (ready, started) = oneshot::channel();
-    let (end, ended) = oneshot::channel::<()>();
-    std::thread::Builder::new().name("driver".to_owned()).spawn(move || {
-        // Dropped at the very end, by a panic as well.
-        let _end = end;
-        let Setup { config, quotas, store, network, inputs, published, metrics } = setup;
-        let gate = Gate::new(quotas, BATCH, Instant::now(), Arc::clone(metrics.quotas()));
-        match Driver::new(config, store, network, (published, metrics), gate) {
-            Ok((driver, committed)) => {
-                if ready.send(Ok((committed, Arc::clone(&driver.recent)))).is_ok() {
-                    driver.run(inputs);
-                }
-            }
-            Err(error) => drop(ready.send(Err(error))),
-        }
-    })?;
-    let (committed, recent) = started.await.map_err(|_| io::Error::other("the driver's thread ended at once"))??;
-    Ok(Running { committed, recent, ended })
-}
 
 struct Driver<N> {
     node: MeshNode,

@@ -246,7 +246,8 @@ impl NodeHandle {
         Ok((engine.store.id()?, *engine.committed.borrow()))
     }
 
-    /// What is stored (`after` is `None`) or what changed after `after`, then every change, for as long as it is polled.
+    /// What is stored (`after` is `None`) or what changed after `after`, then every change, for as long as it is
+    /// polled.
     ///
     /// # Guarantees
     /// Constant memory whatever the reader's pace; no gap; no version twice, but for some of more than 65,536 documents

@@ -2,9 +2,8 @@
 //!
 //! Purpose: an Ed25519 secret key in a folder of its own, made once; its public half is the endpoint id. In a pod the
 //! folder is a memory volume, so that a restarted container stays who it was; by flags it is the data folder. Or, by an
-//! explicit flag, a key that is computed from the mesh's.
-//! Inputs: the folder. Outputs: an [`Identity`], or an [`IdentityError`] that names the file. What it does not do: print
-//! the key, or replace one that is there.
+//! explicit flag, a key that is computed from the mesh's. Inputs: the folder. Outputs: an [`Identity`], or an
+//! [`IdentityError`] that names the file. What it does not do: print the key, or replace one that is there.
 
 use crate::config::SharedKey;
 use crate::hkdf;

@@ -1,9 +1,9 @@
 //! Quotas: how much an application may store, and how fast.
 //!
-//! Purpose: a node that runs full refuses puts with a reason long before its disk does it for everybody. Inputs: what is
-//! stored, once in each turn of the driver, and every local edit. Outputs: a [`Refusal`] for a put beyond a limit; a
-//! line in the log and metrics from [`NEAR_PERCENT`] on. Deletes, reads, policies of collections and whatever comes from
-//! peers are never refused: a mesh whose nodes took different documents would not converge.
+//! Purpose: a node that runs full refuses puts with a reason long before its disk does it for everybody. Inputs: what
+//! is stored, once in each turn of the driver, and every local edit. Outputs: a [`Refusal`] for a put beyond a limit; a
+//! line in the log and metrics from [`NEAR_PERCENT`] on. Deletes, reads, policies of collections and whatever comes
+//! from peers are never refused: a mesh whose nodes took different documents would not converge.
 //!
 //! Limits on documents are exact. One on bytes may be passed by what a single commit holds, since a document is weighed
 //! when it is stored. What it does not do: scan anything. A row is read for it only within a batch of the limit.

@@ -1,7 +1,7 @@
 //! The file of rights: what each peer may read and write of each collection.
 //!
-//! Inputs: the file of `--rights-file`, read again and again. Outputs: [`Rights`] for the engine, at the start and when they
-//! change. What it does not do: judge them, or keep anything from anybody; see [`peat_node_core::rights`].
+//! Inputs: the file of `--rights-file`, read again and again. Outputs: [`Rights`] for the engine, at the start and when
+//! they change. What it does not do: judge them, or keep anything from anybody; see [`peat_node_core::rights`].
 
 use crate::api::access::{AccessError, Source, Watched};
 use crate::driver::Message;

@@ -216,6 +216,17 @@ async fn open(config: &Config) -> Result<Arc<dyn Store>, RunError> {
     Ok(Arc::new(opened.map_err(|_| StoreError::Stopped)??))
 }
 
+/// The sockets of the mesh; a file of keys is read again whenever it changes.
+async fn bind(setup: transport::Setup<'_>, mode: &Mode) -> Result<Transport, RunError> {
+    let credentials = setup.credentials.clone();
+    let transport = Transport::bind(setup).await?;
+    if let (Credentials::SharedKey(keyring), Mode::Flags(FlagsMode { key_file: Some(file), .. })) = (&credentials, mode)
+    {
+        transport.follow(keyring, file)?;
+    }
+    Ok(transport)
+}
+
 /// Everything behind the API.
 #[derive(Debug)]
 struct Mesh {
@@ -241,21 +252,19 @@ impl Mesh {
             Mode::Flags(_) => None,
         };
         let credentials = credentials(&config.mode, certificates.as_ref());
-        let setup = transport::Setup {
-            identity,
-            config: &config.mesh,
-            credentials: credentials.clone(),
-            messages: messages.clone(),
-            traffic: Arc::clone(node.traffic()),
-            metrics: Arc::clone(metrics),
-            stop: stop.child_token(),
-        };
-        let transport = Transport::bind(setup).await?;
-        if let (Credentials::SharedKey(keyring), Mode::Flags(FlagsMode { key_file: Some(file), .. })) =
-            (&credentials, &config.mode)
-        {
-            transport.follow(keyring, file)?;
-        }
+        let transport = bind(
+            transport::Setup {
+                identity,
+                config: &config.mesh,
+                credentials,
+                messages: messages.clone(),
+                traffic: Arc::clone(node.traffic()),
+                metrics: Arc::clone(metrics),
+                stop: stop.child_token(),
+            },
+            &config.mode,
+        )
+        .await?;
         let (watched, rights) = config.mesh.rights_file.as_deref().map(rights::read).transpose()?.unzip();
         let setup = driver::Setup {
             config: engine_config(identity.id(), config, rights.unwrap_or_default()),

@@ -5,8 +5,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// The lines that hold a secret, without the blanks around it, with their numbers from 1. Empty lines and those that begin
-/// with `#` do not.
+/// The lines that hold a secret, without the blanks around it, with their numbers from 1. Empty lines and those that
+/// begin with `#` do not.
 pub(crate) fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let lines = (1..).zip(text.lines().map(str::trim));
     lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))

@@ -1,8 +1,8 @@
 //! The live connections of the mesh, as QUIC counts and sees them.
 //!
-//! Purpose: cumulative totals over all connections of the process, live ones included, and the figures of each live one,
-//! read at any moment without slowing the transport. Inputs: connections as they begin and end. Outputs: [`SyncStats`],
-//! [`Link`]s. What it does not do: count the API, or the UDP and IP headers around QUIC packets.
+//! Purpose: cumulative totals over all connections of the process, live ones included, and the figures of each live
+//! one, read at any moment without slowing the transport. Inputs: connections as they begin and end. Outputs:
+//! [`SyncStats`], [`Link`]s. What it does not do: count the API, or the UDP and IP headers around QUIC packets.
 
 use crate::handle::SyncStats;
 use crate::transport::certificate::Member;

@@ -1,11 +1,12 @@
 //! Documents under a key: sealed before they are stored or sent, opened when they are read.
 //!
 //! Purpose: with `--encryption-key` neither this node's disk nor a peer without the key sees what a document says. An
-//! envelope is `ENC:v1:2:`, the id of the key (8 hexadecimal digits), `:`, and the base64 of nonce (12 bytes), ciphertext
-//! and tag (16): AES-256-GCM over the canonical JSON, bound to collection and id as associated data, under a nonce from the
-//! system's random source (NIST SP 800-38D: at most 2^32 documents under one key). Envelopes of other implementations,
-//! `ENC:v1:` and base64 without associated data, are read too. Names, sizes and times stay visible. Inputs: documents and
-//! rows. Outputs: envelopes and documents. What it does not do: write, or know whether a peer has the key.
+//! envelope is `ENC:v1:2:`, the id of the key (8 hexadecimal digits), `:`, and the base64 of nonce (12 bytes),
+//! ciphertext and tag (16): AES-256-GCM over the canonical JSON, bound to collection and id as associated data, under a
+//! nonce from the system's random source (NIST SP 800-38D: at most 2^32 documents under one key). Envelopes of other
+//! implementations, `ENC:v1:` and base64 without associated data, are read too. Names, sizes and times stay visible.
+//! Inputs: documents and rows. Outputs: envelopes and documents. What it does not do: write, or know whether a peer has
+//! the key.
 
 use crate::hkdf;
 use base64::Engine as _;

@@ -1,8 +1,9 @@
-//! `peat-operator check`: whether an installation works, as seen from a pod of the cluster. The chart's `helm test` runs it.
+//! `peat-operator check`: whether an installation works, as seen from a pod of the cluster. The chart's `helm test`
+//! runs it.
 //!
-//! Inputs: [`CheckArgs`] and a client with the rights of the chart's test. Steps: the webhook configuration has a CA bundle;
-//! the membership server shows a certificate of that authority; a pod that asks for a mesh which nobody has is sent to the
-//! operator and comes back with its reason. The pod is created as a dry run, so nothing is left behind.
+//! Inputs: [`CheckArgs`] and a client with the rights of the chart's test. Steps: the webhook configuration has a CA
+//! bundle; the membership server shows a certificate of that authority; a pod that asks for a mesh which nobody has is
+//! sent to the operator and comes back with its reason. The pod is created as a dry run, so nothing is left behind.
 //! What it does not do: join a mesh.
 
 use std::sync::Arc;

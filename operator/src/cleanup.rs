@@ -1,8 +1,9 @@
 //! `peat-operator cleanup`: removes what an operator wrote, so that an uninstall leaves nothing behind.
 //!
-//! Inputs: [`CleanupArgs`] and a client with the rights of the chart's clean-up job. Outputs: no webhook configuration, a stopped
-//! operator, PeatMeshes whose status says so, no PeatPeers of pods, no ConfigMaps of meshes, no Secrets of authorities. Idempotent:
-//! what is gone already is fine. What it does not do: touch application pods, what users wrote, or the definitions.
+//! Inputs: [`CleanupArgs`] and a client with the rights of the chart's clean-up job. Outputs: no webhook configuration,
+//! a stopped operator, PeatMeshes whose status says so, no PeatPeers of pods, no ConfigMaps of meshes, no Secrets of
+//! authorities. Idempotent: what is gone already is fine. What it does not do: touch application pods, what users
+//! wrote, or the definitions.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! The chart `peat-operator`, rendered by real helm and installed into a real API server without nodes.
 //!
-//! Shows: rendering is repeatable and carries no secrets, wrong values are refused, every object is accepted, the operator's rights
-//! are the least that it needs, an upgrade keeps what the operator wrote, and an uninstall leaves the definitions only.
-//! Does not run the operator or its clean-up job; the suites with real pods do.
+//! Shows: rendering is repeatable and carries no secrets, wrong values are refused, every object is accepted, the
+//! operator's rights are the least that it needs, an upgrade keeps what the operator wrote, and an uninstall leaves the
+//! definitions only. Does not run the operator or its clean-up job; the suites with real pods do.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,4 +1,5 @@
-//! The demo's story as assertions, with real pods: who asks is in the mesh, documents cross, and who does not ask is left alone.
+//! The demo's story as assertions, with real pods: who asks is in the mesh, documents cross, and who does not ask is
+//! left alone.
 //!
 //! Needs a cluster with nodes: `cargo xtask test --only pods` brings one up.
 

@@ -1,6 +1,7 @@
 //! `Membership.Join` as a member meets it: registered, certified, told of others, renewed, and gone with its pod.
 //!
-//! Real streams over TLS, real tokens reviewed by a real API server. Does not show whom it refuses; `join_refusals` does.
+//! Real streams over TLS, real tokens reviewed by a real API server. Does not show whom it refuses; `join_refusals`
+//! does.
 
 use std::time::{Duration, Instant};
 

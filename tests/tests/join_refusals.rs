@@ -1,6 +1,8 @@
-//! Whom `Membership.Join` refuses, and with which word: tokens, proofs, addresses, meshes, keys and messages that do not fit.
+//! Whom `Membership.Join` refuses, and with which word: tokens, proofs, addresses, meshes, keys and messages that do
+//! not fit.
 //!
-//! Real streams over TLS, real tokens reviewed by a real API server. Does not show what a member gets; `join_membership` does.
+//! Real streams over TLS, real tokens reviewed by a real API server. Does not show what a member gets;
+//! `join_membership` does.
 
 use anyhow::{Result, ensure};
 use peat_proto::membership::join_request::Message as Request;

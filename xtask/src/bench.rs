@@ -1,12 +1,13 @@
 //! `cargo xtask bench`: builds what is measured and what measures, and runs it.
 //!
-//! Input: flags, passed on; `--help` lists them. Output: a table on standard output, and `target/bench.json` unless `--json` says
-//! otherwise. Does not measure itself.
+//! Input: flags, passed on; `--help` lists them. Output: a table on standard output, and `target/bench.json` unless
+//! `--json` says otherwise. Does not measure itself.
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::process::Command;
 
-/// The suites' crate is compiled for speed of building. What measures must not be what is measured, so this run has it optimised.
+/// The suites' crate is compiled for speed of building. What measures must not be what is measured, so this run has it
+/// optimised.
 const OPTIMISED: &str = "profile.dev.package.peat-tests.opt-level=2";
 
 /// How much to measure.

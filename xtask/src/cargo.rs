@@ -1,15 +1,16 @@
 //! The cargo that this program starts: the one that runs it, without what that one put into the environment.
 //!
-//! `cargo run` describes the package it runs in `CARGO_MANIFEST_DIR`, `CARGO_PKG_NAME` and so on. Build scripts that watch
-//! these variables (ring's does) would see them change between a build started here and one started by hand, and every
-//! crate above them would be compiled again each time.
+//! `cargo run` describes the package it runs in `CARGO_MANIFEST_DIR`, `CARGO_PKG_NAME` and so on. Build scripts that
+//! watch these variables (ring's does) would see them change between a build started here and one started by hand, and
+//! every crate above them would be compiled again each time.
 //!
 //! And without protoc: whatever is built by way of this program shows that none is needed.
 
 use std::ffi::OsString;
 use std::process::Command;
 
-/// Where prost would look for protoc, and finds nothing: a build script that calls it fails here, whatever is installed.
+/// Where prost would look for protoc, and finds nothing: a build script that calls it fails here, whatever is
+/// installed.
 const NO_PROTOC: &str = "/there/is/no/protoc";
 
 /// A command of cargo, to which the caller adds its arguments.

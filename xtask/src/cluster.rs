@@ -1,7 +1,7 @@
 //! `cargo xtask cluster up|down|status`: a cluster to work with by hand.
 //!
-//! Inputs: a name and a flavour. Outputs: progress on standard error, and on standard output how to use what is up. Does not install
-//! Peat (`demo` does).
+//! Inputs: a name and a flavour. Outputs: progress on standard error, and on standard output how to use what is up.
+//! Does not install Peat (`demo` does).
 
 use std::io::Write as _;
 

@@ -1,8 +1,8 @@
 //! `cargo xtask demo`: from nothing to documents that cross between real pods, in one command.
 //!
-//! Input: this machine. Output: the local cluster `peat` with the chart, a mesh and the pods of `config/demo`, a story on standard
-//! output, and the kubeconfig at `target/cluster/kubeconfig`. A second run finds what is up, brings it up to date and tells the story
-//! again. Everything shown is read from the cluster. [`down`] takes it all away.
+//! Input: this machine. Output: the local cluster `peat` with the chart, a mesh and the pods of `config/demo`, a story
+//! on standard output, and the kubeconfig at `target/cluster/kubeconfig`. A second run finds what is up, brings it up
+//! to date and tells the story again. Everything shown is read from the cluster. [`down`] takes it all away.
 
 mod pods;
 mod story;

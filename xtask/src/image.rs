@@ -1,7 +1,7 @@
 //! `cargo xtask image`: both images without a container engine, for clusters on this machine.
 //!
-//! Input: the workspace. Output: docker-archives under `target/images`, and their names. The Dockerfile makes the same for a
-//! registry. Does not push anywhere.
+//! Input: the workspace. Output: docker-archives under `target/images`, and their names. The Dockerfile makes the same
+//! for a registry. Does not push anywhere.
 
 use std::{
     io::Write as _,
@@ -12,7 +12,8 @@ use anyhow::{Context as _, Result, ensure};
 use peat_cluster::{Cluster, ClusterId, image::Image};
 use tokio::process::Command;
 
-/// Image of the operator in clusters on this machine. No registry has this domain, so nothing is ever pulled by mistake.
+/// Image of the operator in clusters on this machine. No registry has this domain, so nothing is ever pulled by
+/// mistake.
 pub(crate) const OPERATOR: &str = "peat.local/peat-operator:dev";
 /// Image of the node in clusters on this machine.
 pub(crate) const NODE: &str = "peat.local/peat-node:dev";

@@ -1,6 +1,7 @@
 //! Every developer job as one typed command: `cargo xtask <job>`.
 //!
-//! Input: the command line. Output: the job's own, and exit code 1 when it failed. Does no work itself: one file per job.
+//! Input: the command line. Output: the job's own, and exit code 1 when it failed. Does no work itself: one file per
+//! job.
 
 mod bench;
 mod cargo;

@@ -1,7 +1,8 @@
 //! Licences, banned crates and releases that are not final, checked against `deny.toml` without any further tool.
 //!
-//! Inputs: `deny.toml` (`licenses.allow`, `bans.deny`), [`NOT_FINAL`] and cargo's own dependency graph for this platform. Output: nothing, or an
-//! error that names every offender. Does not look at advisories: `cargo deny`, where it is installed, reports those apart.
+//! Inputs: `deny.toml` (`licenses.allow`, `bans.deny`), [`NOT_FINAL`] and cargo's own dependency graph for this
+//! platform. Output: nothing, or an error that names every offender. Does not look at advisories: `cargo deny`, where
+//! it is installed, reports those apart.
 
 mod licence;
 
@@ -76,8 +77,8 @@ impl Policy {
     }
 }
 
-/// Whether a version has a part behind a hyphen; what is behind a plus sign may have hyphens of its own (Semantic Versioning,
-/// 9 and 10).
+/// Whether a version has a part behind a hyphen; what is behind a plus sign may have hyphens of its own (Semantic
+/// Versioning, 9 and 10).
 fn is_before_its_release(version: &str) -> bool {
     version.split('+').next().is_some_and(|version| version.contains('-'))
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask soak`: real nodes under mixed load, for as long as asked.
 //!
-//! Input: flags. Output: the suite's own: lines of progress and a verdict for each node on memory, disk and handles; fails when
-//! one of them grows. The scenario is that of the acceptance suite, which runs it for a quarter of a minute.
+//! Input: flags. Output: the suite's own: lines of progress and a verdict for each node on memory, disk and handles;
+//! fails when one of them grows. The scenario is that of the acceptance suite, which runs it for a quarter of a minute.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use std::time::Duration;

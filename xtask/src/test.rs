@@ -1,8 +1,9 @@
 //! `cargo xtask test`: every check and suite that this machine can run, and one summary.
 //!
-//! Inputs: the stages asked for (all by default), the machine (root or not, Go or not) and `PEAT_CLUSTER`. Outputs: progress on
-//! standard error, a log per stage under `target/test-logs`, a summary on standard output whose last line is
-//! `N passed, N failed`, and an error when anything failed. What cannot run here is listed as left out and never counted as passed.
+//! Inputs: the stages asked for (all by default), the machine (root or not, Go or not) and `PEAT_CLUSTER`. Outputs:
+//! progress on standard error, a log per stage under `target/test-logs`, a summary on standard output whose last line
+//! is `N passed, N failed`, and an error when anything failed. What cannot run here is listed as left out and never
+//! counted as passed.
 
 mod count;
 mod logged;
@@ -133,7 +134,8 @@ impl Runner {
         Ok(Outcome::Ran(count::tests(&ended.output, "doc", ended.success())))
     }
 
-    /// The test programs of a stage, one after the other, with every failure counted. `env` is added to their environment.
+    /// The test programs of a stage, one after the other, with every failure counted. `env` is added to their
+    /// environment.
     async fn programs(&mut self, stage: Stage, env: &[(String, OsString)]) -> Result<Outcome> {
         if self.suites.is_none() {
             self.build().await?;
@@ -143,7 +145,8 @@ impl Runner {
     }
 }
 
-/// Why suites that need an API server cannot run here; `None` when its binaries are there. Builds them when they are not.
+/// Why suites that need an API server cannot run here; `None` when its binaries are there. Builds them when they are
+/// not.
 async fn control_plane_missing() -> Result<Option<String>> {
     use peat_cluster::binaries::{Binary, BinaryCache, BinaryError};
     let wanted = [Binary::CONTROL_PLANE, &[Binary::Helm, Binary::Kubectl]].concat();

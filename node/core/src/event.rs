@@ -93,8 +93,8 @@ pub enum Input {
     Tick,
     /// An application writes; answered by [`Reply::Written`].
     Write { request: RequestId, key: Key, edit: Edit, terms: Terms },
-    /// An application waits until neighbours have stored `key` as it is here now, or later; answered by [`Reply::Stored`]
-    /// then, or after `limit`.
+    /// An application waits until neighbours have stored `key` as it is here now, or later; answered by
+    /// [`Reply::Stored`] then, or after `limit`.
     Await { request: RequestId, key: Key, quorum: Quorum, limit: Duration },
     /// Time may have taken these documents away, or the marks of their deletes; the core looks whether it has.
     Expire { keys: Vec<Key> },

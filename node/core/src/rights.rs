@@ -4,11 +4,11 @@
 //! other. Inputs: the file's text, endpoint ids, names of collections; outputs: rights, or a [`RightsError`] that names
 //! the line. What it does not do: read the file, or keep anything from anybody; the node does.
 //!
-//! A line is `collection right who`. `right` is `read`, `write` or `both`; `who` is an endpoint id, `*` for everybody, or
-//! `nobody`. For each of the two rights, the lines that name a collection decide about it, all of them together and no
-//! matter in which order; only where there is none do the lines of the collection `*`. Whom no line names does not have
-//! the right. So a collection that is named is open to those who are named with it, and no later line opens it further
-//! by accident.
+//! A line is `collection right who`. `right` is `read`, `write` or `both`; `who` is an endpoint id, `*` for everybody,
+//! or `nobody`. For each of the two rights, the lines that name a collection decide about it, all of them together and
+//! no matter in which order; only where there is none do the lines of the collection `*`. Whom no line names does not
+//! have the right. So a collection that is named is open to those who are named with it, and no later line opens it
+//! further by accident.
 
 mod parse;
 

@@ -24,7 +24,8 @@ pub trait Rows {
     /// As [`Rows::read`].
     fn history(&self, key: &Key, count: u16) -> Result<Option<Vec<u8>>, ReadError>;
 
-    /// The history of `key` is of no use to the core, which is about to replace it: a store that can, keeps it for a person.
+    /// The history of `key` is of no use to the core, which is about to replace it: a store that can, keeps it for a
+    /// person.
     fn gave_up(&self, key: &Key) {
         let _ = key;
     }

@@ -92,7 +92,8 @@ impl Clock {
     pub fn observe(&mut self, seen: Stamp, wall: Duration) -> bool {
         let is_near = !seen.is_far_ahead(wall);
         if is_near {
-            // One that is not later than our own may be ours, or that of a write on top of ours: no clock but ours says it.
+            // One that is not later than our own may be ours, or that of a write on top of ours: no clock but ours says
+            // it.
             if seen.wall() > self.own.wall() {
                 self.agreed = self.agreed.max(seen);
             }

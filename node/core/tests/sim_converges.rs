@@ -1,7 +1,7 @@
 //! The simulator's acceptance suite: rotating seeds, and every seed that once failed.
 //!
-//! `PEAT_SIM_NODES`, `PEAT_SIM_WRITES`, `PEAT_SIM_SEEDS` and `PEAT_SIM_FIRST_SEED` choose another size; `cargo xtask sim`
-//! sets them.
+//! `PEAT_SIM_NODES`, `PEAT_SIM_WRITES`, `PEAT_SIM_SEEDS` and `PEAT_SIM_FIRST_SEED` choose another size; `cargo xtask
+//! sim` sets them.
 #![cfg(feature = "sim")]
 #![allow(clippy::print_stdout, clippy::panic, clippy::unwrap_used, reason = "a test suite")]
 

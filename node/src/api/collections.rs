@@ -1,7 +1,7 @@
 //! Policies of collections: what the three calls of `CollectionConfig` set and tell.
 //!
-//! Inputs: requests. Outputs: rows of the collection [`RESERVED`], which every node of the mesh gets, and what they say.
-//! What it does not do: enforce; the engine does.
+//! Inputs: requests. Outputs: rows of the collection [`RESERVED`], which every node of the mesh gets, and what they
+//! say. What it does not do: enforce; the engine does.
 
 use super::documents::{each_readable, parse_collection};
 use super::service::Sidecar;

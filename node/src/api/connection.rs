@@ -1,10 +1,10 @@
 //! One connection of the API, from its first byte to its end.
 //!
 //! Purpose: HTTP/1.1 and HTTP/2 with prior knowledge on any stream, bounded in every direction: a header must come in
-//! time ([`super::patience`]), a connection without a running call is retired, pings find dead peers, a stop lets running
-//! calls end. Each call is let in or refused before its body is read, and a connection whose certificate is no longer good
-//! is retired. Inputs: a byte stream, who calls, the service. Outputs: bytes. What it does not do: accept, or know what a
-//! call means.
+//! time ([`super::patience`]), a connection without a running call is retired, pings find dead peers, a stop lets
+//! running calls end. Each call is let in or refused before its body is read, and a connection whose certificate is no
+//! longer good is retired. Inputs: a byte stream, who calls, the service. Outputs: bytes. What it does not do: accept,
+//! or know what a call means.
 
 use super::access::{Admitted, Visitor};
 use super::body::{Received, Sent, Wrong};

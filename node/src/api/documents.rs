@@ -75,7 +75,8 @@ impl Sidecar {
         self.handle.put(key, document).await.map_err(|error| error.into_status())
     }
 
-    /// Every record of `collections`, one for each id, ascending; where two have the same id, the first collection wins.
+    /// Every record of `collections`, one for each id, ascending; where two have the same id, the first collection
+    /// wins.
     pub(super) async fn records<R: Record>(&self, collections: &[&str]) -> Result<Vec<R>, ConnectError> {
         let mut found = BTreeMap::new();
         for collection in collections {

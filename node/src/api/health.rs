@@ -1,8 +1,8 @@
 //! `grpc.health.v1.Health`: whether the node serves applications.
 //!
-//! Serving means that the store is open and no stop was asked for; peers do not count, since an application works on its
-//! own documents while it is alone. A watch tells the status at once and each change as it comes, and ends when the node
-//! stops. What it does not do: stand in for the probes of the admin port.
+//! Serving means that the store is open and no stop was asked for; peers do not count, since an application works on
+//! its own documents while it is alone. A watch tells the status at once and each change as it comes, and ends when the
+//! node stops. What it does not do: stand in for the probes of the admin port.
 
 use crate::handle::{NodeHandle, Phase};
 use connectrpc::ConnectError;

@@ -1,10 +1,9 @@
 //! `List` and `Digest`: one collection, page by page or as a whole.
 //!
-//! Inputs: a collection; the token of the page before. Outputs: documents ascending by id, or a count and a digest. Memory
-//! is bounded by one page of the store and one answer, whatever the collection has.
-//! A token is the key of the last document of its page, so nothing is kept for a caller, and a page goes on in the right
-//! place though documents come and go meanwhile.
-//! What it does not do: show one moment. What is written while pages are read is in them or not.
+//! Inputs: a collection; the token of the page before. Outputs: documents ascending by id, or a count and a digest.
+//! Memory is bounded by one page of the store and one answer, whatever the collection has. A token is the key of the
+//! last document of its page, so nothing is kept for a caller, and a page goes on in the right place though documents
+//! come and go meanwhile. What it does not do: show one moment. What is written while pages are read is in them or not.
 
 use super::documents::{parse_collection, readable};
 use super::service::Sidecar;

@@ -1,10 +1,10 @@
 //! Listeners of the API: bind, accept within a cap, stop.
 //!
-//! Purpose: one accept loop for every kind of stream. Inputs: addresses. Outputs: connections, each in a task of its own.
-//! What it does not do: speak TLS or HTTP; [`super::access`] and [`super::connection`] do.
+//! Purpose: one accept loop for every kind of stream. Inputs: addresses. Outputs: connections, each in a task of its
+//! own. What it does not do: speak TLS or HTTP; [`super::access`] and [`super::connection`] do.
 //!
-//! A Unix socket is made with its parent folders; only a socket that nobody serves is removed to make room, never a file;
-//! and our own is unlinked at the end.
+//! A Unix socket is made with its parent folders; only a socket that nobody serves is removed to make room, never a
+//! file; and our own is unlinked at the end.
 
 use super::access::{Door, Entry};
 use super::connection::{self, Serving};

@@ -1,10 +1,10 @@
 //! How long a connection may take to say what it wants.
 //!
 //! Purpose: the first bytes, which tell HTTP/1.1 from HTTP/2, and every header that has begun must be complete in time;
-//! between two calls an HTTP/1.1 connection may be quiet, for [`super::connection`] retires idle ones. hyper's own bound
-//! would run while nothing is asked, so that a kept-alive connection would live no longer than a header may take.
-//! Inputs: a stream, and the calls of its connection. Outputs: the same stream, which fails when the time is over.
-//! What it does not do: parse. A header whose beginning came together with an earlier request counts from its next byte.
+//! between two calls an HTTP/1.1 connection may be quiet, for [`super::connection`] retires idle ones. hyper's own
+//! bound would run while nothing is asked, so that a kept-alive connection would live no longer than a header may take.
+//! Inputs: a stream, and the calls of its connection. Outputs: the same stream, which fails when the time is over. What
+//! it does not do: parse. A header whose beginning came together with an earlier request counts from its next byte.
 
 use super::connection::Activity;
 use std::io;
@@ -28,8 +28,8 @@ pub(super) struct Patient<S> {
 
 /// What the next bytes are.
 enum Awaited {
-    /// The protocol; `matched` bytes so far are a beginning of the preface. Left by a byte that differs, by the preface's
-    /// last byte, or by the deadline.
+    /// The protocol; `matched` bytes so far are a beginning of the preface. Left by a byte that differs, by the
+    /// preface's last byte, or by the deadline.
     Protocol { matched: usize, deadline: Pin<Box<Sleep>> },
     /// The rest of an HTTP/1.1 header; `ended` calls came before. Left by its call, or by the deadline.
     Header { ended: u64, deadline: Pin<Box<Sleep>> },

@@ -1,9 +1,9 @@
 //! `Watch`: the events of a subscription with versions, and tokens to take it up again.
 //!
-//! Inputs: collections, a query, a token. Outputs: a stream as that of `Subscribe`, with a mark behind what is stored; after
-//! a token, only what changed since.
-//! A token names the log and a place in it: 16 bytes id of the store, 8 bytes number of the change, big endian.
-//! What it does not do: remember watchers; the store's log keeps one entry for each document for as long as it lives.
+//! Inputs: collections, a query, a token. Outputs: a stream as that of `Subscribe`, with a mark behind what is stored;
+//! after a token, only what changed since. A token names the log and a place in it: 16 bytes id of the store, 8 bytes
+//! number of the change, big endian. What it does not do: remember watchers; the store's log keeps one entry for each
+//! document for as long as it lives.
 
 use super::service::Sidecar;
 use super::status::IntoStatus as _;

@@ -1,10 +1,10 @@
 //! The text form of gRPC-Web: the same frames in base64.
 //!
-//! Purpose: callers that can carry text alone, such as XMLHttpRequest, send and read `application/grpc-web-text`; the API's
-//! library knows the binary form only, so headers and bytes are translated around it. Source: gRPC-Web protocol
-//! (PROTOCOL-WEB of gRPC), RFC 4648 section 4. Inputs: headers and pieces of a body. Outputs: the same, in the other form.
-//! What it does not do: know frames. Each piece of an answer is encoded and padded by itself, so that it is sent as soon
-//! as it is there; padding may come within a request for the same reason.
+//! Purpose: callers that can carry text alone, such as XMLHttpRequest, send and read `application/grpc-web-text`; the
+//! API's library knows the binary form only, so headers and bytes are translated around it. Source: gRPC-Web protocol
+//! (PROTOCOL-WEB of gRPC), RFC 4648 section 4. Inputs: headers and pieces of a body. Outputs: the same, in the other
+//! form. What it does not do: know frames. Each piece of an answer is encoded and padded by itself, so that it is sent
+//! as soon as it is there; padding may come within a request for the same reason.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

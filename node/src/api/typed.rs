@@ -1,9 +1,10 @@
 //! Typed messages as stored documents, and back, from one description of each type.
 //!
-//! Purpose: a type lists its fields once ([`Record::fields`]); [`document`] walks the list to write, [`record`] to read.
-//! Stored shape: snake_case keys, enums as integers, 64-bit integers as numbers, absent optionals as null. Reading is
-//! lenient: a missing or wrong-typed key gives the default, an enum may be stored by name, and the key of the other
-//! naming era is read where the own one is missing. What it does not do: name collections or talk to the store.
+//! Purpose: a type lists its fields once ([`Record::fields`]); [`document`] walks the list to write, [`record`] to
+//! read. Stored shape: snake_case keys, enums as integers, 64-bit integers as numbers, absent optionals as null.
+//! Reading is lenient: a missing or wrong-typed key gives the default, an enum may be stored by name, and the key of
+//! the other naming era is read where the own one is missing. What it does not do: name collections or talk to the
+//! store.
 
 use buffa::{EnumValue, Enumeration};
 use peat_node_core::docs::Document;

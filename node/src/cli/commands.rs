@@ -65,7 +65,8 @@ pub enum Command {
         #[command(flatten)]
         api: ApiArgs,
     },
-    /// Print the documents of stores that were set aside because of damage, as lines of JSON; what was found and what not, on standard error
+    /// Print the documents of stores that were set aside because of damage, as lines of JSON; what was found and what
+    /// not, on standard error
     Salvage(SalvageArgs),
     /// Make a store of a backup, in an empty data folder, before a node starts on it
     Restore(RestoreArgs),
@@ -147,8 +148,8 @@ pub enum DocCommand {
         id: String,
         /// A JSON object; `-` reads standard input, `@FILE` a file
         json: String,
-        /// Wait until so many peers, or the peer with this endpoint id, have stored it too; may be given often. Exit code 1 if
-        /// `--timeout` comes first; the document is written nevertheless
+        /// Wait until so many peers, or the peer with this endpoint id, have stored it too; may be given often. Exit
+        /// code 1 if `--timeout` comes first; the document is written nevertheless
         #[arg(long, value_name = "COUNT|ID")]
         stored_by: Vec<String>,
         /// Seconds after which it goes by itself, on every node, unless it is written again; 0: it stays

@@ -1,7 +1,7 @@
 //! The configuration file: YAML whose keys are the names of flags.
 //!
-//! Inputs: the path and the flags. Outputs: the texts of each key, raw, as if they had been written behind the flag; or one
-//! line with file and key. What it does not do: judge values, which is the same for flags, variables and file.
+//! Inputs: the path and the flags. Outputs: the texts of each key, raw, as if they had been written behind the flag; or
+//! one line with file and key. What it does not do: judge values, which is the same for flags, variables and file.
 
 use super::flags;
 use super::settings::is_list;

@@ -1,7 +1,7 @@
 //! Every flag of the node with its text and where that came from: what `--print-config` shows.
 //!
-//! Inputs: what clap found in arguments, variables and file together. Outputs: [`Settings`], which print as a configuration
-//! file. What it does not do: judge values; hold secrets, which are redacted before they get here.
+//! Inputs: what clap found in arguments, variables and file together. Outputs: [`Settings`], which print as a
+//! configuration file. What it does not do: judge values; hold secrets, which are redacted before they get here.
 
 use super::{Secret, flags};
 use clap::{Arg, ArgAction, ArgMatches, Command};

@@ -71,8 +71,8 @@ impl Client {
         CallOptions::default().with_timeout(self.timeout)
     }
 
-    /// How long the node is to wait for other nodes in a call that waits, and the options of that call: the node ends it,
-    /// because only the node can say what was still to come.
+    /// How long the node is to wait for other nodes in a call that waits, and the options of that call: the node ends
+    /// it, because only the node can say what was still to come.
     pub(super) fn wait(&self) -> (ProtoDuration, CallOptions) {
         let seconds = i64::try_from(self.timeout.as_secs()).unwrap_or(i64::MAX);
         let options = CallOptions::default().with_timeout(self.timeout.saturating_add(ANSWER_ROOM));

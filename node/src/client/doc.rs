@@ -1,7 +1,7 @@
 //! `peat-node doc`.
 //!
-//! Inputs: a [`DocCommand`]. Outputs: documents, ids and changes as lines. What it does not do: check documents; the node
-//! does.
+//! Inputs: a [`DocCommand`]. Outputs: documents, ids and changes as lines. What it does not do: check documents; the
+//! node does.
 
 use super::ClientError;
 use super::api::Client;

@@ -145,8 +145,8 @@ pub fn main(command: Command) -> ExitCode {
     code
 }
 
-/// Runs a subcommand to its end or to the first SIGTERM or SIGINT: the first process of a container ignores a signal that it does
-/// not handle, and a watch has no end of its own.
+/// Runs a subcommand to its end or to the first SIGTERM or SIGINT: the first process of a container ignores a signal
+/// that it does not handle, and a watch has no end of its own.
 async fn until_signalled(command: Command) -> Result<(), ClientError> {
     let stop = crate::shutdown::on_signals()?;
     let endless = matches!(command, Command::Doc(DocCommand::Watch { .. }));

@@ -1,7 +1,7 @@
 //! Results as lines.
 //!
-//! Inputs: texts and values. Outputs: lines on standard output, each flushed, so that a reader of a pipe sees them come.
-//! What it does not do: print errors.
+//! Inputs: texts and values. Outputs: lines on standard output, each flushed, so that a reader of a pipe sees them
+//! come. What it does not do: print errors.
 
 use crate::cli::Format;
 use serde_json::{Map, Value};

@@ -1,8 +1,8 @@
 //! `peat-node salvage`: documents of stores that were set aside.
 //!
-//! Inputs: a data folder. Outputs: lines as `peat-node export` writes them, so that `peat-node import` takes them, and on
-//! standard error what each place had. What it does not do: remove a place, or decide which of two versions is right: what
-//! was set aside first comes first, so that an import ends with the last.
+//! Inputs: a data folder. Outputs: lines as `peat-node export` writes them, so that `peat-node import` takes them, and
+//! on standard error what each place had. What it does not do: remove a place, or decide which of two versions is
+//! right: what was set aside first comes first, so that an import ends with the last.
 
 use super::ClientError;
 use super::transfer::write_line;

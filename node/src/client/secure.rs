@@ -1,7 +1,8 @@
 //! How a client knows the node, and how it proves who calls.
 //!
-//! Inputs: `--api-ca`, `--api-cert`, `--api-key`, `--api-token-file`. Outputs: a connector that speaks TLS, and the header
-//! with the token. What it does not do: trust the authorities of the system; `--api-ca` names who vouches for the node.
+//! Inputs: `--api-ca`, `--api-cert`, `--api-key`, `--api-token-file`. Outputs: a connector that speaks TLS, and the
+//! header with the token. What it does not do: trust the authorities of the system; `--api-ca` names who vouches for
+//! the node.
 
 use super::ClientError;
 use crate::api::access::first_token;

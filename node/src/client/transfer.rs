@@ -1,9 +1,9 @@
 //! `peat-node export` and `peat-node import`: documents as lines of JSON.
 //!
-//! Purpose: a plain text that any tool reads, with one document on each line: `{"collection":…,"docId":…,"document":{…}}`.
-//! Inputs: a snapshot of the node, or lines. Outputs: lines, or writes in batches with a report for each line that fails.
-//! Memory is bounded by the constants below, whatever the amount. What it does not do: keep versions, history or deletes;
-//! a backup does.
+//! Purpose: a plain text that any tool reads, with one document on each line:
+//! `{"collection":…,"docId":…,"document":{…}}`. Inputs: a snapshot of the node, or lines. Outputs: lines, or writes in
+//! batches with a report for each line that fails. Memory is bounded by the constants below, whatever the amount. What
+//! it does not do: keep versions, history or deletes; a backup does.
 
 use super::ClientError;
 use super::api::Client;

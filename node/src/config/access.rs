@@ -1,8 +1,9 @@
 //! Who may call the API: the rule, and the files that it needs.
 //!
-//! Purpose: decide which listeners are guarded and that a rule can be kept with the files that were given, so that nobody
-//! finds out later that a listener was open. Inputs: flags and the listeners. Outputs: [`AccessConfig`] with its warnings.
-//! What it does not do: serve; the files themselves are checked by `api::access`, which reads them again when they change.
+//! Purpose: decide which listeners are guarded and that a rule can be kept with the files that were given, so that
+//! nobody finds out later that a listener was open. Inputs: flags and the listeners. Outputs: [`AccessConfig`] with its
+//! warnings. What it does not do: serve; the files themselves are checked by `api::access`, which reads them again when
+//! they change.
 
 use super::text::{given, value};
 use super::{ConfigError, Listen};

@@ -1,7 +1,7 @@
 //! `--rights-file`.
 //!
-//! Inputs: its path. Outputs: the path of a file whose rules can be used, or what is wrong with it. What it does not do:
-//! follow the file; the node does.
+//! Inputs: its path. Outputs: the path of a file whose rules can be used, or what is wrong with it. What it does not
+//! do: follow the file; the node does.
 
 use super::ConfigError;
 use super::text::given;

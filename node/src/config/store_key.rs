@@ -1,7 +1,7 @@
 //! `--store-key-file`.
 //!
-//! Inputs: its path. Outputs: the keys in it, or what is wrong with it. What it does not do: say whether one of them opens
-//! a store; the store does.
+//! Inputs: its path. Outputs: the keys in it, or what is wrong with it. What it does not do: say whether one of them
+//! opens a store; the store does.
 
 use super::ConfigError;
 use super::parse::key_file;

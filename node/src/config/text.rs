@@ -1,7 +1,7 @@
 //! The text of one flag as a value, or a line that says what is wrong with it.
 //!
-//! Inputs: a flag's name and its text. Outputs: the value, or [`ConfigError::Value`]. What it does not do: know which flags
-//! there are.
+//! Inputs: a flag's name and its text. Outputs: the value, or [`ConfigError::Value`]. What it does not do: know which
+//! flags there are.
 
 use super::ConfigError;
 use crate::cli::Secret;

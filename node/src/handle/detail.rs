@@ -1,7 +1,7 @@
 //! What is known of each peer, down to its socket.
 //!
-//! Inputs: the driver's view and the transport's counters. Outputs: [`PeerDetail`]s, put together when they are asked for.
-//! What it does not do: ask the driver; the view is at most a moment old.
+//! Inputs: the driver's view and the transport's counters. Outputs: [`PeerDetail`]s, put together when they are asked
+//! for. What it does not do: ask the driver; the view is at most a moment old.
 
 use super::NodeHandle;
 use crate::traffic::Link;

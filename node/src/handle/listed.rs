@@ -1,7 +1,7 @@
 //! The documents of one collection, whole or from any place on.
 //!
-//! Inputs: a collection, perhaps a key in it. Outputs: its live documents, or those behind that key. What it does not do:
-//! count.
+//! Inputs: a collection, perhaps a key in it. Outputs: its live documents, or those behind that key. What it does not
+//! do: count.
 
 use super::{HandleError, Items, NodeHandle, corrupt, document, view};
 use crate::changes;
@@ -62,7 +62,8 @@ impl NodeHandle {
         Ok(documents.boxed())
     }
 
-    /// Live documents of a collection behind the id of `after`, in the order and with the caveat of [`NodeHandle::list`].
+    /// Live documents of a collection behind the id of `after`, in the order and with the caveat of
+    /// [`NodeHandle::list`].
     ///
     /// # Errors
     /// As [`NodeHandle::list`].

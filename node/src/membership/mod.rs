@@ -1,12 +1,13 @@
 //! The node's side of the membership stream: stay joined, for ever.
 //!
 //! Purpose: keep one `Membership.Join` stream open, act on what it says, and go on with what was said last while the
-//! operator is away. Inputs: the pod's identity, token and target, all read again for each attempt. Outputs: certificate
-//! and trust to the transport, wishes and revocations to the driver, a file beside the key.
-//! What it does not do: dial peers; judge certificates.
+//! operator is away. Inputs: the pod's identity, token and target, all read again for each attempt. Outputs:
+//! certificate and trust to the transport, wishes and revocations to the driver, a file beside the key. What it does
+//! not do: dial peers; judge certificates.
 //!
 //! Without the operator: a restarted container uses the file beside its key and the ConfigMap's bootstrap peers; a
-//! brand-new pod has no certificate, peers with nobody, says so in the log and in `peat_node_membership_state`, and tries again.
+//! brand-new pod has no certificate, peers with nobody, says so in the log and in `peat_node_membership_state`, and
+//! tries again.
 
 mod cache;
 mod session;

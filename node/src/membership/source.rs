@@ -1,9 +1,9 @@
 //! What the kubelet puts beside the node: where the operator is, who vouches for it, the token, first peers.
 //!
 //! Purpose: read the files anew whenever they are needed, because all of them rotate. The mounted ConfigMap of the mesh
-//! supersedes what the injector wrote into the environment. Inputs: paths. Outputs: checked values, or a [`SourceError`].
-//! What it does not do: trust a certificate authority of the mesh from here: whoever may write ConfigMaps in the
-//! application's namespace would admit anyone. Those come by the stream only.
+//! supersedes what the injector wrote into the environment. Inputs: paths. Outputs: checked values, or a
+//! [`SourceError`]. What it does not do: trust a certificate authority of the mesh from here: whoever may write
+//! ConfigMaps in the application's namespace would admit anyone. Those come by the stream only.
 
 use super::PeerSet;
 use crate::config::ManagedMode;

@@ -7,10 +7,11 @@
 //! Layout, all numbers big endian. The file begins with the magic `PEATBKUP`, the format (2 bytes) and the format of
 //! the store (4). Then sections: kind (1 byte), length of the body (4, at most [`LARGEST_SECTION`]), XXH3-64 (8) over
 //! the number of the section (8), kind and body, then the body. Sections of kind 1 are one stream of entries, which may
-//! span sections: kind (1 byte: 1 row, 2 history record, 3 data key, first and of a sealed store only), length of the key
-//! (2, none for a data key), length of the value (4), key, value; both as the store has them, so that a value brings its
-//! own checksum, sealed values stay sealed, and the data key is wrapped by a key of `--store-key-file`. One section of kind 2 is the last: rows (8),
-//! history records (8). Nothing follows it. Source of the checksum: see [`super::stored`].
+//! span sections: kind (1 byte: 1 row, 2 history record, 3 data key, first and of a sealed store only), length of the
+//! key (2, none for a data key), length of the value (4), key, value; both as the store has them, so that a value
+//! brings its own checksum, sealed values stay sealed, and the data key is wrapped by a key of `--store-key-file`. One
+//! section of kind 2 is the last: rows (8), history records (8). Nothing follows it. Source of the checksum: see
+//! [`super::stored`].
 
 mod import;
 mod read;

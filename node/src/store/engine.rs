@@ -38,8 +38,8 @@ const ROWS_MEMTABLE_BYTES: u64 = 4 * 1024 * 1024;
 /// As [`ROWS_MEMTABLE_BYTES`], in proportion: a log entry is a tenth of a row.
 const LOG_MEMTABLE_BYTES: u64 = 1024 * 1024;
 
-/// A full journal, the least that the engine takes: from this much on, what keeps full ones from going is written out. So
-/// one of them and the one in use may be there: 128 MiB.
+/// A full journal, the least that the engine takes: from this much on, what keeps full ones from going is written out.
+/// So one of them and the one in use may be there: 128 MiB.
 const JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
 
 /// One thread writes out while another compacts; more would compete with the application beside us.

@@ -1,8 +1,8 @@
 //! Places at which a test ends the process, as abruptly as a kill does.
 //!
 //! Purpose: kills at random moments rarely meet the few microseconds that matter. `PEAT_FAIL_AT=NAME` ends the process
-//! when it first comes to the place of that name, `NAME:N` at the N-th time. Inputs: that variable, read once.
-//! Outputs: an aborted process. What it does not do: exist without the feature `fail-points`, which only tests have: a place is
+//! when it first comes to the place of that name, `NAME:N` at the N-th time. Inputs: that variable, read once. Outputs:
+//! an aborted process. What it does not do: exist without the feature `fail-points`, which only tests have: a place is
 //! nothing at all then; imitate a power cut, which also takes what the kernel has not written.
 
 /// The places, by their names.

@@ -1,7 +1,8 @@
 //! Failures of the engine: of the disk, or of the data.
 //!
-//! Purpose: one place that tells them apart, since damaged data is set aside and gone on without, while a disk that does
-//! not answer says nothing about the data. Inputs: [`fjall::Error`]s. Outputs: [`Damage`]. What it does not do: act on it.
+//! Purpose: one place that tells them apart, since damaged data is set aside and gone on without, while a disk that
+//! does not answer says nothing about the data. Inputs: [`fjall::Error`]s. Outputs: [`Damage`]. What it does not do:
+//! act on it.
 
 use super::engine::SEALED_FORMAT;
 use super::{Source, StoreError};
@@ -47,8 +48,8 @@ pub(super) fn is_of_the_disk(error: &fjall::Error) -> bool {
     }
 }
 
-/// Files that are named and missing, or shorter or other than they must be. `InvalidInput` is how a file answers that is
-/// asked for a place it cannot have: one before its beginning, because it is so short, or one that garbage names.
+/// Files that are named and missing, or shorter or other than they must be. `InvalidInput` is how a file answers that
+/// is asked for a place it cannot have: one before its beginning, because it is so short, or one that garbage names.
 fn is_of_the_data(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidData, InvalidInput, NotFound, UnexpectedEof};
     matches!(error.kind(), NotFound | UnexpectedEof | InvalidData | InvalidInput)

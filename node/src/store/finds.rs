@@ -2,9 +2,9 @@
 //!
 //! Purpose: two kinds of places. A whole store that was renamed ([`places`]) is read as far as it opens, record by
 //! record, and gives the documents whose checksums are right. The store in use has rows and histories that it set aside
-//! itself: rows that are not sound, or that the engine refused. Inputs: a data folder. Outputs: each document as it was,
-//! and [`Finds`], which says what there was and what could not be read. What it does not do: change or remove a place;
-//! repair a record; find deletes, which are rows without text and only counted.
+//! itself: rows that are not sound, or that the engine refused. Inputs: a data folder. Outputs: each document as it
+//! was, and [`Finds`], which says what there was and what could not be read. What it does not do: change or remove a
+//! place; repair a record; find deletes, which are rows without text and only counted.
 
 use super::disk::FOLDER;
 use super::engine::{Engine, ROWS};

@@ -2,7 +2,8 @@
 //!
 //! Purpose: fjall keeps its format in four bytes, the file `version`, and takes a store without them for a new one. So
 //! one bad sector could close a store for good. Beside it lies the file `format`: one line, `format 2` and a checksum,
-//! that tells the format of the whole store, that of the engine included (2, or 3 where values are sealed). [`settle`], before the engine opens:
+//! that tells the format of the whole store, that of the engine included (2, or 3 where values are sealed). [`settle`],
+//! before the engine opens:
 //!
 //! | `format` | `version` | what happens |
 //! |---|---|---|

@@ -4,8 +4,8 @@
 //! written. Outputs: records one behind the other, and changes of a batch. What it does not do: know what is in a
 //! record.
 //!
-//! A history in which a record was found missing or damaged, or that the core gave up, is not deleted when the core begins it anew: what is left
-//! of it moves to the keyspace `set-aside`.
+//! A history in which a record was found missing or damaged, or that the core gave up, is not deleted when the core
+//! begins it anew: what is left of it moves to the keyspace `set-aside`.
 
 use super::damaged::Damaged;
 use super::engine::Engine;

@@ -1,9 +1,9 @@
 //! The data key of a store: where it lies, and how an engine gets the codec of its values.
 //!
-//! Purpose: a lost data key is a lost store, so it lies in two places, the file `seal` and the keyspace `meta`, and either
-//! is written again from the other. Inputs: an engine that was just opened, and the keys of `--store-key-file`. Outputs:
-//! the same engine with its codec. What it does not do: turn a store that has clear values into a sealed one; see
-//! [`super::salvage::seal`].
+//! Purpose: a lost data key is a lost store, so it lies in two places, the file `seal` and the keyspace `meta`, and
+//! either is written again from the other. Inputs: an engine that was just opened, and the keys of `--store-key-file`.
+//! Outputs: the same engine with its codec. What it does not do: turn a store that has clear values into a sealed one;
+//! see [`super::salvage::seal`].
 
 use super::StoreError;
 use super::engine::{Engine, FORMAT, SEALED_FORMAT};

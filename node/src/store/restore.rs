@@ -2,8 +2,8 @@
 //!
 //! Purpose: every row passes through the checks and to the visitor; the other keyspaces are read so that their damage
 //! is found now and not by a reader. One thread reads rows, one checks them, one reads the rest, since together they
-//! are most of what a start costs. Inputs: an open engine. Outputs: the rows that are not sound, and how much the others
-//! are. What it does not do: move or mend anything.
+//! are most of what a start costs. Inputs: an open engine. Outputs: the rows that are not sound, and how much the
+//! others are. What it does not do: move or mend anything.
 
 use super::engine::Engine;
 use super::{Usage, Visit};

@@ -1,11 +1,11 @@
 //! The bytes around a stored value: its number, a checksum, and perhaps a seal.
 //!
-//! Purpose: `seq` (8 bytes, big endian), XXH3-64 over key, seq and body (8 bytes, big endian), body. The body is the row
-//! or history record as it is or, where the checksum is the complement, sealed. The engine has checksums of its own for
-//! blocks and journal; this one goes from the core to the core, so it also finds a value under a wrong key and a fault of
-//! the engine, and it is checked without the key of a seal. Source: XXH3,
-//! <https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md>.
-//! What it does not do: protect against an attacker with access to the disk, where nothing is sealed.
+//! Purpose: `seq` (8 bytes, big endian), XXH3-64 over key, seq and body (8 bytes, big endian), body. The body is the
+//! row or history record as it is or, where the checksum is the complement, sealed. The engine has checksums of its own
+//! for blocks and journal; this one goes from the core to the core, so it also finds a value under a wrong key and a
+//! fault of the engine, and it is checked without the key of a seal. Source: XXH3,
+//! <https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md>. What it does not do: protect against an attacker
+//! with access to the disk, where nothing is sealed.
 
 use super::Seq;
 use super::seal::{SealError, Sealer};

@@ -1,10 +1,10 @@
 //! The engine's lists of tables, compared with their checksums before the engine reads them.
 //!
-//! Purpose: each keyspace has a file `v<number>` that lists its tables, and a file `current`: that number (8 bytes, little
-//! endian) and the XXH3-128 of the list (16). The engine writes the checksum and does not compare it. It asserts what it
-//! finds in the list while it holds a lock, and the poison of that lock ends the process in a destructor, where nobody can
-//! contain it: one bad byte would keep a node from every start. Inputs: the folder of a store. Outputs: nothing, or an error
-//! of the data. What it does not do: mend; a store with a damaged list is set aside.
+//! Purpose: each keyspace has a file `v<number>` that lists its tables, and a file `current`: that number (8 bytes,
+//! little endian) and the XXH3-128 of the list (16). The engine writes the checksum and does not compare it. It asserts
+//! what it finds in the list while it holds a lock, and the poison of that lock ends the process in a destructor, where
+//! nobody can contain it: one bad byte would keep a node from every start. Inputs: the folder of a store. Outputs:
+//! nothing, or an error of the data. What it does not do: mend; a store with a damaged list is set aside.
 
 use super::format::TABLES;
 use super::journal;

@@ -1,10 +1,11 @@
 //! Traces: what has ended, as spans of OpenTelemetry. Off unless a collector is named.
 //!
-//! Purpose: tell a collector, by OTLP over gRPC, of calls of the API and of rounds of sync. Inputs: when something began, and
-//! what it was once it has ended. Outputs: spans, in batches, from a thread of their own. Cost is bounded: so many spans a
-//! second are made, so many wait, and what a collector does not take in time is dropped and counted ([`told`]). A span has
-//! names, codes, counts and times, never what a caller sent. What it does not do: TLS, for a collector is beside the node
-//! or in its cluster; logs and metrics. Source: <https://opentelemetry.io/docs/specs/otlp/>.
+//! Purpose: tell a collector, by OTLP over gRPC, of calls of the API and of rounds of sync. Inputs: when something
+//! began, and what it was once it has ended. Outputs: spans, in batches, from a thread of their own. Cost is bounded:
+//! so many spans a second are made, so many wait, and what a collector does not take in time is dropped and counted
+//! ([`told`]). A span has names, codes, counts and times, never what a caller sent. What it does not do: TLS, for a
+//! collector is beside the node or in its cluster; logs and metrics. Source:
+//! <https://opentelemetry.io/docs/specs/otlp/>.
 
 mod told;
 

@@ -19,7 +19,8 @@ const IDLE_LIMIT: Duration = Duration::from_secs(7);
 /// Bytes in flight to one neighbour, and so the most memory that a neighbour that does not read can hold.
 const WINDOW: u32 = 2 * 1024 * 1024;
 
-/// On virtual Ethernet pairs the kernel may take segmented sends and lose them. Documents are small, so the gain is too.
+/// On virtual Ethernet pairs the kernel may take segmented sends and lose them. Documents are small, so the gain is
+/// too.
 const SEGMENTATION_OFFLOAD: bool = false;
 
 /// A transport that could not start.

@@ -1,10 +1,10 @@
 //! Verifying a peer's certificate, offline.
 //!
 //! Purpose: decide whether an X.509-SVID makes the owner of an endpoint key a member of this mesh. webpki checks chain,
-//! signatures and dates of the leaf; everything else that matters is checked here, roots at load time.
-//! Inputs: the DER bytes of roots and leaf, the key that QUIC proved, the time. Outputs: [`Member`] or [`CertificateError`].
-//! What it does not do: ask anyone; know peers; revoke (see `credentials`).
-//! Source: SPIFFE X.509-SVID standard, <https://spiffe.io/docs/latest/spiffe-specs/x509-svid/>.
+//! signatures and dates of the leaf; everything else that matters is checked here, roots at load time. Inputs: the DER
+//! bytes of roots and leaf, the key that QUIC proved, the time. Outputs: [`Member`] or [`CertificateError`]. What it
+//! does not do: ask anyone; know peers; revoke (see `credentials`). Source: SPIFFE X.509-SVID standard,
+//! <https://spiffe.io/docs/latest/spiffe-specs/x509-svid/>.
 
 use super::der::{self, Fields};
 use peat_node_core::ids::PeerId;

@@ -1,8 +1,8 @@
 //! What this node shows to a peer, and what it demands.
 //!
-//! Purpose: two modes, never mixed. By flags both sides prove that they hold the mesh's key; in a managed mesh both show
-//! a certificate of its authority. Inputs: the channel's facts ([`Channel`]). Outputs: the bytes of our proof, or a
-//! verdict on the peer's. What it does not do: talk, see `handshake`; compute the proof of a key, see `keyring`.
+//! Purpose: two modes, never mixed. By flags both sides prove that they hold the mesh's key; in a managed mesh both
+//! show a certificate of its authority. Inputs: the channel's facts ([`Channel`]). Outputs: the bytes of our proof, or
+//! a verdict on the peer's. What it does not do: talk, see `handshake`; compute the proof of a key, see `keyring`.
 
 use super::certificate::{CertificateError, Member, TrustBundle};
 use super::keyring::{Key, Keyring};

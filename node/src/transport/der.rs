@@ -1,8 +1,9 @@
 //! The few fields of a certificate that webpki does not show.
 //!
-//! Purpose: dates, CA flag, key usages and the list of alternative names, read from DER, so that roots and leaves can be
-//! held to rules that webpki leaves to its caller. Inputs: the bytes of a certificate. Outputs: [`Fields`], or none when
-//! the bytes are not a certificate. What it does not do: check signatures; webpki does. Source: RFC 5280, section 4.1.
+//! Purpose: dates, CA flag, key usages and the list of alternative names, read from DER, so that roots and leaves can
+//! be held to rules that webpki leaves to its caller. Inputs: the bytes of a certificate. Outputs: [`Fields`], or none
+//! when the bytes are not a certificate. What it does not do: check signatures; webpki does. Source: RFC 5280, section
+//! 4.1.
 
 use std::time::Duration;
 

@@ -1,14 +1,14 @@
 //! The keys of a mesh by flags, as they are at this moment.
 //!
-//! Purpose: one key takes the place of another while the mesh goes on. The first key of the file is the one that a dialer
-//! shows; every key of it is accepted, and an acceptor answers with the key that it was shown, which the dialer has.
-//! Inputs: the channel's facts, the key file. Outputs: proofs and verdicts; closes of what a withdrawn key had opened.
-//! What it does not do: decide when a key is old enough.
+//! Purpose: one key takes the place of another while the mesh goes on. The first key of the file is the one that a
+//! dialer shows; every key of it is accepted, and an acceptor answers with the key that it was shown, which the dialer
+//! has. Inputs: the channel's facts, the key file. Outputs: proofs and verdicts; closes of what a withdrawn key had
+//! opened. What it does not do: decide when a key is old enough.
 //!
 //! A proof is HMAC-SHA256 over role, TLS exporter, both endpoint ids and the mesh's name. The exporter (RFC 9266 in
-//! spirit) binds it to this very channel, the role keeps a proof from being sent back, the ids keep it from being moved.
-//! The HMAC key is derived (HKDF, RFC 5869) with the protocol's version in it, so the mesh's key itself is never used
-//! twice for different things.
+//! spirit) binds it to this very channel, the role keeps a proof from being sent back, the ids keep it from being
+//! moved. The HMAC key is derived (HKDF, RFC 5869) with the protocol's version in it, so the mesh's key itself is never
+//! used twice for different things.
 
 use super::credentials::{Channel, Role};
 use super::refusal::{Refusal, WITHDRAWN};

@@ -20,11 +20,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 pub(super) const QUEUE: usize = 4096;
 
 /// Bytes of received frames that wait for the driver, over all connections, and of long ones that are read: room for
-/// several readers while one frame of the greatest length waits. A reader that finds no room stops reading, which stops its peer.
+/// several readers while one frame of the greatest length waits. A reader that finds no room stops reading, which stops
+/// its peer.
 const INBOUND_BYTES: usize = 4 * LONGEST;
 
-/// Most frames are smaller, and are read without asking: each connection reads one at a time. For a longer one there must
-/// be room before its bytes come, so that only longer ones wait for a peer that sends one slowly.
+/// Most frames are smaller, and are read without asking: each connection reads one at a time. For a longer one there
+/// must be room before its bytes come, so that only longer ones wait for a peer that sends one slowly.
 const SMALL: usize = 128 * 1024;
 
 /// Frames are written together up to this many bytes.

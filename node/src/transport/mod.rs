@@ -99,7 +99,8 @@ struct Shared {
     traffic: Arc<Traffic>,
     metrics: Arc<Metrics>,
     live: Mutex<BTreeMap<ConnId, Live>>,
-    /// Why the last dial of each peer failed, so that a reason that stays is logged once. One entry for each wished peer.
+    /// Why the last dial of each peer failed, so that a reason that stays is logged once. One entry for each wished
+    /// peer.
     failures: Mutex<BTreeMap<PeerId, String>>,
     next: AtomicU64,
     rooms: link::Rooms,

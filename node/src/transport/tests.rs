@@ -319,27 +319,6 @@ async fn a_dial_without_an_answer_or_an_address_fails_with_what_was_tried() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn garbage_in_place_of_a_handshake_is_closed_and_the_node_goes_on() {
-    let mut b = End::with_key("harbour", 1).await;
-    let bare = Endpoint::builder(presets::Minimal).relay_mode(RelayMode::Disabled).bind().await.unwrap();
-    let target = iroh::EndpointAddr::from_parts(
-        iroh::EndpointId::from_bytes(&b.identity.id().0).unwrap(),
-        b.transport.bound().into_iter().map(iroh::TransportAddr::Ip),
-    );
-    let connection = bare.connect(target, ALPN).await.unwrap();
-    let (mut send, _recv) = connection.open_bi().await.unwrap();
-    send.write_all(&[0xff; 64]).await.unwrap();
-    let closed = tokio::time::timeout(LIMIT, connection.closed()).await.unwrap();
-    assert!(closed.to_string().contains("malformed handshake"), "{closed}");
-    assert!(b.silent());
-    let mut a = End::with_key("harbour", 1).await;
-    a.dial(&b);
-    a.connected().await;
-    b.connected().await;
-    bare.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn frames_that_were_queued_arrive_before_a_node_leaves() {
     let (mut a, mut b) = (End::with_key("harbour", 1).await, End::with_key("harbour", 1).await);
     a.dial(&b);

@@ -11,7 +11,8 @@ use std::process::Command;
 async fn a_log_level_takes_effect_at_once_and_the_one_before_is_told() {
     for format in ["text", "json"] {
         let api = Api::start(&["--log-level", "info", "--log-format", format]).await;
-        // A refused caller of the mesh would be told at this level, and every connection of the API is by the library's.
+        // A refused caller of the mesh would be told at this level, and every connection of the API is by the
+        // library's.
         let library = "h2::";
         assert!(!api.node.log().contains(library));
         let mut before = json!("info");

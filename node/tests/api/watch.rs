@@ -132,7 +132,7 @@ async fn a_named_collection_comes_as_it_is_stored_and_then_as_it_changes() {
         put(&api, "tugs/d", &format!("{{\"way\":\"{way:?}\"}}")).await;
         put(&api, "ferries/new", &format!("{{\"way\":\"{way:?}\"}}")).await;
         assert_eq!(events.next().await, "ferries/new", "{way:?}");
-        // Not before the event was read: a document that changes again before it is read comes once, as it is then.
+        // Not before the event was read: a reader that is far behind would hear of the delete alone.
         delete(&api, "ferries/new").await;
         assert_eq!(events.next().await, "-ferries/new", "{way:?}");
     }

@@ -6,8 +6,8 @@ use peat_proto::sidecar::peat::sidecar::v1::SubscribeRequest;
 use rand::rngs::StdRng;
 use rand::{RngCore as _, SeedableRng as _};
 
-/// Most bytes that the store may have more after ten thousand puts than after a thousand: a third of the rows alone that the
-/// puts between wrote.
+/// Most bytes that the store may have more after ten thousand puts than after a thousand: a third of the rows alone
+/// that the puts between wrote.
 const ROOM: u64 = 4 << 20;
 
 /// Documents of 1 KiB: 20 MiB of them.
@@ -19,8 +19,8 @@ const GROWTH: u64 = 16 * 1024;
 /// Most memory of a node that starts with them, in KiB.
 const STORED: u64 = 120 * 1024;
 
-/// Most memory of one that takes them all in at once from a neighbour, in KiB: beside what it holds then, frames that wait
-/// (16 MiB) and tables of two keyspaces that are not on the disk yet (some 40 MiB).
+/// Most memory of one that takes them all in at once from a neighbour, in KiB: beside what it holds then, frames that
+/// wait (16 MiB) and tables of two keyspaces that are not on the disk yet (some 40 MiB).
 const TAKING: u64 = 192 * 1024;
 
 /// Some text of 1 KiB that hardly compresses, the same for the same number.
@@ -36,8 +36,8 @@ async fn put_one(node: &Node, numbers: std::ops::Range<usize>) {
     put_each(node, "deployments", numbers.map(put)).await;
 }
 
-/// Bytes of the store of a node that left in order. The least of three times: a disk that is busy with other things may not
-/// be done with the tables when the node leaves, and then the journal stays until the next time.
+/// Bytes of the store of a node that left in order. The least of three times: a disk that is busy with other things may
+/// not be done with the tables when the node leaves, and then the journal stays until the next time.
 async fn size_when_left(node: &mut Node) -> u64 {
     let mut least = u64::MAX;
     for _ in 0..3 {

@@ -82,7 +82,8 @@ async fn everywhere(nodes: &[Node], collection: &str, id: &str, expected: Option
     }
 }
 
-/// Each node writes, and each write comes everywhere; then nodes take turns with one document, whatever their clocks say.
+/// Each node writes, and each write comes everywhere; then nodes take turns with one document, whatever their clocks
+/// say.
 async fn write_in_turns(nodes: &[Node], round: &str) {
     for collection in KINDS {
         for (n, node) in nodes.iter().enumerate() {

@@ -18,7 +18,8 @@ const WRITERS: usize = 8;
 /// Documents of one writer: so few that they are edited, deleted and made again.
 const DOCUMENTS: usize = 12;
 
-/// What a document may be: what was last acknowledged, or what was asked for since and not answered. `None` is no document.
+/// What a document may be: what was last acknowledged, or what was asked for since and not answered. `None` is no
+/// document.
 #[derive(Debug, Clone, Default)]
 struct Entry {
     acknowledged: Option<String>,

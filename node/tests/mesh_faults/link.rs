@@ -1,9 +1,9 @@
 //! A link between two nodes that can be slow, lossy, narrow or cut: a relay of real QUIC packets.
 //!
-//! One node is bound to IPv4 loopback and the other to IPv6 loopback, so neither has a socket that could reach the other:
-//! whatever addresses QUIC tells them, every packet goes through here, which the counters show as well.
-//! Inputs: where the nodes are, [`Weather`]. Outputs: where the one finds the other, [`Counts`].
-//! What it does not do: look into packets.
+//! One node is bound to IPv4 loopback and the other to IPv6 loopback, so neither has a socket that could reach the
+//! other: whatever addresses QUIC tells them, every packet goes through here, which the counters show as well. Inputs:
+//! where the nodes are, [`Weather`]. Outputs: where the one finds the other, [`Counts`]. What it does not do: look into
+//! packets.
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};

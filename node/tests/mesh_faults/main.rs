@@ -1,7 +1,7 @@
 //! What nodes do when the network, a neighbour, the disk or they themselves fail: real processes, real faults.
 //!
-//! Inputs: none needed. For longer runs by hand: `PEAT_SEED`, `PEAT_KILLS` (ends of a process, 25), `PEAT_DAMAGES` (24),
-//! `PEAT_PARTED_PUTS` (on each side of a cut, 1,000), `PEAT_IMPAIRED_SECS` (of writes over a bad link, 10) and
+//! Inputs: none needed. For longer runs by hand: `PEAT_SEED`, `PEAT_KILLS` (ends of a process, 25), `PEAT_DAMAGES`
+//! (24), `PEAT_PARTED_PUTS` (on each side of a cut, 1,000), `PEAT_IMPAIRED_SECS` (of writes over a bad link, 10) and
 //! `PEAT_SOAK_SECONDS` (15).
 #![allow(
     clippy::unwrap_used,
@@ -34,8 +34,8 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| value.parse().unwrap())
 }
 
-/// Says that `what` is not tested here; the caller returns. On a line of its own, past the harness, which keeps the prints of a
-/// test that passes to itself.
+/// Says that `what` is not tested here; the caller returns. On a line of its own, past the harness, which keeps the
+/// prints of a test that passes to itself.
 fn leave_out(what: &str, reason: &str) {
     let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
     let _ = write!(std::io::stderr(), "\nleft out: {what}: {reason}\n");

@@ -1,6 +1,7 @@
 //! Two nodes with a link between them, and what the suites ask of nodes: much written, and both the same.
 //!
-//! Inputs: flags. Outputs: running processes, their documents. What it does not do: cause faults; see `link` and the suites.
+//! Inputs: flags. Outputs: running processes, their documents. What it does not do: cause faults; see `link` and the
+//! suites.
 
 use super::link::Link;
 use super::process::{Client, KEY, Node, PATIENCE, put, wait_every, wait_for};

@@ -1,4 +1,5 @@
-//! curl and the Connect protocol in JSON: unary calls and a stream of events, with HTTP/1.1 and HTTP/2, over TCP and Unix.
+//! curl and the Connect protocol in JSON: unary calls and a stream of events, with HTTP/1.1 and HTTP/2, over TCP and
+//! Unix.
 
 use super::{Api, EXACT, leave_out, run};
 use serde_json::{Value, json};

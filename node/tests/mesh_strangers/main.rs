@@ -1,8 +1,9 @@
-//! Clients that nobody here wrote, against a real node: Python's grpcio, connect-go, the connect-es family and grpc-web of npm,
-//! grpcurl and curl. Those of other languages are generated from the protos, at the time of the test.
+//! Clients that nobody here wrote, against a real node: Python's grpcio, connect-go, the connect-es family and grpc-web
+//! of npm, grpcurl and curl. Those of other languages are generated from the protos, at the time of the test.
 //!
-//! Inputs: a folder for each language with a program and its pinned packages, which are kept in the user's cache between runs.
-//! What this machine does not have and cannot install is left out, and said: `cargo xtask test` does not count it as passed.
+//! Inputs: a folder for each language with a program and its pinned packages, which are kept in the user's cache
+//! between runs. What this machine does not have and cannot install is left out, and said: `cargo xtask test` does not
+//! count it as passed.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, unreachable_pub, reason = "a test suite")]
 
 mod curl;
@@ -56,8 +57,8 @@ async fn installed(packages: &Packages) -> Option<PathBuf> {
     }
 }
 
-/// Says that `what` is not tested here; the caller returns. On a line of its own, past the harness, which keeps the prints of a
-/// test that passes to itself.
+/// Says that `what` is not tested here; the caller returns. On a line of its own, past the harness, which keeps the
+/// prints of a test that passes to itself.
 fn leave_out(what: &str, reason: &str) {
     let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
     let _ = write!(std::io::stderr(), "\nleft out: {what}: {reason}\n");

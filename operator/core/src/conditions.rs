@@ -60,8 +60,8 @@ impl Verdict {
 
 /// The conditions to write: `verdicts`, in their order, each with the time of its last transition.
 ///
-/// `old`: the conditions as read; those of other types belong to other writers and are left out, since server-side apply
-/// keeps them. `generation`: of the spec that the verdicts are about.
+/// `old`: the conditions as read; those of other types belong to other writers and are left out, since server-side
+/// apply keeps them. `generation`: of the spec that the verdicts are about.
 pub fn merge(old: &[Condition], verdicts: Vec<Verdict>, generation: Option<i64>, now: &Time) -> Vec<Condition> {
     let condition = |verdict: Verdict| {
         let Verdict { kind, holds, reason, message } = verdict;

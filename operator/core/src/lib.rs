@@ -1,9 +1,10 @@
 //! What should exist in the cluster, and why: the decisions of the Peat operator, without the doing.
 //!
-//! Pipeline of a mesh: the shell reads, [`mesh::validate`](fn@mesh::validate) makes a PeatMesh a [`mesh::ValidatedMesh`],
-//! [`mesh::build`](fn@mesh::build) says what should exist as [`resources::Resources<Prepared>`](resources::Resources), the
-//! shell applies it, and [`mesh::status`](fn@mesh::status) reports, accepting only what was applied. A peer goes the same way
-//! through [`peer`]. The webhook asks [`inject::inject`]; the membership server asks [`identity`] what to verify and certify,
+//! Pipeline of a mesh: the shell reads, [`mesh::validate`](fn@mesh::validate) makes a PeatMesh a
+//! [`mesh::ValidatedMesh`], [`mesh::build`](fn@mesh::build) says what should exist as
+//! [`resources::Resources<Prepared>`](resources::Resources), the shell applies it, and
+//! [`mesh::status`](fn@mesh::status) reports, accepting only what was applied. A peer goes the same way through
+//! [`peer`]. The webhook asks [`inject::inject`]; the membership server asks [`identity`] what to verify and certify,
 //! and [`discovery`] whom to name.
 //!
 //! Inputs: objects as read, configuration, and where they matter the time and a random number, as arguments.

@@ -27,7 +27,8 @@ impl fmt::Display for MeshKey {
     }
 }
 
-/// `metadata.uid` of a PeatMesh. Names Kubernetes objects of the mesh (labels, Secrets); unlike a name, never used twice.
+/// `metadata.uid` of a PeatMesh. Names Kubernetes objects of the mesh (labels, Secrets); unlike a name, never used
+/// twice.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MeshUid(pub String);
 

@@ -1,4 +1,5 @@
-//! The whole of an injected pod, as a person can review it: `golden/<case>/request.yaml` in, `golden/<case>/answer.yaml` out.
+//! The whole of an injected pod, as a person can review it: `golden/<case>/request.yaml` in,
+//! `golden/<case>/answer.yaml` out.
 //!
 //! With `PEAT_UPDATE_GOLDEN=1` the answers are written instead of compared; read the diff before you commit it.
 //! What it does not do: cover every rule; the tables beside the code do.

@@ -2,8 +2,8 @@
 //!
 //! Nodes trust the authority they were told, offline. A mesh whose authority changed without a word would fall into two
 //! halves that refuse each other, so a lost Secret is written again from memory; where that is lost too (the operator
-//! started anew), the mesh says so and waits for its owner. Inputs: Secrets, what the mesh's status shows, and the owner's
-//! word ([`Past`]). Outputs: authorities. What it does not do: sign; decide who deserves a certificate.
+//! started anew), the mesh says so and waits for its owner. Inputs: Secrets, what the mesh's status shows, and the
+//! owner's word ([`Past`]). Outputs: authorities. What it does not do: sign; decide who deserves a certificate.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,8 +22,8 @@ use super::store::{ATTEMPTS, Place, StoreError, content, create, parse, read};
 use super::{Authority, Kind};
 use crate::error::is_not_found;
 
-/// On the Secret of a mesh's authority: `namespace/name` of the mesh, so that everything of a mesh that was deleted while
-/// the operator was away can still be found by name.
+/// On the Secret of a mesh's authority: `namespace/name` of the mesh, so that everything of a mesh that was deleted
+/// while the operator was away can still be found by name.
 const MESH_ANNOTATION: &str = "peat.mesh/mesh";
 /// Component label of those Secrets.
 const COMPONENT: &str = "authority";

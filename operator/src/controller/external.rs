@@ -1,8 +1,9 @@
 //! The controller of nodes outside the cluster: PeatPeers of type External in, what pods are told and a status out.
 //!
-//! Inputs: PeatPeers that users write, meshes, namespaces. Outputs: the directory, from which streams and ConfigMaps are fed,
-//! and the status that says whether pods are told. Looked at again when record, mesh or namespace change, and when another
-//! peer takes or leaves the key. What it does not do: reach the node; each peer verifies it when it connects.
+//! Inputs: PeatPeers that users write, meshes, namespaces. Outputs: the directory, from which streams and ConfigMaps
+//! are fed, and the status that says whether pods are told. Looked at again when record, mesh or namespace change, and
+//! when another peer takes or leaves the key. What it does not do: reach the node; each peer verifies it when it
+//! connects.
 
 use std::sync::Arc;
 

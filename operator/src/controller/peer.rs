@@ -1,9 +1,9 @@
 //! The peer controller: one PeatPeer for every injected pod, and none without.
 //!
-//! Inputs: pods and PeatPeers by their watches. Outputs: PeatPeers created and deleted. It also removes the orphans of a
-//! time without an operator, because every PeatPeer that is listed at the start is looked at once.
-//! What it does not do: write statuses (the membership server does, when a node proves its key), or wait for garbage
-//! collection, which is only the fall-back.
+//! Inputs: pods and PeatPeers by their watches. Outputs: PeatPeers created and deleted. It also removes the orphans of
+//! a time without an operator, because every PeatPeer that is listed at the start is looked at once. What it does not
+//! do: write statuses (the membership server does, when a node proves its key), or wait for garbage collection, which
+//! is only the fall-back.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! Who is in which mesh, for the streams: a synchronous index, fed by the watch of PeatPeers.
 //!
-//! Inputs: PeatPeers of pods as they come and go, and those of nodes outside that pods may be told about. Outputs: per mesh a
-//! version that streams wait on, the peers a node is told about, and the endpoints that left. Every replica has the whole.
-//! What it does not do: read the API server, or decide who may join.
+//! Inputs: PeatPeers of pods as they come and go, and those of nodes outside that pods may be told about. Outputs: per
+//! mesh a version that streams wait on, the peers a node is told about, and the endpoints that left. Every replica has
+//! the whole. What it does not do: read the API server, or decide who may join.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -94,7 +94,8 @@ impl Directory {
         mesh.version.send_modify(|version| *version += 1);
     }
 
-    /// The node outside that the PeatPeer `record` stands for: told in `mesh` from now on instead of where it was, or nowhere.
+    /// The node outside that the PeatPeer `record` stands for: told in `mesh` from now on instead of where it was, or
+    /// nowhere.
     ///
     /// Its end is no revocation: whoever writes the record anew means the same node.
     pub(crate) fn place_outside(&self, record: &str, wanted: Option<(&str, Peer)>) -> Result<(), Taken> {
@@ -154,8 +155,8 @@ impl Directory {
         (new.map(|(_, endpoint)| *endpoint).collect(), mesh.last)
     }
 
-    /// Up to 16 peers with a socket address, up to 4 of them outside, in the order of keys, for nodes that start while the
-    /// operator is away.
+    /// Up to 16 peers with a socket address, up to 4 of them outside, in the order of keys, for nodes that start while
+    /// the operator is away.
     pub(crate) fn bootstrap(&self, mesh: &str) -> Vec<(EndpointId, SocketAddr)> {
         let meshes = self.lock();
         let Some(mesh) = meshes.get(mesh) else { return Vec::new() };

@@ -19,7 +19,8 @@ const MAX_RELAY: usize = 512;
 
 /// What a node claims in its hello; nothing is proven yet.
 pub(crate) struct Claim {
-    /// `ValidatedMesh::id`: what certificates call the mesh. The wire's `mesh_uid`, which is the UID unless the mesh has an ID.
+    /// `ValidatedMesh::id`: what certificates call the mesh. The wire's `mesh_uid`, which is the UID unless the mesh
+    /// has an ID.
     pub(crate) mesh_id: String,
     pub(crate) token: String,
     pub(crate) pod_uid: String,

@@ -1,8 +1,8 @@
 //! The PeatPeer of a node: found or made, replaced if its key is another, and given its endpoint.
 //!
-//! Guarantees: `status.endpointID` is written once per PeatPeer; a pod that comes back with a new key (its memory volume
-//! was lost in a reboot) gets a new PeatPeer with the next number, and the older ones are deleted afterwards, so that
-//! the pod is never without a record. What it does not do: check the node; [`super::join`] did.
+//! Guarantees: `status.endpointID` is written once per PeatPeer; a pod that comes back with a new key (its memory
+//! volume was lost in a reboot) gets a new PeatPeer with the next number, and the older ones are deleted afterwards, so
+//! that the pod is never without a record. What it does not do: check the node; [`super::join`] did.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;

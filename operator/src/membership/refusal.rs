@@ -1,7 +1,7 @@
 //! Why a join is refused, and what the node is told.
 //!
-//! Output: a gRPC status whose code says whether trying again can help (UNAVAILABLE, FAILED_PRECONDITION) or not, as the
-//! proto promises. Messages name what to change and never contain tokens. What it does not do: log.
+//! Output: a gRPC status whose code says whether trying again can help (UNAVAILABLE, FAILED_PRECONDITION) or not, as
+//! the proto promises. Messages name what to change and never contain tokens. What it does not do: log.
 
 use peat_operator_core::identity::SpiffeError;
 use tonic::Status;

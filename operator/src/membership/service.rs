@@ -24,8 +24,8 @@ use crate::metrics::Metrics;
 
 /// Largest message of a node: a hello with the longest token is 17 KiB.
 const MAX_REQUEST: usize = 32 * 1024;
-/// Messages waiting for the network per stream. A node that reads slower is disconnected after [`SEND_LIMIT`]; nothing is
-/// lost, since it gets the whole state when it joins again.
+/// Messages waiting for the network per stream. A node that reads slower is disconnected after [`SEND_LIMIT`]; nothing
+/// is lost, since it gets the whole state when it joins again.
 const SEND_CAPACITY: usize = 8;
 /// How long one message may wait for a place in that queue.
 const SEND_LIMIT: Duration = Duration::from_secs(30);

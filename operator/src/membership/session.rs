@@ -1,9 +1,9 @@
 //! A joined node's stream: certificate renewals, peers and revocations down; addresses and link state up.
 //!
-//! Guarantees: a change of the mesh reaches the stream within [`COALESCE`] plus one write; each revocation is sent once;
-//! a certificate is replaced a third into its life. The stream ends when the pod, its record or its mesh is gone, when
-//! a newer stream of the same key takes over, and when the operator stops.
-//! What it does not do: say anything about the peers by ending; nodes go on with what they know.
+//! Guarantees: a change of the mesh reaches the stream within [`COALESCE`] plus one write; each revocation is sent
+//! once; a certificate is replaced a third into its life. The stream ends when the pod, its record or its mesh is gone,
+//! when a newer stream of the same key takes over, and when the operator stops. What it does not do: say anything about
+//! the peers by ending; nodes go on with what they know.
 
 use std::time::{Duration, SystemTime};
 

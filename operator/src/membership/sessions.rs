@@ -1,8 +1,8 @@
 //! Which pods have a live stream, and with which key.
 //!
-//! Guarantees: one key per pod and one pod per key while its stream lives; the same key again replaces the older stream; a stream that
-//! ends, however it ends, gives up its place. What it does not do: outlive the process: after a restart the first
-//! stream of a pod claims its place anew, and `status.endpointID` still holds the key it had.
+//! Guarantees: one key per pod and one pod per key while its stream lives; the same key again replaces the older
+//! stream; a stream that ends, however it ends, gives up its place. What it does not do: outlive the process: after a
+//! restart the first stream of a pod claims its place anew, and `status.endpointID` still holds the key it had.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,8 +31,8 @@ pub(crate) enum ClaimError {
     /// Another key's stream of the same pod is alive.
     #[error("another key of this pod has a live stream")]
     SecondKey,
-    /// Another pod of the mesh holds the key. Known here before any watch tells of it, so that of two pods that join with
-    /// one key in the same moment one is refused.
+    /// Another pod of the mesh holds the key. Known here before any watch tells of it, so that of two pods that join
+    /// with one key in the same moment one is refused.
     #[error("endpoint {0:?} belongs to another pod: every pod makes its own key")]
     KeyTaken(EndpointId),
 }
@@ -69,7 +69,8 @@ pub(crate) struct Place {
 }
 
 impl Sessions {
-    /// Takes the place of `pod`, in `mesh`, for `key`. From now on until the place is given up, nobody else has the key.
+    /// Takes the place of `pod`, in `mesh`, for `key`. From now on until the place is given up, nobody else has the
+    /// key.
     pub(crate) fn claim(self: &Arc<Self>, mesh: &str, pod: &str, key: EndpointId) -> Result<Place, ClaimError> {
         let mut live = self.lock();
         if live.holders.get(&(mesh.to_owned(), key)).is_some_and(|holder| holder != pod) {

@@ -22,7 +22,8 @@ use crate::error::Chain;
 /// Field manager of the bundle.
 pub const FIELD_MANAGER: &str = "peat-operator-ca-bundle";
 
-/// Applies every change of `bundle` to the configuration `name` until `stop`, and says in `state` whether pods are sent.
+/// Applies every change of `bundle` to the configuration `name` until `stop`, and says in `state` whether pods are
+/// sent.
 pub async fn maintain(
     api: Api<MutatingWebhookConfiguration>,
     name: String,

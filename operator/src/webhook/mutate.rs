@@ -89,8 +89,8 @@ async fn mutate(webhook: &Webhook, request: &AdmissionRequest<Pod>) -> (Admissio
     }
 }
 
-/// What becomes of the pod. A refusal that a mesh or namespace made a moment ago would undo is thought over for a while:
-/// one `kubectl apply` creates them in this order, faster than a watch tells us.
+/// What becomes of the pod. A refusal that a mesh or namespace made a moment ago would undo is thought over for a
+/// while: one `kubectl apply` creates them in this order, faster than a watch tells us.
 async fn settled(webhook: &Webhook, pod: &Pod, namespace: &str) -> Injection {
     let until = Instant::now() + SETTLE;
     loop {

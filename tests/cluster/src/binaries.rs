@@ -1,8 +1,8 @@
 //! The programs a cluster is made of: built from pinned Go modules, kept in a cache.
 //!
-//! Input: which [`Binary`]s are wanted, and where (a [`BinaryCache`]). Output: [`Binaries`], a path for each. A binary is built with
-//! `go build` once and kept together with a stamp of what it was built from, so that a changed pin builds it again. Does not
-//! download binaries, and does not start them.
+//! Input: which [`Binary`]s are wanted, and where (a [`BinaryCache`]). Output: [`Binaries`], a path for each. A binary
+//! is built with `go build` once and kept together with a stamp of what it was built from, so that a changed pin builds
+//! it again. Does not download binaries, and does not start them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,8 @@ use crate::progress::report;
 /// The Kubernetes version the pinned module builds.
 pub const KUBERNETES_VERSION: &str = "1.36.3";
 
-/// What the version package of Kubernetes must be told: without it the server calls itself v0.0.0 and clients refuse it.
+/// What the version package of Kubernetes must be told: without it the server calls itself v0.0.0 and clients refuse
+/// it.
 const KUBERNETES_LDFLAGS: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3 \
      -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 \
      -X k8s.io/component-base/version.gitTreeState=clean";
@@ -219,8 +220,8 @@ fn folder_in_env(name: &str) -> Option<PathBuf> {
 }
 
 impl BinaryCache {
-    /// The cache of this user: `$XDG_CACHE_HOME/peat/kube-<version>`, else under `~/.cache`; ready binaries are taken from
-    /// `$KUBEBUILDER_ASSETS` first when that is set.
+    /// The cache of this user: `$XDG_CACHE_HOME/peat/kube-<version>`, else under `~/.cache`; ready binaries are taken
+    /// from `$KUBEBUILDER_ASSETS` first when that is set.
     pub fn from_env() -> Result<Self, BinaryError> {
         let dir = cache_root().ok_or(BinaryError::NoCache)?.join(format!("kube-{KUBERNETES_VERSION}"));
         Ok(Self { dir, assets: folder_in_env("KUBEBUILDER_ASSETS") })
@@ -231,8 +232,8 @@ impl BinaryCache {
         Self { dir, assets }
     }
 
-    /// Makes sure that every one of `wanted` exists, building what is missing: minutes for the Kubernetes ones on a cold machine,
-    /// said on standard error. Processes that want the same binary at once build it once.
+    /// Makes sure that every one of `wanted` exists, building what is missing: minutes for the Kubernetes ones on a
+    /// cold machine, said on standard error. Processes that want the same binary at once build it once.
     pub async fn ensure(&self, wanted: &[Binary]) -> Result<Binaries, BinaryError> {
         let mut paths = BTreeMap::new();
         let mut missing = Vec::new();

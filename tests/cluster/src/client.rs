@@ -1,7 +1,7 @@
 //! API clients from kubeconfig files.
 //!
-//! Input: a kubeconfig. Output: a [`kube::Client`]. A client belongs to the runtime it was made on, so tests make one each. Does not
-//! look at the environment or at the user's kubeconfig.
+//! Input: a kubeconfig. Output: a [`kube::Client`]. A client belongs to the runtime it was made on, so tests make one
+//! each. Does not look at the environment or at the user's kubeconfig.
 
 use std::path::Path;
 

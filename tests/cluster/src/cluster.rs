@@ -1,7 +1,7 @@
 //! The handle of a cluster: what tests and xtask work with once it is up.
 //!
-//! Input: a flavour and its options. Output: a [`Cluster`] with clients, kubectl, helm, namespaces and images, the same for every
-//! flavour. Does not install Peat.
+//! Input: a flavour and its options. Output: a [`Cluster`] with clients, kubectl, helm, namespaces and images, the same
+//! for every flavour. Does not install Peat.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -52,16 +52,16 @@ impl Cluster {
 
     /// The one control plane that all tests of this process share; each takes a [`TestNamespace`] in it.
     ///
-    /// It ends with the process. Cluster-wide objects (CRDs, webhook configurations) are shared too: apply them with server-side
-    /// apply, and give webhook configurations names and selectors of their own.
+    /// It ends with the process. Cluster-wide objects (CRDs, webhook configurations) are shared too: apply them with
+    /// server-side apply, and give webhook configurations names and selectors of their own.
     pub async fn shared_envtest() -> Result<&'static Self, Error> {
         static SHARED: OnceCell<Cluster> = OnceCell::const_new();
         SHARED.get_or_try_init(|| Self::envtest(EnvtestOptions::default())).await
     }
 
-    /// The cluster on which suites with real pods run, by `PEAT_CLUSTER`: `local` (also when unset), `kind`, or `kubeconfig` for the
-    /// user's own. The first two are brought up when they are not, under the name `PEAT_CLUSTER_NAME` (`test` when unset), and left
-    /// running. This is the only place that reads these variables.
+    /// The cluster on which suites with real pods run, by `PEAT_CLUSTER`: `local` (also when unset), `kind`, or
+    /// `kubeconfig` for the user's own. The first two are brought up when they are not, under the name
+    /// `PEAT_CLUSTER_NAME` (`test` when unset), and left running. This is the only place that reads these variables.
     pub async fn for_pods() -> Result<Self, Error> {
         let choice = std::env::var("PEAT_CLUSTER").unwrap_or_default();
         let flavor = match choice.as_str() {
@@ -130,8 +130,8 @@ impl Cluster {
         Ok(TestNamespace::create(self.kubeconfig.clone(), prefix, labels).await?)
     }
 
-    /// Makes the image in the docker-archive `archive` (see [`crate::image`]) available to pods. The user's own cluster takes none:
-    /// it needs a registry.
+    /// Makes the image in the docker-archive `archive` (see [`crate::image`]) available to pods. The user's own cluster
+    /// takes none: it needs a registry.
     pub async fn load_image(&self, archive: &Path) -> Result<(), Error> {
         match &self.origin {
             Origin::Named(Flavor::Local, state) => Ok(local::load_image(state, archive).await?),
@@ -145,8 +145,8 @@ impl Cluster {
         }
     }
 
-    /// Restarts the node of a local cluster as a power cycle would: containers die, memory volumes are emptied, pods keep their UIDs.
-    /// Returns when the node is Ready; its pods come back after that.
+    /// Restarts the node of a local cluster as a power cycle would: containers die, memory volumes are emptied, pods
+    /// keep their UIDs. Returns when the node is Ready; its pods come back after that.
     pub async fn reboot_node(&self) -> Result<(), Error> {
         match &self.origin {
             Origin::Named(Flavor::Local, state) => Ok(local::reboot_node(&self.cache, state).await?),
@@ -154,7 +154,8 @@ impl Cluster {
         }
     }
 
-    /// Restarts etcd, API server and controllers of a local cluster while its pods run. Returns when the API server is ready.
+    /// Restarts etcd, API server and controllers of a local cluster while its pods run. Returns when the API server is
+    /// ready.
     pub async fn restart_control_plane(&self) -> Result<(), Error> {
         match &self.origin {
             Origin::Named(Flavor::Local, state) => Ok(local::restart_control_plane(&self.cache, state).await?),

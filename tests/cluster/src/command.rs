@@ -1,7 +1,8 @@
 //! Runs an external program to its end and keeps what it said.
 //!
-//! Input: a program, its arguments and, if wanted, standard input. Output: standard output as text, or a [`CommandError`] with the
-//! exit status and the end of standard error. Does not start long-lived processes (`process.rs` does).
+//! Input: a program, its arguments and, if wanted, standard input. Output: standard output as text, or a
+//! [`CommandError`] with the exit status and the end of standard error. Does not start long-lived processes
+//! (`process.rs` does).
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};

@@ -1,9 +1,10 @@
 //! etcd, kube-apiserver, kube-controller-manager and (for clusters with nodes) kube-scheduler.
 //!
-//! Input: a state folder, binaries, addresses and options. Output: an API server that answers `/readyz`, with the controllers that
-//! make garbage collection, default ServiceAccounts and built-in workloads real. Does not make nodes.
+//! Input: a state folder, binaries, addresses and options. Output: an API server that answers `/readyz`, with the
+//! controllers that make garbage collection, default ServiceAccounts and built-in workloads real. Does not make nodes.
 //!
-//! etcd listens on a Unix socket in the state folder, and the controllers serve nothing, so one TCP port is all that is used.
+//! etcd listens on a Unix socket in the state folder, and the controllers serve nothing, so one TCP port is all that is
+//! used.
 
 use std::time::Duration;
 
@@ -80,8 +81,8 @@ pub(crate) struct Settings {
     pub(crate) pod_range: Option<String>,
 }
 
-/// Makes the certificates and kubeconfigs of a new control plane. With an existing one's state folder this would lock out its users,
-/// so it is called once per cluster.
+/// Makes the certificates and kubeconfigs of a new control plane. With an existing one's state folder this would lock
+/// out its users, so it is called once per cluster.
 pub(crate) fn prepare(state: &StateDir, endpoint: &Endpoint) -> Result<Pki, ControlPlaneError> {
     let pki = Pki::create(&state.pki())?;
     pki.api_server(&["127.0.0.1".to_owned(), API_SERVICE.to_owned(), endpoint.address.clone()])?;

@@ -1,7 +1,7 @@
 //! Packages of the host's own distribution: what tests need of a machine and nobody builds from pinned sources.
 //!
-//! Input: names of packages. Output: they are installed, where this process is root on Debian or a relative of it; elsewhere
-//! nothing is done. Does not configure what it installed, nor take it away again.
+//! Input: names of packages. Output: they are installed, where this process is root on Debian or a relative of it;
+//! elsewhere nothing is done. Does not configure what it installed, nor take it away again.
 
 use std::path::{Path, PathBuf};
 
@@ -32,8 +32,8 @@ pub enum PackageError {
     },
 }
 
-/// What `find` finds, with `package` installed if it finds nothing before. Tests of one process that want the same at once install
-/// it once.
+/// What `find` finds, with `package` installed if it finds nothing before. Tests of one process that want the same at
+/// once install it once.
 ///
 /// # Errors
 /// [`PackageError`] where it cannot be installed, or is not what `find` looks for.

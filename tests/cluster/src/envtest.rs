@@ -1,7 +1,7 @@
 //! The `envtest` flavour: a control plane on loopback, without nodes and without root.
 //!
-//! Input: options. Output: running processes in a state folder. Pods are created but run nowhere, and Service addresses lead
-//! nowhere: webhooks are registered by the URL of the test process. Does not hand out clients (`cluster.rs` does).
+//! Input: options. Output: running processes in a state folder. Pods are created but run nowhere, and Service addresses
+//! lead nowhere: webhooks are registered by the URL of the test process. Does not hand out clients (`cluster.rs` does).
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! File operations whose errors name the action and the path.
 //!
-//! Input: paths and bytes. Output: the bytes, or a [`FileError`] that says which file could not be handled. Does not decide where
-//! anything is kept (`state.rs` and `binaries.rs` do).
+//! Input: paths and bytes. Output: the bytes, or a [`FileError`] that says which file could not be handled. Does not
+//! decide where anything is kept (`state.rs` and `binaries.rs` do).
 
 use std::fs;
 use std::io::Write as _;
@@ -105,7 +105,8 @@ fn write_with_mode(path: &Path, content: &[u8], mode: u32) -> Result<(), FileErr
         .mode(mode)
         .open(&temporary)
         .and_then(|mut file| {
-            // An interrupted run may have left the temporary file with another mode, which `mode` above does not change.
+            // An interrupted run may have left the temporary file with another mode, which `mode` above does not
+            // change.
             file.set_permissions(fs::Permissions::from_mode(mode))?;
             file.write_all(content)
         })

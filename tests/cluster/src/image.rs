@@ -1,9 +1,9 @@
 //! Container images without an engine: one layer, written as a docker-archive.
 //!
 //! Input: files of the host with the places they get, an entry point, a user, an environment. Output: a tar file for
-//! [`Cluster::load_image`](crate::Cluster::load_image), `ctr images import`, `docker load` or `kind load image-archive`. For a
-//! dynamically linked program the shared libraries that `ldd` names go in too. Equal inputs give equal bytes. Format:
-//! <https://github.com/moby/docker-image-spec/blob/v1.3.1/v1.2.md>. Does not push anywhere.
+//! [`Cluster::load_image`](crate::Cluster::load_image), `ctr images import`, `docker load` or `kind load
+//! image-archive`. For a dynamically linked program the shared libraries that `ldd` names go in too. Equal inputs give
+//! equal bytes. Format: <https://github.com/moby/docker-image-spec/blob/v1.3.1/v1.2.md>. Does not push anywhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -58,8 +58,8 @@ pub struct Image {
 }
 
 impl Image {
-    /// An image called `name`, with repository and tag, such as `peat.local/peat-node:dev`. Use a domain no registry has: then a
-    /// node that lacks the image fails at once instead of asking the network.
+    /// An image called `name`, with repository and tag, such as `peat.local/peat-node:dev`. Use a domain no registry
+    /// has: then a node that lacks the image fails at once instead of asking the network.
     pub fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -135,7 +135,8 @@ impl Image {
 
     /// The shared libraries of `program`, at the paths where the dynamic linker looks for them; none for a static one.
     async fn libraries(&self, program: &Path) -> Result<BTreeMap<String, PathBuf>, ImageError> {
-        // ldd fails for what is not a dynamic executable, and that is an answer. That the file exists is checked when it is read.
+        // ldd fails for what is not a dynamic executable, and that is an answer. That the file exists is checked when
+        // it is read.
         let listing = Run::new("ldd").args([program]).output().await.unwrap_or_default();
         parse_ldd(&listing).map_err(|library| ImageError::Library {
             image: self.name.clone(),
@@ -262,8 +263,8 @@ fn architecture() -> &'static str {
     }
 }
 
-/// The files named by ldd's output: lines of the form `name => /path (address)` or, for the linker itself, `/path (address)`. The
-/// kernel's own object has no path. `Err` is the name of a library that was not found.
+/// The files named by ldd's output: lines of the form `name => /path (address)` or, for the linker itself, `/path
+/// (address)`. The kernel's own object has no path. `Err` is the name of a library that was not found.
 fn parse_ldd(listing: &str) -> Result<BTreeMap<String, PathBuf>, &str> {
     let mut libraries = BTreeMap::new();
     for line in listing.lines().map(str::trim) {

@@ -1,7 +1,7 @@
 //! The `kind` flavour: nodes in containers, where a Docker engine answers.
 //!
-//! Input: a name. Output: a cluster made by `kind create cluster` with `config/kind.yaml`, and its kubeconfig in the state folder
-//! (never merged into the user's). The `kind` program must be in PATH. Does not install kind or Docker.
+//! Input: a name. Output: a cluster made by `kind create cluster` with `config/kind.yaml`, and its kubeconfig in the
+//! state folder (never merged into the user's). The `kind` program must be in PATH. Does not install kind or Docker.
 
 use std::path::Path;
 

@@ -1,7 +1,8 @@
 //! The kubeconfig files of one cluster.
 //!
-//! Input: the API server's URL and the PEM files of a user. Output: a self-contained kubeconfig (mode 0600, nothing by path), as of
-//! <https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/>. Does not read or change the user's own kubeconfig.
+//! Input: the API server's URL and the PEM files of a user. Output: a self-contained kubeconfig (mode 0600, nothing by
+//! path), as of <https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/>. Does not read or change the user's
+//! own kubeconfig.
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
 //! Starts the processes of a cluster in one of two ways, and notices when one of them ends.
 //!
-//! Input: [`Program`]s. Output: running processes that either end with this process (tests) or are recorded and outlive it
-//! (`cargo xtask cluster up`). Does not know what the programs are.
+//! Input: [`Program`]s. Output: running processes that either end with this process (tests) or are recorded and outlive
+//! it (`cargo xtask cluster up`). Does not know what the programs are.
 
 use std::path::PathBuf;
 

@@ -1,7 +1,7 @@
 //! A real Kubernetes on demand: for tests, for the demo, for work by hand.
 //!
-//! Input: which flavour is wanted. Output: a [`Cluster`] with a kubeconfig, clients, kubectl and helm. Everything is built from
-//! pinned sources ([`binaries`]); nothing imitates an API server. Does not know Peat.
+//! Input: which flavour is wanted. Output: a [`Cluster`] with a kubeconfig, clients, kubectl and helm. Everything is
+//! built from pinned sources ([`binaries`]); nothing imitates an API server. Does not know Peat.
 //!
 //! | flavour | what runs | needs |
 //! |---|---|---|
@@ -10,7 +10,8 @@
 //! | `kind` | nodes in containers | kind and a Docker engine |
 //! | `kubeconfig` | the user's own cluster, only when `PEAT_CLUSTER` names it | a kubeconfig |
 //!
-//! A test that needs no pods shares one control plane with the others of its process, and works in a namespace of its own:
+//! A test that needs no pods shares one control plane with the others of its process, and works in a namespace of its
+//! own:
 //!
 //! ```no_run
 //! # async fn test() -> Result<(), peat_cluster::Error> {
@@ -27,8 +28,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A test with real pods takes [`Cluster::for_pods`]; images come from [`image::Image`] and [`Cluster::load_image`]. Clusters that
-//! outlive a process are brought up and taken down by name with [`ClusterId`].
+//! A test with real pods takes [`Cluster::for_pods`]; images come from [`image::Image`] and [`Cluster::load_image`].
+//! Clusters that outlive a process are brought up and taken down by name with [`ClusterId`].
 
 pub mod binaries;
 mod client;

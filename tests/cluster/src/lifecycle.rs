@@ -1,7 +1,8 @@
 //! Clusters by name: brought up, found again, looked at, taken down.
 //!
 //! Input: a root folder, a name, a flavour. Output: a [`Cluster`] that outlives this process, or its end. This is what
-//! `cargo xtask cluster` calls; tests that need no nodes use [`Cluster::envtest`] instead. Does not touch clusters it did not make.
+//! `cargo xtask cluster` calls; tests that need no nodes use [`Cluster::envtest`] instead. Does not touch clusters it
+//! did not make.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -107,8 +108,8 @@ impl ClusterId {
         self.state().kubeconfig()
     }
 
-    /// Brings it up, or finds it when it is up already. It outlives this process; [`ClusterId::down`] ends it. When this fails or is
-    /// dropped midway, what there is stays for inspection until the next `up` or `down`.
+    /// Brings it up, or finds it when it is up already. It outlives this process; [`ClusterId::down`] ends it. When
+    /// this fails or is dropped midway, what there is stays for inspection until the next `up` or `down`.
     pub async fn up(&self, flavor: Flavor) -> Result<Cluster, Error> {
         if flavor == Flavor::Local {
             local::require_root().map_err(local::LocalError::from)?;
@@ -226,7 +227,8 @@ fn recorded(state: &StateDir) -> Result<Vec<ProcessId>, FileError> {
     Ok(files::entries(&dir)?.iter().filter_map(|name| ProcessId::recorded(&dir.join(name))).collect())
 }
 
-/// Makes `<root>/kubeconfig` lead to the kubeconfig of `cluster`, for commands to copy and paste, until the cluster goes down.
+/// Makes `<root>/kubeconfig` lead to the kubeconfig of `cluster`, for commands to copy and paste, until the cluster
+/// goes down.
 pub fn publish_kubeconfig(cluster: &ClusterId) -> Result<PathBuf, FileError> {
     let link = cluster.published();
     files::remove(&link)?;

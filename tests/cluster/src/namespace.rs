@@ -1,7 +1,8 @@
 //! A namespace of one's own for a test.
 //!
-//! Input: a cluster and a prefix. Output: a [`TestNamespace`] with a unique name whose default ServiceAccount exists (pods created
-//! before it are refused). It is deleted on drop, or by [`TestNamespace::delete`], which waits. Does not clean cluster-wide objects.
+//! Input: a cluster and a prefix. Output: a [`TestNamespace`] with a unique name whose default ServiceAccount exists
+//! (pods created before it are refused). It is deleted on drop, or by [`TestNamespace::delete`], which waits. Does not
+//! clean cluster-wide objects.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

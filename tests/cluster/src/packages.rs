@@ -1,7 +1,9 @@
-//! Programs and libraries of other languages that tests and benchmarks use: installed from pinned lists, kept in a cache.
+//! Programs and libraries of other languages that tests and benchmarks use: installed from pinned lists, kept in a
+//! cache.
 //!
-//! Input: [`Packages`], which are lists of versions and the commands that install them. Output: the folder that has them. It is
-//! filled once for each content of the lists, next to the other binaries of this project. Does not run what it installed.
+//! Input: [`Packages`], which are lists of versions and the commands that install them. Output: the folder that has
+//! them. It is filled once for each content of the lists, next to the other binaries of this project. Does not run what
+//! it installed.
 
 use std::path::PathBuf;
 
@@ -43,8 +45,9 @@ pub enum PackagesError {
 }
 
 impl Packages {
-    /// The folder of these packages: `peat/packages/<name>` in the user's cache. Installs them when they are not there or the
-    /// lists have changed, which is said on standard error. Processes that want the same at once install it once.
+    /// The folder of these packages: `peat/packages/<name>` in the user's cache. Installs them when they are not there
+    /// or the lists have changed, which is said on standard error. Processes that want the same at once install it
+    /// once.
     pub async fn ensure(&self) -> Result<PathBuf, PackagesError> {
         let root = cache_root().ok_or(PackagesError::NoCache)?.join("packages");
         let (folder, stamp) = (root.join(self.name), self.stamp());

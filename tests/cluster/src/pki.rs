@@ -1,9 +1,10 @@
 //! The certificates and keys of one cluster.
 //!
-//! Input: the names and addresses of the API server, and a folder. Output: one CA, a serving certificate, client certificates and
-//! the key pair of service-account tokens, as PEM files (keys with mode 0600). Requirements:
-//! <https://kubernetes.io/docs/setup/best-practices/certificates/>. Keys are ECDSA P-256. Nothing is renewed: a cluster for tests is
-//! shorter-lived than its certificates. Does not decide who may do what (RBAC does, by the names in the certificates).
+//! Input: the names and addresses of the API server, and a folder. Output: one CA, a serving certificate, client
+//! certificates and the key pair of service-account tokens, as PEM files (keys with mode 0600). Requirements:
+//! <https://kubernetes.io/docs/setup/best-practices/certificates/>. Keys are ECDSA P-256. Nothing is renewed: a cluster
+//! for tests is shorter-lived than its certificates. Does not decide who may do what (RBAC does, by the names in the
+//! certificates).
 
 use std::path::{Path, PathBuf};
 
@@ -93,7 +94,8 @@ impl Pki {
         self.leaf(subject, Vec::new())
     }
 
-    /// Makes a kubelet's certificate, with which it serves on `address` and talks to the API server as `system:node:<node>`.
+    /// Makes a kubelet's certificate, with which it serves on `address` and talks to the API server as
+    /// `system:node:<node>`.
     pub(crate) fn kubelet(&self, node: &str, address: &str) -> Result<(), PkiError> {
         let user = format!("system:node:{node}");
         let subject = Subject { file: "kubelet", name: &user, group: Some("system:nodes") };

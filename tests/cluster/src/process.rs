@@ -1,7 +1,8 @@
 //! Long-lived processes: those that end with this process, and those that outlive it and are found again.
 //!
-//! Input: a program with arguments, a folder and a log file. Output: a [`Tied`] process or a recorded [`ProcessId`]. A process is
-//! only ever killed when its start time is still the recorded one, so that a reused id is left alone. Does not restart anything.
+//! Input: a program with arguments, a folder and a log file. Output: a [`Tied`] process or a recorded [`ProcessId`]. A
+//! process is only ever killed when its start time is still the recorded one, so that a reused id is left alone. Does
+//! not restart anything.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -11,9 +12,9 @@ use nix::unistd::Pid;
 
 use crate::files::{self, FileError};
 
-/// Runs `"$@"` and kills it when standard input ends, which happens however the owner of the other end ends. The shell stays the
-/// parent, so the id it kills cannot have been reused. (A parent-death signal would do less: it fires when the *thread* that
-/// started the process ends, and test threads end early.)
+/// Runs `"$@"` and kills it when standard input ends, which happens however the owner of the other end ends. The shell
+/// stays the parent, so the id it kills cannot have been reused. (A parent-death signal would do less: it fires when
+/// the *thread* that started the process ends, and test threads end early.)
 const TIED: &str = r#"
 exec 3<&0
 "$@" 3<&- </dev/null & server=$!
@@ -23,7 +24,8 @@ kill "$watcher" 2>/dev/null
 exit "$code"
 "#;
 
-/// Removes the folder `$1` when standard input ends. Processes that end at the same moment may still write, hence the second try.
+/// Removes the folder `$1` when standard input ends. Processes that end at the same moment may still write, hence the
+/// second try.
 const JANITOR: &str = r#"
 cat >/dev/null
 rm -rf -- "$1" 2>/dev/null || { sleep 1; rm -rf -- "$1"; }
@@ -77,7 +79,8 @@ impl Tied {
         use std::os::unix::process::CommandExt as _;
         let mut command = Command::new("sh");
         command.args(["-c", TIED, "tied"]).args(&program.line).stdin(Stdio::piped());
-        // A group of its own: Ctrl-C at a terminal reaches this process, whose end then takes the others with it in order.
+        // A group of its own: Ctrl-C at a terminal reaches this process, whose end then takes the others with it in
+        // order.
         command.process_group(0);
         let mut shell = spawn(command, program)?;
         let leash = shell.stdin.take();
@@ -180,8 +183,8 @@ fn spawn(mut command: Command, program: &Program) -> Result<Child, ProcessError>
     command.current_dir(&program.dir).stdout(log).stderr(errors).spawn().map_err(start_error)
 }
 
-/// State and start time from the text of `/proc/<pid>/stat`, see proc_pid_stat(5). The command name (field 2) is in parentheses and
-/// may itself hold spaces and parentheses, so fields are counted after the last one.
+/// State and start time from the text of `/proc/<pid>/stat`, see proc_pid_stat(5). The command name (field 2) is in
+/// parentheses and may itself hold spaces and parentheses, so fields are counted after the last one.
 fn parse_stat(stat: &str) -> Option<(char, u64)> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?.chars().next()?;

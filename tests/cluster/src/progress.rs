@@ -1,7 +1,7 @@
 //! One line on standard error per step that a person may have to wait for.
 //!
-//! Input: a line. Output: the same on standard error, also under the test harness, because a first run builds for minutes and
-//! silence would look like a hang. Does not log what is quick.
+//! Input: a line. Output: the same on standard error, also under the test harness, because a first run builds for
+//! minutes and silence would look like a hang. Does not log what is quick.
 
 use std::io::Write as _;
 

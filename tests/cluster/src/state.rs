@@ -1,7 +1,8 @@
 //! Where a cluster keeps what it must remember: one folder per cluster.
 //!
-//! Input: a root folder (`target/cluster` of the workspace unless told otherwise) and a name. Output: the paths in it. Folders of
-//! clusters that end with their process are swept by the next one when that process is gone. Does not start or stop anything.
+//! Input: a root folder (`target/cluster` of the workspace unless told otherwise) and a name. Output: the paths in it.
+//! Folders of clusters that end with their process are swept by the next one when that process is gone. Does not start
+//! or stop anything.
 //!
 //! ```text
 //! <root>/<name>/kubeconfig     the administrator's
@@ -45,7 +46,8 @@ pub enum StateError {
     Janitor(#[from] ProcessError),
 }
 
-/// `target/cluster` of the workspace this library was compiled in, where everything is kept unless the caller says otherwise.
+/// `target/cluster` of the workspace this library was compiled in, where everything is kept unless the caller says
+/// otherwise.
 pub fn default_root() -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or_else(|| Path::new("."));
     workspace.join("target/cluster")

@@ -1,7 +1,8 @@
 //! Waiting for a condition, with a deadline and an error that says what was seen last.
 //!
-//! Input: a deadline, a name for what is awaited, and a check. Output: what the check found, or a [`WaitError`] with the last state.
-//! Does not watch: it asks again, which is right for conditions over several objects or outside Kubernetes.
+//! Input: a deadline, a name for what is awaited, and a check. Output: what the check found, or a [`WaitError`] with
+//! the last state. Does not watch: it asks again, which is right for conditions over several objects or outside
+//! Kubernetes.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -25,8 +26,9 @@ pub struct WaitError {
 
 /// Calls `check` until it returns `Ok`, at most until `deadline` has passed.
 ///
-/// `Err(state)` means "not yet", and `state` is what the timeout error shows: put there what was seen instead. Errors of requests
-/// belong there too, because a server that is starting gives them. A check that hangs is cut off at the deadline.
+/// `Err(state)` means "not yet", and `state` is what the timeout error shows: put there what was seen instead. Errors
+/// of requests belong there too, because a server that is starting gives them. A check that hangs is cut off at the
+/// deadline.
 pub async fn wait_for<T, S, F>(deadline: Duration, what: &str, mut check: F) -> Result<T, WaitError>
 where
     S: Display,

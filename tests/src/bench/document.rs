@@ -1,7 +1,7 @@
 //! The document of every measurement: eight fields, about 190 bytes of JSON.
 //!
-//! Inputs: a number that one field holds; outputs: JSON, or the same written into Automerge as the node does, with leaves under path
-//! keys. What it does not do: measure.
+//! Inputs: a number that one field holds; outputs: JSON, or the same written into Automerge as the node does, with
+//! leaves under path keys. What it does not do: measure.
 
 use automerge::transaction::Transactable;
 use automerge::{AutomergeError, ROOT};

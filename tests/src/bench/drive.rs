@@ -1,8 +1,9 @@
 //! Load: so many calls at once, or so many calls a second.
 //!
-//! Inputs: a call; outputs: rate and latencies. A closed loop begins a call when another ends, and so finds the highest rate. An
-//! open loop begins calls when they are due, whatever became of those before, and counts from that moment: a server that stands
-//! still for a second is seen by every call of that second. What it does not do: warm up; the caller does.
+//! Inputs: a call; outputs: rate and latencies. A closed loop begins a call when another ends, and so finds the highest
+//! rate. An open loop begins calls when they are due, whatever became of those before, and counts from that moment: a
+//! server that stands still for a second is seen by every call of that second. What it does not do: warm up; the caller
+//! does.
 
 use super::latency::Latencies;
 use anyhow::{Context as _, Result};
@@ -42,10 +43,12 @@ where
     Ok(Closed { rate: count as f64 / took.as_secs_f64(), took, latencies: Latencies::of(latencies) })
 }
 
-/// Calls that are due and not begun. A full queue delays the clock's thread but not the moment from which a call is counted.
+/// Calls that are due and not begun. A full queue delays the clock's thread but not the moment from which a call is
+/// counted.
 const DUE_CAPACITY: usize = 1024;
 
-/// Begins `per_second` calls a second for as long as `lasting`, and waits for all of them. Latencies count from when a call was due.
+/// Begins `per_second` calls a second for as long as `lasting`, and waits for all of them. Latencies count from when a
+/// call was due.
 pub(super) async fn open<F>(per_second: u32, lasting: Duration, call: impl Fn(usize) -> F) -> Result<Latencies>
 where
     F: Future<Output = Result<()>> + Send + 'static,

@@ -1,6 +1,7 @@
 //! One document, edited again and again: whether an edit costs more the older the document is.
 //!
-//! Inputs: the binary and how many; outputs: figures, with Automerge alone beside them. What it does not do: edit from two sides.
+//! Inputs: the binary and how many; outputs: figures, with Automerge alone beside them. What it does not do: edit from
+//! two sides.
 
 use super::latency::millis;
 use super::node::{Home, Node, put};

@@ -1,7 +1,8 @@
 //! etcd as a peer: its own process on the same disk, and a client of its key-value service.
 //!
-//! Inputs: the binary that clusters here use; outputs: a process that ends with the value, and durable puts over gRPC. The messages
-//! are the fields that are needed of `etcdserverpb` (etcd's `api/etcdserverpb/rpc.proto`). What it does not do: tune etcd.
+//! Inputs: the binary that clusters here use; outputs: a process that ends with the value, and durable puts over gRPC.
+//! The messages are the fields that are needed of `etcdserverpb` (etcd's `api/etcdserverpb/rpc.proto`). What it does
+//! not do: tune etcd.
 
 use super::process::{Process, free_ports};
 use anyhow::{Context as _, Result};

@@ -128,8 +128,8 @@ impl Figure {
         self
     }
 
-    /// Adds the budget: `kept` is told the figure and the ratio (not a number without a peer) and judges. A budget that only a peer
-    /// decides is not judged without one.
+    /// Adds the budget: `kept` is told the figure and the ratio (not a number without a peer) and judges. A budget that
+    /// only a peer decides is not judged without one.
     pub fn budget(mut self, text: impl Into<String>, kept: impl Fn(f64, f64) -> bool) -> Self {
         let ratio = self.against.as_ref().map_or(f64::NAN, |against| against.ratio);
         self.budget = Some(Budget { text: text.into(), met: kept(self.quantity.value, ratio) });

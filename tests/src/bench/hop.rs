@@ -1,7 +1,7 @@
 //! Between two nodes: one document at a time, and many at once.
 //!
-//! Inputs: the binary and how many; outputs: figures, with a QUIC ping-pong beside the hops and the time of the puts beside a
-//! burst. What it does not do: put a network between the nodes; both are on this machine.
+//! Inputs: the binary and how many; outputs: figures, with a QUIC ping-pong beside the hops and the time of the puts
+//! beside a burst. What it does not do: put a network between the nodes; both are on this machine.
 
 use super::drive;
 use super::latency::{Latencies, millis};

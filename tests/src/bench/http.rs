@@ -1,7 +1,7 @@
 //! The smallest HTTP clients that the measurements need.
 //!
-//! Inputs: an address; outputs: status and text. [`Pool`] speaks as the API server does to webhooks: HTTP/1.1 over TLS, on
-//! connections that are kept. What it does not do: follow, retry, or compress.
+//! Inputs: an address; outputs: status and text. [`Pool`] speaks as the API server does to webhooks: HTTP/1.1 over TLS,
+//! on connections that are kept. What it does not do: follow, retry, or compress.
 
 use anyhow::{Context as _, Result};
 use http_body_util::{BodyExt as _, Full};

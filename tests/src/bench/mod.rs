@@ -1,11 +1,11 @@
 //! Benchmarks: real processes, each figure next to a peer or a bare limit that the same run measured.
 //!
-//! Inputs: a [`Plan`]: binaries, a folder on the disk to measure, sizes. Outputs: a [`Report`], filled as it goes. Machines differ
-//! and are noisy, so the ratio says more than the figure, and the budget is judged where the design has one.
-//! What it does not do: fail on a missed budget.
+//! Inputs: a [`Plan`]: binaries, a folder on the disk to measure, sizes. Outputs: a [`Report`], filled as it goes.
+//! Machines differ and are noisy, so the ratio says more than the figure, and the budget is judged where the design has
+//! one. What it does not do: fail on a missed budget.
 //!
-//! Every subject is one file that ends in a `measure` function; the files beside them are what is measured and how: processes
-//! ([`node`], [`etcd`], [`operator`]), limits ([`disk`], [`bare_automerge`], [`quic`]) and load ([`drive`]).
+//! Every subject is one file that ends in a `measure` function; the files beside them are what is measured and how:
+//! processes ([`node`], [`etcd`], [`operator`]), limits ([`disk`], [`bare_automerge`], [`quic`]) and load ([`drive`]).
 
 mod bare_automerge;
 mod disk;

@@ -1,6 +1,7 @@
 //! Node processes and clients of their API.
 //!
-//! Inputs: the binary and a [`Home`]; outputs: a process that ends with the value. What it does not do: measure more than its start.
+//! Inputs: the binary and a [`Home`]; outputs: a process that ends with the value. What it does not do: measure more
+//! than its start.
 
 use super::http::get;
 use super::process::{Process, free_ports, free_udp_port};

@@ -1,7 +1,7 @@
 //! The operator as a process of its own, next to a real API server.
 //!
-//! Inputs: its binary and a control plane; outputs: a process that ends with the value, registered as webhook by URL. What it does
-//! not do: differ from what the chart starts, but for addresses.
+//! Inputs: its binary and a control plane; outputs: a process that ends with the value, registered as webhook by URL.
+//! What it does not do: differ from what the chart starts, but for addresses.
 
 use super::http::{Pool, get};
 use super::process::{Process, free_ports};

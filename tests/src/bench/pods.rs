@@ -1,8 +1,9 @@
 //! Real pods: how long after its creation a pod has a document of another one, and what a sidecar holds in memory.
 //!
-//! Inputs: the images, and root; outputs: figures. The clock starts before the request that creates the pod and stops at the
-//! container runtime's time stamp of the line in which the application prints the document. Beside it, a pod without a sidecar
-//! prints a line in the same cluster: what Kubernetes takes by itself. What it does not do: pull images.
+//! Inputs: the images, and root; outputs: figures. The clock starts before the request that creates the pod and stops
+//! at the container runtime's time stamp of the line in which the application prints the document. Beside it, a pod
+//! without a sidecar prints a line in the same cluster: what Kubernetes takes by itself. What it does not do: pull
+//! images.
 
 use super::latency::Latencies;
 use super::{Figure, Plan, Quantity, Report, process};
@@ -95,7 +96,8 @@ fn pod(name: &str, args: &[&str], mesh: Option<&str>) -> Value {
     })
 }
 
-/// Creates a pod, and returns how long after that its application printed the first line with `text`. The pod is deleted.
+/// Creates a pod, and returns how long after that its application printed the first line with `text`. The pod is
+/// deleted.
 async fn first_line(pods: &Api<Pod>, pod: &Value, text: &str) -> Result<Duration> {
     let pod: Pod = serde_json::from_value(pod.clone())?;
     let name = pod.metadata.name.clone().context("a pod without a name")?;

@@ -1,6 +1,7 @@
 //! Processes that are measured: started, looked at in `/proc`, ended with the value.
 //!
-//! Inputs: a command; outputs: its memory, and the end of its log when it fails. What it does not do: know what it starts.
+//! Inputs: a command; outputs: its memory, and the end of its log when it fails. What it does not do: know what it
+//! starts.
 
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
@@ -62,7 +63,8 @@ impl Process {
         resident(&status)
     }
 
-    /// Processor time it has used, to a hundredth of a second. Unlike wall-clock time it hardly changes when others use the machine.
+    /// Processor time it has used, to a hundredth of a second. Unlike wall-clock time it hardly changes when others use
+    /// the machine.
     pub(super) fn processor_time(&self) -> Result<Duration> {
         processor_time(&std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?)
     }
@@ -102,7 +104,8 @@ pub(super) fn resident(status: &str) -> Result<f64> {
     Ok(kib / 1024.0)
 }
 
-/// `utime` and `stime` of a text like `/proc/<pid>/stat`, together. The kernel counts them in hundredths of a second (`USER_HZ`).
+/// `utime` and `stime` of a text like `/proc/<pid>/stat`, together. The kernel counts them in hundredths of a second
+/// (`USER_HZ`).
 fn processor_time(stat: &str) -> Result<Duration> {
     // The name may hold anything, so counting begins behind it.
     let (_, rest) = stat.rsplit_once(") ").context("no name in /proc/<pid>/stat")?;
@@ -111,7 +114,8 @@ fn processor_time(stat: &str) -> Result<Duration> {
     Ok(Duration::from_millis(10 * (ticks(11)? + ticks(12)?)))
 }
 
-/// [`resident`] of another process of this machine: one whose program is `name` and whose command line has `word` in it.
+/// [`resident`] of another process of this machine: one whose program is `name` and whose command line has `word` in
+/// it.
 pub(super) fn resident_of(name: &str, word: &str) -> Result<Option<f64>> {
     for entry in std::fs::read_dir("/proc")? {
         let process = entry?.path();

@@ -1,8 +1,8 @@
 //! Durable puts, next to the limits and to etcd.
 //!
-//! Inputs: binaries and how many; outputs: figures. Every kind of document, and etcd, get the same values from the same number of
-//! callers over the same number of connections, one right after the other, each after a warm-up that does not count; at the end
-//! each store must list what it acknowledged. What it does not do: tune either store.
+//! Inputs: binaries and how many; outputs: figures. Every kind of document, and etcd, get the same values from the same
+//! number of callers over the same number of connections, one right after the other, each after a warm-up that does not
+//! count; at the end each store must list what it acknowledged. What it does not do: tune either store.
 
 use super::disk::Write;
 use super::drive::{self, Closed};

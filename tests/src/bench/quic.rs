@@ -1,7 +1,8 @@
-//! QUIC by itself: how long a message there and back takes between two endpoints of one machine, without anything on top.
+//! QUIC by itself: how long a message there and back takes between two endpoints of one machine, without anything on
+//! top.
 //!
-//! Inputs: how many; outputs: latencies. The endpoints are those of the mesh's transport library with no public service.
-//! What it does not do: cross a process, which costs a little more.
+//! Inputs: how many; outputs: latencies. The endpoints are those of the mesh's transport library with no public
+//! service. What it does not do: cross a process, which costs a little more.
 
 use super::latency::Latencies;
 use anyhow::{Context as _, Result};

@@ -1,7 +1,7 @@
 //! The report: figures in the order of measuring, what was left out and why, and on what machine.
 //!
-//! Inputs: [`Figure`]s; outputs: a Markdown table, and JSON by `serde`. Each line also goes to standard error when it is known, so
-//! that a run that is stopped has shown what it found. What it does not do: measure.
+//! Inputs: [`Figure`]s; outputs: a Markdown table, and JSON by `serde`. Each line also goes to standard error when it
+//! is known, so that a run that is stopped has shown what it found. What it does not do: measure.
 
 use super::{Figure, Group, Sizes};
 use anyhow::Result;

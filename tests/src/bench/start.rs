@@ -1,6 +1,7 @@
 //! How soon a node takes documents, and what it holds in memory when it does nothing.
 //!
-//! Inputs: binaries; outputs: figures, with etcd's beside them. What it does not do: look at a filled store (`volume` does).
+//! Inputs: binaries; outputs: figures, with etcd's beside them. What it does not do: look at a filled store (`volume`
+//! does).
 
 use super::etcd::Etcd;
 use super::latency::{Latencies, millis};

@@ -1,7 +1,7 @@
 //! Many documents: memory, start, list, first sync and catch-up.
 //!
-//! Inputs: the binary and how many; outputs: figures. What arrived is checked document by document after the clock has stopped.
-//! What it does not do: put a network between the nodes; both are on this machine.
+//! Inputs: the binary and how many; outputs: figures. What arrived is checked document by document after the clock has
+//! stopped. What it does not do: put a network between the nodes; both are on this machine.
 
 use super::drive;
 use super::latency::{Latencies, millis};

@@ -1,7 +1,8 @@
 //! Admission reviews at a steady rate against a real operator process, and what it holds in memory before and after.
 //!
-//! Inputs: the operator's binary and for how long; outputs: figures. Reviews are posted as the API server posts them, when they are
-//! due and not when the one before was answered. Every answer must be a patch. What it does not do: create pods.
+//! Inputs: the operator's binary and for how long; outputs: figures. Reviews are posted as the API server posts them,
+//! when they are due and not when the one before was answered. Every answer must be a patch. What it does not do:
+//! create pods.
 
 use super::drive;
 use super::operator::Operator;

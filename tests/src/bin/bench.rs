@@ -1,7 +1,8 @@
 //! `cargo xtask bench`: measures, prints one table, and writes the same as JSON.
 //!
-//! Inputs: flags. Outputs: progress on standard error, the table on standard output, JSON in the file of `--json`. Exit code 0 when
-//! everything was measured or left out for a reason that is said, 1 when something failed. What it does not do: fail on a missed budget.
+//! Inputs: flags. Outputs: progress on standard error, the table on standard output, JSON in the file of `--json`. Exit
+//! code 0 when everything was measured or left out for a reason that is said, 1 when something failed. What it does not
+//! do: fail on a missed budget.
 #![allow(clippy::print_stdout, reason = "its output is its purpose")]
 
 use anyhow::{Context as _, Result, ensure};

@@ -1,7 +1,7 @@
 //! A mesh in a namespace of its own, and what a test puts into it.
 //!
-//! Input: an installed release. Output: a [`Mesh`] that is ready, Deployments of [`Member`]s, and what the operator recorded of them.
-//! Everything goes with the namespace.
+//! Input: an installed release. Output: a [`Mesh`] that is ready, Deployments of [`Member`]s, and what the operator
+//! recorded of them. Everything goes with the namespace.
 
 use std::collections::BTreeMap;
 
@@ -117,8 +117,8 @@ impl Mesh {
     }
 }
 
-/// A pod that fits a restricted namespace: an application that watches documents, and a shell that shares its process namespace,
-/// so that a test can kill what runs in the pod.
+/// A pod that fits a restricted namespace: an application that watches documents, and a shell that shares its process
+/// namespace, so that a test can kill what runs in the pod.
 fn application() -> Value {
     let user = json!({ "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "seccompProfile": { "type": "RuntimeDefault" } });
     let restricted = json!({

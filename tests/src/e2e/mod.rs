@@ -1,8 +1,9 @@
 //! Peat installed by its chart in a cluster with nodes, and pods that use it.
 //!
-//! Inputs: the cluster of [`Cluster::for_pods`], and the images of `PEAT_TEST_OPERATOR_IMAGE` and `PEAT_TEST_NODE_IMAGE` (those that
-//! `cargo xtask image --load` makes, when unset). Outputs: an [`Installed`] release, [`Meshes`](mesh::Mesh) in namespaces of their own,
-//! and [`Member`](pod::Member)s. What it does not do: imitate anything. Pods are real, and so is all that runs in them.
+//! Inputs: the cluster of [`Cluster::for_pods`], and the images of `PEAT_TEST_OPERATOR_IMAGE` and
+//! `PEAT_TEST_NODE_IMAGE` (those that `cargo xtask image --load` makes, when unset). Outputs: an [`Installed`] release,
+//! [`Meshes`](mesh::Mesh) in namespaces of their own, and [`Member`](pod::Member)s. What it does not do: imitate
+//! anything. Pods are real, and so is all that runs in them.
 
 pub mod mesh;
 pub mod pod;

@@ -1,7 +1,7 @@
 //! A pod that is in a mesh, used as its application would use it.
 //!
-//! Input: a pod with a sidecar. Output: documents written and read through it, its container's restarts. Everything goes through
-//! `kubectl exec`, so the pod's own binaries and its own network do the work.
+//! Input: a pod with a sidecar. Output: documents written and read through it, its container's restarts. Everything
+//! goes through `kubectl exec`, so the pod's own binaries and its own network do the work.
 
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};

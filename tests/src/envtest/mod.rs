@@ -1,8 +1,8 @@
 //! The operator in this process against a real API server, and nodes as the operator sees them.
 //!
-//! Inputs: a control plane of `peat-cluster`. Outputs: [`Harness`]: a namespace, a running operator, pods whose IP the test
-//! writes (there is no kubelet), tokens of the API server, and [`node::Node`]s that join.
-//! What it does not do: imitate anything; only kubelets and their pods are absent.
+//! Inputs: a control plane of `peat-cluster`. Outputs: [`Harness`]: a namespace, a running operator, pods whose IP the
+//! test writes (there is no kubelet), tokens of the API server, and [`node::Node`]s that join. What it does not do:
+//! imitate anything; only kubelets and their pods are absent.
 
 pub mod node;
 pub mod operator;

@@ -1,7 +1,7 @@
 //! The node's side of `Membership.Join`, as the protocol says it: a real key, a real stream, no documents.
 //!
-//! Inputs: the operator's URL and CA, a pod, a token. Outputs: what the operator answers. Every step can be taken alone, so
-//! that tests can take it wrongly. What it does not do: retry, or hide a refusal.
+//! Inputs: the operator's URL and CA, a pod, a token. Outputs: what the operator answers. Every step can be taken
+//! alone, so that tests can take it wrongly. What it does not do: retry, or hide a refusal.
 
 use std::time::Duration;
 

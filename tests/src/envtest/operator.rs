@@ -1,7 +1,7 @@
 //! The whole operator, running in this process on a runtime of its own.
 //!
-//! Inputs: a control plane. Outputs: its addresses. The webhook is registered by the URL of its listener, since nothing of a
-//! control plane without nodes could reach a Service. What it does not do: differ from the binary otherwise.
+//! Inputs: a control plane. Outputs: its addresses. The webhook is registered by the URL of its listener, since nothing
+//! of a control plane without nodes could reach a Service. What it does not do: differ from the binary otherwise.
 
 use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -35,8 +35,8 @@ impl Stage {
         Ok(Self { harness, mesh, pod, node })
     }
 
-    /// The operator must refuse this node with `code`, and say something that contains `says`. A moment of UNAVAILABLE is
-    /// allowed: its caches may not have the pod's IP yet.
+    /// The operator must refuse this node with `code`, and say something that contains `says`. A moment of UNAVAILABLE
+    /// is allowed: its caches may not have the pod's IP yet.
     pub async fn refused(&self, code: Code, says: &str) -> Result<()> {
         let status = settled(async || self.node.join().await).await?;
         is_refusal(&status, code, says)

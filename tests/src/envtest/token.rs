@@ -1,7 +1,7 @@
 //! Service account tokens: from the API server, and, where time would be too slow, signed with its key.
 //!
-//! Inputs: pods. Outputs: tokens as a kubelet would project them. What it does not do: forge what the API server would not
-//! accept as its own; an expired token carries its real signature.
+//! Inputs: pods. Outputs: tokens as a kubelet would project them. What it does not do: forge what the API server would
+//! not accept as its own; an expired token carries its real signature.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -46,8 +46,8 @@ impl Harness {
         answer.status.and_then(|status| status.token).context("a token")
     }
 
-    /// A token like [`Self::token`] whose life ended an hour ago, signed with the API server's own key: the shortest life
-    /// that it would issue itself is ten minutes.
+    /// A token like [`Self::token`] whose life ended an hour ago, signed with the API server's own key: the shortest
+    /// life that it would issue itself is ten minutes.
     pub async fn expired_token(&self, pod: &Pod) -> Result<String> {
         let account = self.api::<ServiceAccount>().get("default").await?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;

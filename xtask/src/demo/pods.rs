@@ -1,6 +1,7 @@
 //! The demo's pods, and what is asked of them.
 //!
-//! Input: a cluster. Output: [`Pod`]s of a Deployment, commands run in them, and when a document appeared in their logs.
+//! Input: a cluster. Output: [`Pod`]s of a Deployment, commands run in them, and when a document appeared in their
+//! logs.
 
 use anyhow::{Context as _, Result};
 use k8s_openapi::{api::core::v1, jiff::Timestamp};
@@ -51,7 +52,8 @@ impl<'a> Pods<'a> {
         printed.map(|text| text.trim().to_owned()).with_context(|| format!("peat-node {} in {pod}", args.join(" ")))
     }
 
-    /// When the application in `pod` printed a line that contains `text`, by the container runtime's clock; `None` when it did not.
+    /// When the application in `pod` printed a line that contains `text`, by the container runtime's clock; `None` when
+    /// it did not.
     pub(super) async fn printed_at(&self, pod: &Pod, text: &str) -> Result<Option<Timestamp>> {
         let logs = ["logs", "-n", &pod.namespace, &pod.name, "-c", "app", "--timestamps", "--tail=200"];
         let logs = self.cluster.kubectl(logs).await.with_context(|| format!("read the log of {pod}"))?;

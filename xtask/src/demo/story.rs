@@ -1,6 +1,7 @@
 //! What the demo shows once everything runs: who is in the mesh, a document crossing, a newcomer catching up.
 //!
-//! Input: the cluster of [`super::run`]. Output: the story on standard output; every figure in it is read from the cluster.
+//! Input: the cluster of [`super::run`]. Output: the story on standard output; every figure in it is read from the
+//! cluster.
 
 use std::time::{Duration, Instant};
 

@@ -1,9 +1,10 @@
 //! Reads licence expressions of crates (SPDX 2.3, annex D; and the older `A/B` of crates.io, which means `A OR B`).
 //!
-//! Input: an expression and which licences are allowed. Output: whether the allowed ones suffice to use the crate. Does not know
-//! any licence by itself.
+//! Input: an expression and which licences are allowed. Output: whether the allowed ones suffice to use the crate. Does
+//! not know any licence by itself.
 
-/// Whether `expression` can be satisfied with the licences that `allowed` accepts. An expression that cannot be read is not.
+/// Whether `expression` can be satisfied with the licences that `allowed` accepts. An expression that cannot be read is
+/// not.
 ///
 /// `WITH` belongs to the licence on its left: `Apache-2.0 WITH LLVM-exception` is asked for as one name.
 pub(super) fn satisfied(expression: &str, allowed: &dyn Fn(&str) -> bool) -> bool {

@@ -1,7 +1,7 @@
 //! Reads what a test program of Rust's own harness printed.
 //!
-//! Input: its whole output and whether it ended well. Output: [`Counts`]. Believes the printed totals, and counts a program that
-//! ended badly without reporting a failure as one failure of its own.
+//! Input: its whole output and whether it ended well. Output: [`Counts`]. Believes the printed totals, and counts a
+//! program that ended badly without reporting a failure as one failure of its own.
 
 /// What ran.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -44,7 +44,8 @@ pub(crate) fn tests(output: &str, program: &str, succeeded: bool) -> Counts {
     }
     // The harness has no word for them: to it, a test that returns has passed.
     counts.passed = counts.passed.saturating_sub(counts.left_out.len());
-    // Output of a test can fall between its name and its result, so the totals may know of more failures than the lines.
+    // Output of a test can fall between its name and its result, so the totals may know of more failures than the
+    // lines.
     for index in counts.failed.len()..reported {
         counts.failed.push(format!("{program}: failure {}", index + 1));
     }

@@ -1,7 +1,8 @@
 //! Runs one program with its output in a log, a sign of life on the terminal, and a deadline.
 //!
-//! Inputs: a command, the log it writes to, a deadline. Output: how it ended and what it printed. The program gets a process group
-//! of its own, which is stopped as a whole at the deadline and when this process is asked to end: nothing is left behind.
+//! Inputs: a command, the log it writes to, a deadline. Output: how it ended and what it printed. The program gets a
+//! process group of its own, which is stopped as a whole at the deadline and when this process is asked to end: nothing
+//! is left behind.
 
 use std::{
     io,

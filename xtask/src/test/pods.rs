@@ -1,7 +1,8 @@
 //! The stage with real pods: which cluster it runs on, and whether it can.
 //!
-//! Input: `PEAT_CLUSTER` (`local`, also when unset; `kind`; or `kubeconfig` for the user's own) and this machine. Output: the
-//! [`Outcome`] of the `e2e_` suites. A cluster of its own is brought up first and taken down after them, also after a failure.
+//! Input: `PEAT_CLUSTER` (`local`, also when unset; `kind`; or `kubeconfig` for the user's own) and this machine.
+//! Output: the [`Outcome`] of the `e2e_` suites. A cluster of its own is brought up first and taken down after them,
+//! also after a failure.
 
 use std::{ffi::OsString, process::Stdio};
 
@@ -79,8 +80,8 @@ fn cannot(error: anyhow::Error) -> Result<Outcome> {
     }
 }
 
-/// Why this machine cannot have a local cluster, as far as can be told without trying: no root, or a root that may make no
-/// namespaces, as in most containers.
+/// Why this machine cannot have a local cluster, as far as can be told without trying: no root, or a root that may make
+/// no namespaces, as in most containers.
 pub(super) fn local_is_impossible() -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return Some("real pods need root on Linux, or PEAT_CLUSTER=kind, or PEAT_CLUSTER=kubeconfig".to_owned());

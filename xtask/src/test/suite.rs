@@ -1,7 +1,7 @@
 //! Test programs: built once, then run one by one.
 //!
-//! Input: the workspace. Output: [`Suites`], the programs that cargo says it built, and the [`Outcome`] of running those of a stage.
-//! Does not know what a test does; the prefix of its file name is its tier.
+//! Input: the workspace. Output: [`Suites`], the programs that cargo says it built, and the [`Outcome`] of running
+//! those of a stage. Does not know what a test does; the prefix of its file name is its tier.
 
 use std::{
     ffi::OsString,
@@ -59,7 +59,8 @@ impl Suites {
         Ok((ended, Self { programs }))
     }
 
-    /// Runs the programs of `stage`, or only their tests whose name contains `filter`, with `env` added to the environment.
+    /// Runs the programs of `stage`, or only their tests whose name contains `filter`, with `env` added to the
+    /// environment.
     pub(crate) async fn run(
         &self,
         stage: Stage,

@@ -1,7 +1,7 @@
 //! What the stages came to, as one page.
 //!
-//! Input: a [`Report`] per stage. Output: a table, what was left out and why, what failed with the end of its log, and the closing
-//! line `N passed, N failed`.
+//! Input: a [`Report`] per stage. Output: a table, what was left out and why, what failed with the end of its log, and
+//! the closing line `N passed, N failed`.
 
 use std::{
     io::{self, Write as _},

@@ -2,8 +2,8 @@
 //!
 //! Purpose: stored changes can go to a peer as they are. A chunk is four magic bytes, four of checksum, one for its
 //! type, its length as unsigned LEB128, and its content. Source: Automerge binary document format, "Chunk Container
-//! Format". Inputs: bytes that Automerge wrote, or a peer; outputs: where each change is, and a change of a peer as it was
-//! before it was compressed. What it does not do: verify checksums; whoever reads a change does.
+//! Format". Inputs: bytes that Automerge wrote, or a peer; outputs: where each change is, and a change of a peer as it
+//! was before it was compressed. What it does not do: verify checksums; whoever reads a change does.
 
 use super::leb128;
 use flate2::bufread::DeflateDecoder;
@@ -42,8 +42,8 @@ pub(crate) fn changes(bytes: &[u8]) -> Option<Vec<Range<usize>>> {
     Some(found)
 }
 
-/// `bytes` as they are where they are no compressed change, and otherwise the change that was compressed; none where that
-/// is damaged or has more than `most` bytes, of which no more are made.
+/// `bytes` as they are where they are no compressed change, and otherwise the change that was compressed; none where
+/// that is damaged or has more than `most` bytes, of which no more are made.
 pub(super) fn inflate(bytes: &[u8], most: usize) -> Option<Cow<'_, [u8]>> {
     if !bytes.starts_with(&MAGIC) || bytes.get(HEAD - 1) != Some(&COMPRESSED) {
         return Some(Cow::Borrowed(bytes));

@@ -2,8 +2,8 @@
 //!
 //! Purpose: columns are run lengths, so that a change of a hundred bytes can stand for thousands of millions of
 //! operations, and Automerge makes each of them before anybody can count. Source: Automerge binary document format,
-//! "Change Chunks" and "Column types". Inputs: a change, not compressed; outputs: counts. What it does not do: check the
-//! rest of it; Automerge does.
+//! "Change Chunks" and "Column types". Inputs: a change, not compressed; outputs: counts. What it does not do: check
+//! the rest of it; Automerge does.
 
 use super::{chunk, leb128};
 
@@ -13,8 +13,8 @@ const COUNTED: [u64; 2] = [0x42, 0x71];
 /// In a specification: the column is compressed. Automerge takes no such change.
 const DEFLATED: u64 = 8;
 
-/// The most that `change` has of operations, or of writes that those overwrite; none where it cannot be told. Stops counting
-/// above `most`.
+/// The most that `change` has of operations, or of writes that those overwrite; none where it cannot be told. Stops
+/// counting above `most`.
 pub(super) fn longest(change: &[u8], most: u64) -> Option<u64> {
     let mut input = Input(chunk::content(change)?);
     let deps = input.number()?;

@@ -148,7 +148,8 @@ pub(crate) fn carry_over(
     })
 }
 
-/// The heads of all of `changes` up to `cut`. Where a change is older than one that it was made on, it is not among them.
+/// The heads of all of `changes` up to `cut`. Where a change is older than one that it was made on, it is not among
+/// them.
 fn frontier(changes: &[ChangeMetadata<'_>], cut: Stamp, today: Duration) -> Vec<ChangeHash> {
     let (mut settled, mut heads) = (BTreeSet::new(), BTreeSet::new());
     for change in changes {

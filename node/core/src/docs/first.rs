@@ -26,8 +26,8 @@ pub struct First {
     pub bytes: Vec<u8>,
 }
 
-/// The change that writes `document` at `stamp` where nothing was; none for an empty one, which Automerge has no change for.
-/// `actor` must not have written to it before.
+/// The change that writes `document` at `stamp` where nothing was; none for an empty one, which Automerge has no change
+/// for. `actor` must not have written to it before.
 ///
 /// # Errors
 /// [`ShapeError`] for what cannot be stored.

@@ -132,7 +132,8 @@ impl FullDoc {
         self.doc.save_with_options(SaveOptions { retain_orphans: false, ..SaveOptions::default() })
     }
 
-    /// The same in less memory: what was put together change by change has up to four times the size of what was loaded.
+    /// The same in less memory: what was put together change by change has up to four times the size of what was
+    /// loaded.
     pub(super) fn compacted(self) -> Result<Self, FullError> {
         let doc = Automerge::load(&self.save()).map_err(|error| FullError::Load(Box::new(error)))?;
         Ok(Self::of(doc.with_actor(self.doc.get_actor().clone())))
@@ -185,8 +186,8 @@ impl FullDoc {
         Ok((sent, None))
     }
 
-    /// Merges encoded changes. One that was made on others that are not there is left out: kept, it would be handed on to
-    /// peers who can make nothing of it.
+    /// Merges encoded changes. One that was made on others that are not there is left out: kept, it would be handed on
+    /// to peers who can make nothing of it.
     ///
     /// # Errors
     /// [`FullError::Decode`], [`FullError::Refused`] or [`FullError::Apply`]; the document is not to be used any more.
@@ -236,8 +237,8 @@ impl FullDoc {
         Document::from_map(root)
     }
 
-    /// Makes the document equal to `wanted` by writing only what differs, at `stamp`, which is above all before. Returns
-    /// the encoded change, if anything did.
+    /// Makes the document equal to `wanted` by writing only what differs, at `stamp`, which is above all before.
+    /// Returns the encoded change, if anything did.
     ///
     /// # Errors
     /// [`FullError::Edit`] with nothing written; [`FullError::Shape`], after which the document is not to be used any more.

@@ -19,8 +19,8 @@ pub enum Kind {
 /// Collections of reports that are rewritten as a whole and whose past nobody asks for.
 const LATEST: [&str; 5] = ["platforms", "nodes", "tracks", "beacons", "cells"];
 
-/// Which collections are `latest`; all others are `full`. Nodes of one mesh should agree: where they do not, a document is
-/// of the kind that its first writer gave it.
+/// Which collections are `latest`; all others are `full`. Nodes of one mesh should agree: where they do not, a document
+/// is of the kind that its first writer gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kinds(BTreeSet<String>);
 

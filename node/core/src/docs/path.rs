@@ -55,7 +55,8 @@ fn collect<'a>(
     Ok(())
 }
 
-/// How many objects are around the leaf `key`, the root included; none for what is no path key as [`leaves`] makes them.
+/// How many objects are around the leaf `key`, the root included; none for what is no path key as [`leaves`] makes
+/// them.
 pub(super) fn depth(key: &str) -> Option<usize> {
     let is_escape = |rest: &str| rest.starts_with(['0', '1']);
     let is_path = key.starts_with('/') && key.len() <= LONGEST_PATH && key.split('~').skip(1).all(is_escape);

@@ -1,9 +1,10 @@
 //! A change of a peer, read before Automerge gets it.
 //!
-//! Purpose: Automerge believes what it is given. A change that contradicts itself behind a right checksum makes it panic,
-//! some only when the document is sent on or loaded again, and then every node that has it is lost. So nothing reaches
-//! it but what our own nodes make, and [`super::full`] asks of each change whether what it names is there.
-//! Inputs: bytes of a peer; outputs: a change with its operations, or a [`Refusal`]. What it does not do: know documents.
+//! Purpose: Automerge believes what it is given. A change that contradicts itself behind a right checksum makes it
+//! panic, some only when the document is sent on or loaded again, and then every node that has it is lost. So nothing
+//! reaches it but what our own nodes make, and [`super::full`] asks of each change whether what it names is there.
+//! Inputs: bytes of a peer; outputs: a change with its operations, or a [`Refusal`]. What it does not do: know
+//! documents.
 
 use super::chunk;
 use super::columns;
@@ -15,12 +16,12 @@ use automerge::{Change, ExpandedChange, ScalarValue};
 /// million; paths, which are repeated in every leaf below them, count here in full.
 const LARGEST: usize = 32 << 20;
 
-/// Most operations of a change, and most writes that they overwrite together. Decoded, one takes some two hundred bytes. Enough
-/// to replace a list that fills a document of the usual largest size by another such list.
+/// Most operations of a change, and most writes that they overwrite together. Decoded, one takes some two hundred
+/// bytes. Enough to replace a list that fills a document of the usual largest size by another such list.
 const MOST: u64 = 1 << 20;
 
-/// Most heads of a document: changes that do not know of each other. A node's own changes follow each other, so that a mesh
-/// has as many at most as it has nodes that wrote to one document apart.
+/// Most heads of a document: changes that do not know of each other. A node's own changes follow each other, so that a
+/// mesh has as many at most as it has nodes that wrote to one document apart.
 pub const MOST_HEADS: usize = 4096;
 
 /// Why a change is not taken: no node of ours makes one like it.
@@ -82,8 +83,8 @@ pub(super) fn content(change: &Change) -> Result<ExpandedChange, FullError> {
     })
 }
 
-/// Whether a document has values like `value`. `is_leaf`: it is written in the root, where the mark of a removed leaf may
-/// stand.
+/// Whether a document has values like `value`. `is_leaf`: it is written in the root, where the mark of a removed leaf
+/// may stand.
 pub(super) fn is_value(value: &ScalarValue, is_leaf: bool) -> bool {
     match value {
         ScalarValue::Str(_)

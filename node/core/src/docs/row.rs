@@ -5,9 +5,10 @@
 //! history of a full document is not in its row, which only says how many chunks of it there are: see [`Chunks`].
 //!
 //! Layout, big endian: format `4`, kind (`1` full, `2` latest), state (`0` deleted, `1` live, `2` collected), version
-//! (16), stamp (8), tombstone (8, 0 = none), time to live (4, seconds, 0 = none; not in format `2`); then for full: birth
-//! (8, 0 = none; not in format `2`), chunks (2), bytes of the base (4), bytes behind it (4), count of heads (2), heads (32
-//! each), number of the epoch (4, 0 = none; not in formats `2` and `3`), hash of its base (32, absent when none); for latest: writer (32); at the end of both the JSON text, absent when deleted.
+//! (16), stamp (8), tombstone (8, 0 = none), time to live (4, seconds, 0 = none; not in format `2`); then for full:
+//! birth (8, 0 = none; not in format `2`), chunks (2), bytes of the base (4), bytes behind it (4), count of heads (2),
+//! heads (32 each), number of the epoch (4, 0 = none; not in formats `2` and `3`), hash of its base (32, absent when
+//! none); for latest: writer (32); at the end of both the JSON text, absent when deleted.
 
 use super::generation::{Epoch, Generation};
 use super::life::{Life, Ttl};

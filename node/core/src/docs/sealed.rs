@@ -1,9 +1,9 @@
 //! A document as ciphertext: what a node keeps and passes on of one that was encrypted before it came here.
 //!
 //! Purpose: rows and readers that tell a sealed document from one of an application, whatever that has written. Inputs:
-//! an envelope, `ENC:v1:` and base64, perhaps with marks before it. Outputs: the text of its row, ` {"value":"ENC:v1:…"}`, and back. The text is JSON
-//! that begins with a blank: no document of an application does, because those are canonical. So the mark is outside the
-//! document. What it does not do: encrypt or decrypt.
+//! an envelope, `ENC:v1:` and base64, perhaps with marks before it. Outputs: the text of its row, `
+//! {"value":"ENC:v1:…"}`, and back. The text is JSON that begins with a blank: no document of an application does,
+//! because those are canonical. So the mark is outside the document. What it does not do: encrypt or decrypt.
 
 /// How every envelope begins.
 pub const PREFIX: &str = "ENC:v1:";

@@ -1,10 +1,10 @@
 //! Callers that wait until neighbours have stored a document.
 //!
 //! Purpose: "sent" is not "stored", so a neighbour is asked for its word. A question (`Confirm`) goes out behind the
-//! content of its document and says what is here of it. A neighbour that has that much answers at once; one that has not
-//! asks for the content, which is followed by the question again. Frames leave after the rows of their batch are on disk,
-//! so the answer (`Confirmed`) means durable. A question without an answer is repeated.
-//! Inputs: [`Input::Await`](crate::event::Input), answers, time; outputs: questions owed to neighbours, replies to callers.
+//! content of its document and says what is here of it. A neighbour that has that much answers at once; one that has
+//! not asks for the content, which is followed by the question again. Frames leave after the rows of their batch are on
+//! disk, so the answer (`Confirmed`) means durable. A question without an answer is repeated. Inputs:
+//! [`Input::Await`](crate::event::Input), answers, time; outputs: questions owed to neighbours, replies to callers.
 //! What it does not do: send content. Writes that nobody waits for cost nothing here.
 
 use super::MeshNode;

@@ -94,7 +94,8 @@ impl MeshNode {
             return Some(self.keys_frame(peer, place, after));
         }
         if !neighbour.wanted.is_empty() {
-            // A row that cannot be read is asked for whole, which also heals it; so is one of which the peer may know nothing.
+            // A row that cannot be read is asked for whole, which also heals it; so is one of which the peer may know
+            // nothing.
             let flow = &neighbour.flow;
             let have = |key: &Key| self.shelf.have(key, rows, outputs).ok().flatten().filter(|_| flow.may_read(key));
             let (mut questions, mut size) = (Vec::new(), 0);

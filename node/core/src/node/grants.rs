@@ -1,7 +1,7 @@
 //! Rights of neighbours: told, kept, and what flows one way confirmed.
 //!
-//! Inputs: rules, and the frames of version 3; outputs: what neighbours may be told and asked for from now on. Every key
-//! that a neighbour is told of, or asked for, passes the guards of [`Neighbour`]; what it says itself passes
+//! Inputs: rules, and the frames of version 3; outputs: what neighbours may be told and asked for from now on. Every
+//! key that a neighbour is told of, or asked for, passes the guards of [`Neighbour`]; what it says itself passes
 //! [`MeshNode::admit`]. What it does not do: read files.
 
 use super::receive::{LIST_AT, want};
@@ -97,7 +97,8 @@ impl MeshNode {
                 _ => Verdict::Differs,
             };
             if verdict == Verdict::Differs && seen.is_short(place, LIST_AT) {
-                // Deletes that the neighbour tells nobody of any more are heard of by asking, where it may know the names.
+                // Deletes that the neighbour tells nobody of any more are heard of by asking, where it may know the
+                // names.
                 seen.below(place, None).for_each(|(key, _)| show(neighbour, key));
             }
             neighbour.one_way.answer(place, theirs, verdict);
@@ -178,8 +179,8 @@ impl MeshNode {
         if !neighbour.flow.is_told(key) {
             return merged.gaps && !is_stuck;
         }
-        // Not where gaps are left: a writer that waits would take that for stored. Nor where its heads can be looked up: what
-        // leaves no gap in a history that others have sent as well need not be all.
+        // Not where gaps are left: a writer that waits would take that for stored. Nor where its heads can be looked
+        // up: what leaves no gap in a history that others have sent as well need not be all.
         if !(merged.gaps || has_others) && (merged.sender_behind || no_news) {
             neighbour.one_way.note_moot(key, version);
         } else {

@@ -1,6 +1,7 @@
 //! The text of a file of rights.
 //!
-//! Inputs: text; outputs: [`Rights`], or the first line that is none. What it does not do: judge whether the rules are wise.
+//! Inputs: text; outputs: [`Rights`], or the first line that is none. What it does not do: judge whether the rules are
+//! wise.
 
 use super::{Rights, Rules, Who};
 use crate::ids::{Collection, NameError, PeerId};

@@ -1,8 +1,8 @@
 //! Hot documents in memory, least recently used out first.
 //!
 //! Inputs: documents that were just used; outputs: the same, if they are still here. Bounded by bytes, as estimated: a
-//! loaded Automerge document costs about 17 KB however small it is, and some 200 bytes for each change. What it does not
-//! do: hold anything that is not also in a row, here or at a neighbour.
+//! loaded Automerge document costs about 17 KB however small it is, and some 200 bytes for each change. What it does
+//! not do: hold anything that is not also in a row, here or at a neighbour.
 
 use crate::docs::full::FullDoc;
 use crate::docs::generation::Generation;
@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 /// Heap of one loaded document without changes.
 const DOCUMENT_BYTES: usize = 17 << 10;
 
-/// Heap of one change: 70 bytes in a document just loaded, 230 in one that was edited since, 400 of an image, which has an
-/// actor of its own (Automerge 0.12).
+/// Heap of one change: 70 bytes in a document just loaded, 230 in one that was edited since, 400 of an image, which has
+/// an actor of its own (Automerge 0.12).
 const CHANGE_BYTES: usize = 250;
 
 #[derive(Debug)]

@@ -25,8 +25,8 @@ impl Shelf {
         }
     }
 
-    /// Collects a delete that a peer has collected, in this version; but not long before its time, or a peer whose clock
-    /// is wrong would decide for all.
+    /// Collects a delete that a peer has collected, in this version; but not long before its time, or a peer whose
+    /// clock is wrong would decide for all.
     pub(crate) fn collect_too(
         &mut self,
         key: &Key,

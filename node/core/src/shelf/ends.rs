@@ -1,7 +1,7 @@
 //! When documents go by themselves whose writer said so.
 //!
-//! Purpose: such documents are few beside the others, so each is noted here with its end, and nobody has to look for them.
-//! Inputs: documents and their ends; outputs: the next that is over. What it does not do: take a document away.
+//! Purpose: such documents are few beside the others, so each is noted here with its end, and nobody has to look for
+//! them. Inputs: documents and their ends; outputs: the next that is over. What it does not do: take a document away.
 
 use crate::ids::Key;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,10 +1,9 @@
 //! Documents whose history was begun anew on one node and not yet on another.
 //!
 //! Purpose: a history begins anew behind a delete that was forgotten, or with a base when it has grown long; see
-//! [`crate::docs::generation`]. Of two generations the higher one stays. What the lower one has beyond it, and no delete
-//! has seen, goes over as images, which are the same whoever makes them; see [`crate::docs::epoch`].
-//! Inputs: what is here and what a peer sent; outputs: rows. What it does not do: begin a history behind a delete; a put
-//! does.
+//! [`crate::docs::generation`]. Of two generations the higher one stays. What the lower one has beyond it, and no
+//! delete has seen, goes over as images, which are the same whoever makes them; see [`crate::docs::epoch`]. Inputs:
+//! what is here and what a peer sent; outputs: rows. What it does not do: begin a history behind a delete; a put does.
 
 use super::held::{Full, Held};
 use super::{CONTENT_LIMIT, Merged, Shelf, ShelfError};
@@ -24,8 +23,8 @@ use bytes::Bytes;
 pub(super) const OTHERS_BYTES: usize = 8 << 20;
 
 impl Shelf {
-    /// Joins what is here with what a peer has of a lower generation. What came of that is kept for a while: a long history
-    /// comes in several frames, and a peer that is not told of ours (ADR 11) goes on with its own.
+    /// Joins what is here with what a peer has of a lower generation. What came of that is kept for a while: a long
+    /// history comes in several frames, and a peer that is not told of ours (ADR 11) goes on with its own.
     pub(super) fn merge_older(
         &mut self,
         key: &Key,
@@ -51,7 +50,8 @@ impl Shelf {
         Ok(Merged { gaps, sender_behind: true, ..merged })
     }
 
-    /// Whether all that `theirs` has, of a lower generation than `ours` and up to `heads`, was carried over or is deleted.
+    /// Whether all that `theirs` has, of a lower generation than `ours` and up to `heads`, was carried over or is
+    /// deleted.
     pub(crate) fn has_taken(&self, key: &Key, ours: Life, theirs: Life, heads: &[ChangeHash]) -> bool {
         !has_more(theirs, ours) || self.others.knows(key, theirs.generation, heads)
     }

@@ -81,8 +81,9 @@ fn size(bytes: &[u8]) -> u32 {
 }
 
 impl Shelf {
-    /// Goes on as an actor that nobody has used, as fresh as the one that the process started with. For a history that is
-    /// here no more: it may have had changes of this actor that others still have, and their numbers are not used again.
+    /// Goes on as an actor that nobody has used, as fresh as the one that the process started with. For a history that
+    /// is here no more: it may have had changes of this actor that others still have, and their numbers are not used
+    /// again.
     pub(super) fn renew_actor(&mut self) {
         let next = Sha256::digest(self.actor);
         self.actor.copy_from_slice(&next[..16]);
@@ -126,8 +127,8 @@ impl Shelf {
         match (life.generation.epoch, life.edited) {
             // Below every stamp: whoever has a history of it knows better.
             (None, _) | (_, None) => Stamp::default(),
-            // A neighbour may still be in an earlier epoch, where every leaf is older than here. What was written since the
-            // last edits were everywhere in reach is newer than that.
+            // A neighbour may still be in an earlier epoch, where every leaf is older than here. What was written since
+            // the last edits were everywhere in reach is newer than that.
             (Some(_), Some(edited)) => Stamp::at(edited.wall().saturating_sub(self.limits.settle)),
         }
     }

@@ -1,7 +1,7 @@
 //! From what a document is now to what the store shall have of it.
 //!
-//! Inputs: documents, and what is new of their histories; outputs: rows and history records, and the index and the cache
-//! in step with them. What it does not do: decide what a document is.
+//! Inputs: documents, and what is new of their histories; outputs: rows and history records, and the index and the
+//! cache in step with them. What it does not do: decide what a document is.
 
 use super::Shelf;
 use super::held::{Full, Held, Latest};

@@ -1,8 +1,8 @@
 //! The stamps of documents against the clock of this node.
 //!
 //! Purpose: a later put beats whatever a peer sent, and a peer whose clock is wrong does not move the one here. Inputs:
-//! payloads, and rows that are to be written over; outputs: stamps, and a count of those that were not believed. What it
-//! does not do: read a clock.
+//! payloads, and rows that are to be written over; outputs: stamps, and a count of those that were not believed. What
+//! it does not do: read a clock.
 
 use super::merge::newest;
 use super::{Shelf, ShelfError};
@@ -16,8 +16,8 @@ impl Shelf {
         if stamp > Stamp::LAST { Err(ShelfError::EndOfTime) } else { Ok(stamp) }
     }
 
-    /// Moves the clock by the stamps of a peer, as far as they can be believed, and counts those that cannot. A document
-    /// whose stamps leave no room for a later write is not taken: no put and no delete could beat it.
+    /// Moves the clock by the stamps of a peer, as far as they can be believed, and counts those that cannot. A
+    /// document whose stamps leave no room for a later write is not taken: no put and no delete could beat it.
     pub(super) fn look_at_stamps(&mut self, payload: &Payload) -> Result<(), ShelfError> {
         let born = match payload {
             Payload::Full { life, .. } => life.generation.born,

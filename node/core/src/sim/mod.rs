@@ -1,11 +1,11 @@
 //! The simulator: a mesh of cores in one thread, with virtual time and a network that fails.
 //!
-//! Purpose: find an order of events in which the engine loses or diverges, and replay it from one number.
-//! Inputs: a [`Scenario`] with its seed; outputs: a [`Report`], or a [`Failure`] that prints the seed.
-//! Faults: lost, late and reordered frames, partitions, crashes that lose what was not yet durable, clocks that
-//! disagree; deletes are forgotten within seconds, and histories begun anew after some writes, while nodes are away; files
-//! of rights that differ and change. Frames are lost one by one, which is harsher than QUIC. What it does not do: run the
-//! shell, or measure speed.
+//! Purpose: find an order of events in which the engine loses or diverges, and replay it from one number. Inputs: a
+//! [`Scenario`] with its seed; outputs: a [`Report`], or a [`Failure`] that prints the seed. Faults: lost, late and
+//! reordered frames, partitions, crashes that lose what was not yet durable, clocks that disagree; deletes are
+//! forgotten within seconds, and histories begun anew after some writes, while nodes are away; files of rights that
+//! differ and change. Frames are lost one by one, which is harsher than QUIC. What it does not do: run the shell, or
+//! measure speed.
 
 mod check;
 mod world;
@@ -151,8 +151,8 @@ pub fn run(scenario: &Scenario) -> Result<Report, Failure> {
     Ok(Report { acknowledged, rows, epochs, payloads, redundant, healed_in, ..world.report() })
 }
 
-/// Every two neighbours become equal in what they share, what flows one way arrives and is confirmed, and nothing was ever
-/// told or taken that is not to be. Then the files go, and the mesh is one like any other.
+/// Every two neighbours become equal in what they share, what flows one way arrives and is confirmed, and nothing was
+/// ever told or taken that is not to be. Then the files go, and the mesh is one like any other.
 fn obeys_the_files(world: &mut World, scenario: &Scenario) -> Result<(), Problem> {
     let limit = world.uptime() + scenario.heal;
     while let Some(problem) = world.unsettled() {

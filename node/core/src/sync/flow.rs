@@ -1,9 +1,10 @@
 //! What flows between this node and one neighbour.
 //!
-//! Purpose: a collection flows to a neighbour that may read it here and lets this node write it there, and so the other way
-//! round. What flows both ways is *shared* and compared by digests; what flows one way is *told*, and asked about
-//! ([`super::one_way`]); what does not flow at all is nobody's business. Inputs: what each side grants the other; outputs:
-//! the three sets, which are the same on both sides once they know each other's grants. What it does not do: exchange them.
+//! Purpose: a collection flows to a neighbour that may read it here and lets this node write it there, and so the other
+//! way round. What flows both ways is *shared* and compared by digests; what flows one way is *told*, and asked about
+//! ([`super::one_way`]); what does not flow at all is nobody's business. Inputs: what each side grants the other;
+//! outputs: the three sets, which are the same on both sides once they know each other's grants. What it does not do:
+//! exchange them.
 
 use super::digest::Scope;
 use crate::ids::Key;

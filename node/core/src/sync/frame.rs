@@ -27,7 +27,8 @@ pub const LONGEST: usize = 4 << 20;
 /// The first version of the protocol that has [`Frame::Confirm`], [`Frame::Confirmed`] and [`Frame::Collected`].
 pub const SECOND: u16 = 2;
 
-/// The first version of the protocol in which neighbours tell each other of rights: [`Frame::Grants`] and what follows it.
+/// The first version of the protocol in which neighbours tell each other of rights: [`Frame::Grants`] and what follows
+/// it.
 pub const THIRD: u16 = 3;
 
 /// One message.
@@ -60,8 +61,8 @@ pub enum Frame {
     Announce(Vec<(Key, Version)>),
     /// "Tell me of changes like this from now on."
     Push(Push),
-    /// "Have you stored this much of these documents?" Each under a number of the sender. The receiver answers for those
-    /// that it has, and asks for the others. Since version 2.
+    /// "Have you stored this much of these documents?" Each under a number of the sender. The receiver answers for
+    /// those that it has, and asks for the others. Since version 2.
     Confirm(Vec<(Key, u64, Have)>),
     /// "I have stored what you asked for under this number." Since version 2.
     Confirmed(Vec<(Key, u64)>),
@@ -72,8 +73,8 @@ pub enum Frame {
     /// Since version 3, as all that follow.
     Grants(Grants),
     /// "My digest of what we share, as far as I know your grants, which have this fingerprint." Takes the place of
-    /// [`Frame::Root`] where that is not everything. The receiver says what it knows ([`Frame::Heard`]), tells its grants
-    /// if the sender does not have them, and otherwise answers as to a root.
+    /// [`Frame::Root`] where that is not everything. The receiver says what it knows ([`Frame::Heard`]), tells its
+    /// grants if the sender does not have them, and otherwise answers as to a root.
     Part(u64, Digest),
     /// "As far as I know, your grants have this fingerprint." The receiver tells them if not.
     Heard(u64),

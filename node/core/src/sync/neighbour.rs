@@ -1,8 +1,8 @@
 //! What one connected peer still has to hear from us.
 //!
 //! Everything owed is a set, keyed by document or tree place, so that memory is bounded by what exists and a slow peer
-//! gets the latest state when it reads again. Frames are made only while there is room in the window of bytes in flight.
-//! What it does not do: make the frames; the node does, because it has the rows.
+//! gets the latest state when it reads again. Frames are made only while there is room in the window of bytes in
+//! flight. What it does not do: make the frames; the node does, because it has the rows.
 
 use super::digest::Place;
 use super::flow::Flow;
@@ -253,8 +253,8 @@ impl Neighbour {
         sent
     }
 
-    /// Content of this version came, with or without gaps. Whether the same version left some before: then the peer, which
-    /// was asked, has no more of it either, and to ask again at once would never end.
+    /// Content of this version came, with or without gaps. Whether the same version left some before: then the peer,
+    /// which was asked, has no more of it either, and to ask again at once would never end.
     pub(crate) fn leaves_gaps_again(&mut self, key: &Key, version: Version, gaps: bool) -> bool {
         if !gaps {
             self.gapped.remove(key);

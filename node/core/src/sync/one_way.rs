@@ -1,14 +1,13 @@
 //! What flows one way to a neighbour, until it has given its word that it has it.
 //!
-//! Purpose: of a collection that the neighbour does not share it may have more than this node, so their digests never need
-//! to be equal and comparing would never end. So it is asked, once for each connection, from the root down: a tree node
-//! whose digest the neighbour has as well is done with; where it has another, the sixteen below are asked about, and
-//! where few rows are left these, one by one ([`Frame::Confirm`](super::frame::Frame::Confirm), which holds where the neighbour has changes of its
-//! own). That costs in proportion to the difference. What changes later is sent, and asked about a little later. A question
-//! without an answer is repeated. Rows only grow, so a word once given holds (also about an edit of which the neighbour has a
-//! later delete only).
-//! Inputs: what there is to tell, answers, time; outputs: what is to be asked. It keeps what is to be answered as well.
-//! What it does not do: send content.
+//! Purpose: of a collection that the neighbour does not share it may have more than this node, so their digests never
+//! need to be equal and comparing would never end. So it is asked, once for each connection, from the root down: a tree
+//! node whose digest the neighbour has as well is done with; where it has another, the sixteen below are asked about,
+//! and where few rows are left these, one by one ([`Frame::Confirm`](super::frame::Frame::Confirm), which holds where
+//! the neighbour has changes of its own). That costs in proportion to the difference. What changes later is sent, and
+//! asked about a little later. A question without an answer is repeated. Rows only grow, so a word once given holds
+//! (also about an edit of which the neighbour has a later delete only). Inputs: what there is to tell, answers, time;
+//! outputs: what is to be asked. It keeps what is to be answered as well. What it does not do: send content.
 
 use super::digest::Place;
 use super::frame::Verdict;
@@ -100,7 +99,8 @@ impl OneWay {
         }
     }
 
-    /// The neighbour answered for a tree node; whether that is an answer to what was last asked. If so, it is done with.
+    /// The neighbour answered for a tree node; whether that is an answer to what was last asked. If so, it is done
+    /// with.
     pub(crate) fn answered(&mut self, place: Place, digest: u64) -> bool {
         let is_answer = self.places.get(&place) == Some(&Some(digest));
         if is_answer {

@@ -75,8 +75,8 @@ impl Owed {
         self.0[Class::of(key.collection()) as usize].documents.contains_key(key)
     }
 
-    /// Owes the state of `key` from `since` on. What is owed already reaches further back and stays, unless the whole is
-    /// owed now.
+    /// Owes the state of `key` from `since` on. What is owed already reaches further back and stays, unless the whole
+    /// is owed now.
     pub(crate) fn add(&mut self, key: &Key, since: Since) {
         if since == Since::Start {
             return self.set(key, since);

@@ -149,8 +149,8 @@ impl Spread {
         keys
     }
 
-    /// Documents that changed and that the peer, as far as is known, does not have: not announced yet, or so lately that
-    /// it would not have asked for them.
+    /// Documents that changed and that the peer, as far as is known, does not have: not announced yet, or so lately
+    /// that it would not have asked for them.
     pub(crate) fn untold(&self, uptime: Duration) -> usize {
         let (announced, until) = self.doubtful;
         self.gathering.len() + self.announce.len() + if uptime < until { announced } else { 0 }

@@ -1,9 +1,9 @@
 //! The way from an accepted stream to a connection.
 //!
-//! Purpose: decide by the listener how its callers prove who they are, and make TLS of a stream where it does. A handshake
-//! has a time limit, and of too many at once the oldest is given up: whoever begins one and says nothing holds a small
-//! part of the connections for a short time and stops nobody. Inputs: streams. Outputs: streams with their [`Visitor`].
-//! What it does not do: accept; speak HTTP, but for one sentence to who speaks it without TLS.
+//! Purpose: decide by the listener how its callers prove who they are, and make TLS of a stream where it does. A
+//! handshake has a time limit, and of too many at once the oldest is given up: whoever begins one and says nothing
+//! holds a small part of the connections for a short time and stops nobody. Inputs: streams. Outputs: streams with
+//! their [`Visitor`]. What it does not do: accept; speak HTTP, but for one sentence to who speaks it without TLS.
 
 use super::Access;
 use super::visitor::{Certified, Refusal, Visitor};

@@ -99,8 +99,8 @@ impl<T, const N: usize> Watched<T, N> {
         Ok((Self { sources, make, last: used.clone(), used, told: false }, value))
     }
 
-    /// Reads the files again; a value of new content, or why new content cannot be used, once each. Blocks for as long as
-    /// the disk takes.
+    /// Reads the files again; a value of new content, or why new content cannot be used, once each. Blocks for as long
+    /// as the disk takes.
     pub(crate) fn look(&mut self) -> Option<Result<T, AccessError>> {
         let contents = read(&self.sources);
         let found = match &contents {

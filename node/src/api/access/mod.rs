@@ -1,14 +1,14 @@
 //! Who may call the API.
 //!
-//! Purpose: let in, at the listeners that [`AccessConfig`] guards, who has a token of the token file or a certificate of
-//! the client authorities, and follow these files while they change. [`files`] and [`followed`] read them, [`tokens`],
-//! [`authority`] and [`server`] make rules of them, [`door`] stands at a listener, [`visitor`] at each call. Inputs:
-//! files, streams, calls. Outputs: admissions and refusals. What it does not do: tell callers apart; whoever is in may do
-//! everything.
+//! Purpose: let in, at the listeners that [`AccessConfig`] guards, who has a token of the token file or a certificate
+//! of the client authorities, and follow these files while they change. [`files`] and [`followed`] read them,
+//! [`tokens`], [`authority`] and [`server`] make rules of them, [`door`] stands at a listener, [`visitor`] at each
+//! call. Inputs: files, streams, calls. Outputs: admissions and refusals. What it does not do: tell callers apart;
+//! whoever is in may do everything.
 //!
-//! Guarantees: a file that cannot be used changes nothing, and each kind of file is followed by itself, so that a broken
-//! certificate does not keep a token in. A call that comes after a change is judged by the new rules; streams and
-//! connections of what was withdrawn end.
+//! Guarantees: a file that cannot be used changes nothing, and each kind of file is followed by itself, so that a
+//! broken certificate does not keep a token in. A call that comes after a change is judged by the new rules; streams
+//! and connections of what was withdrawn end.
 
 mod authority;
 mod door;

@@ -1,8 +1,9 @@
 //! Bearer tokens.
 //!
-//! Purpose: know a good token from a wrong one, in a time that tells nothing of either. Inputs: a file, one token on each
-//! line, `#` begins a comment line; `authorization` headers (RFC 6750, 2.1). Outputs: the [`Admission`] of a token.
-//! What it does not do: keep tokens; only their tags under a key of this process are in memory, and nothing prints.
+//! Purpose: know a good token from a wrong one, in a time that tells nothing of either. Inputs: a file, one token on
+//! each line, `#` begins a comment line; `authorization` headers (RFC 6750, 2.1). Outputs: the [`Admission`] of a
+//! token. What it does not do: keep tokens; only their tags under a key of this process are in memory, and nothing
+//! prints.
 
 use super::files::{AccessError, Source};
 use crate::secrets::lines;

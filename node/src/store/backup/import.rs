@@ -1,9 +1,9 @@
 //! A new store out of a backup.
 //!
 //! Purpose: `peat-node restore`, while no node runs. Inputs: a backup and an empty data folder. Outputs: a store with
-//! the rows, histories, numbers and wrapped data key of the backup and an id of its own, so that whoever follows changes begins anew; its
-//! key is made by the node as ever. It becomes the store by a rename, so that it is there whole or not at all. What it
-//! does not do: mix with documents that are there.
+//! the rows, histories, numbers and wrapped data key of the backup and an id of its own, so that whoever follows
+//! changes begins anew; its key is made by the node as ever. It becomes the store by a rename, so that it is there
+//! whole or not at all. What it does not do: mix with documents that are there.
 
 use super::read::{BackupError, Decoder, open};
 use super::{Counts, Entry};

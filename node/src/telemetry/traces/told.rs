@@ -1,8 +1,8 @@
 //! What becomes of spans: how many wait for the collector, and what it took.
 //!
-//! Purpose: bound what waits, count what is dropped, and say once in the log that a collector takes nothing. Inputs: ended
-//! spans, in batches, from the thread of the SDK. Outputs: the same to the exporter; metrics. What it does not do: keep
-//! spans for later; what the exporter could not bring in its time is gone.
+//! Purpose: bound what waits, count what is dropped, and say once in the log that a collector takes nothing. Inputs:
+//! ended spans, in batches, from the thread of the SDK. Outputs: the same to the exporter; metrics. What it does not
+//! do: keep spans for later; what the exporter could not bring in its time is gone.
 
 use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::Resource;

@@ -2,14 +2,20 @@
 
 use super::*;
 
-/// A member of `b`'s mesh that is only a socket, and its connection to `b`.
-async fn bare_member(b: &mut End) -> (Endpoint, iroh::endpoint::Connection, iroh::endpoint::SendStream) {
+/// A socket, and its connection to `b`.
+async fn bare_connection(b: &End) -> (Endpoint, iroh::endpoint::Connection) {
     let bare = Endpoint::builder(presets::Minimal).relay_mode(RelayMode::Disabled).bind().await.unwrap();
     let target = iroh::EndpointAddr::from_parts(
         iroh::EndpointId::from_bytes(&b.identity.id().0).unwrap(),
         b.transport.bound().into_iter().map(iroh::TransportAddr::Ip),
     );
     let connection = bare.connect(target, ALPN).await.unwrap();
+    (bare, connection)
+}
+
+/// A member of `b`'s mesh that is only a socket, and its connection to `b`.
+async fn bare_member(b: &mut End) -> (Endpoint, iroh::endpoint::Connection, iroh::endpoint::SendStream) {
+    let (bare, connection) = bare_connection(b).await;
     let (mut send, mut recv) = connection.open_bi().await.unwrap();
     let mut exporter = [0; 32];
     connection.export_keying_material(&mut exporter, EXPORTER_LABEL, b"").unwrap();
@@ -19,6 +25,22 @@ async fn bare_member(b: &mut End) -> (Endpoint, iroh::endpoint::Connection, iroh
     handshake(&mut send, &mut recv, &credentials, &channel, Duration::ZERO).await.unwrap();
     b.connected().await;
     (bare, connection, send)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_in_place_of_a_handshake_is_closed_and_the_node_goes_on() {
+    let mut b = End::with_key("harbour", 1).await;
+    let (bare, connection) = bare_connection(&b).await;
+    let (mut send, _recv) = connection.open_bi().await.unwrap();
+    send.write_all(&[0xff; 64]).await.unwrap();
+    let closed = tokio::time::timeout(LIMIT, connection.closed()).await.unwrap();
+    assert!(closed.to_string().contains("malformed handshake"), "{closed}");
+    assert!(b.silent());
+    let mut a = End::with_key("harbour", 1).await;
+    a.dial(&b);
+    a.connected().await;
+    b.connected().await;
+    bare.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,8 @@
 //! Mixed load for as long as asked: what a node holds must not grow with time.
 //!
-//! Inputs: `PEAT_SOAK_SECONDS`, by default a quarter of a minute; `cargo xtask soak --for 1h` sets it. Outputs: lines of
-//! progress, a table at the end, and failure when memory, disk or handles of a node have a slope. What it does not do: cause
-//! faults besides a peer that comes and goes.
+//! Inputs: `PEAT_SOAK_SECONDS`, by default a quarter of a minute; `cargo xtask soak --for 1h` sets it. Outputs: lines
+//! of progress, a table at the end, and failure when memory, disk or handles of a node have a slope. What it does not
+//! do: cause faults besides a peer that comes and goes.
 
 mod load;
 mod samples;

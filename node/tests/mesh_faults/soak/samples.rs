@@ -1,15 +1,16 @@
 //! What a process holds, again and again, and whether that grows.
 //!
-//! Inputs: a node's process. Outputs: samples, and for each quantity a verdict: the slope of a straight line through the
-//! samples behind the warm-up (least squares), times the length of the run, against a bound. What it does not do: wait.
+//! Inputs: a node's process. Outputs: samples, and for each quantity a verdict: the slope of a straight line through
+//! the samples behind the warm-up (least squares), times the length of the run, against a bound. What it does not do:
+//! wait.
 
 use super::super::pair::{memory, size};
 use super::super::process::Node;
 use std::fmt;
 use std::time::Duration;
 
-/// What is held, and how much more of it than a tenth of its level a run may seem to gain. The engine replaces its journal
-/// when that has 64 MiB: the disk is a saw, of which a run of minutes sees one tooth.
+/// What is held, and how much more of it than a tenth of its level a run may seem to gain. The engine replaces its
+/// journal when that has 64 MiB: the disk is a saw, of which a run of minutes sees one tooth.
 const QUANTITIES: [(&str, f64); 3] = [("memory, MiB", 24.0), ("disk, MiB", 72.0), ("handles", 8.0)];
 
 /// The part of a run after which caches are full and files have their number.

@@ -1,8 +1,8 @@
 //! Choice of neighbours by rendezvous hash.
 //!
-//! Source: "Using name-based mappings to increase hit rates", IEEE/ACM ToN 6(1), 1998. One neighbour is the next peer on
-//! the ring of keys: the ring alone connects the whole mesh, so that not even k = 1 leaves islands.
-//! Inputs: the peers of a mesh, a node, k. Outputs: keys. What it does not do: remember earlier choices; it need not.
+//! Source: "Using name-based mappings to increase hit rates", IEEE/ACM ToN 6(1), 1998. One neighbour is the next peer
+//! on the ring of keys: the ring alone connects the whole mesh, so that not even k = 1 leaves islands. Inputs: the
+//! peers of a mesh, a node, k. Outputs: keys. What it does not do: remember earlier choices; it need not.
 
 use std::{cmp::Reverse, collections::BTreeSet, ops::Bound};
 
@@ -12,9 +12,9 @@ use crate::names::EndpointId;
 /// Chooses which peers `node` is told about.
 ///
 /// `peers`: the peers of the mesh; `node` itself may be among them and is not chosen. `zone`: of `node`. `k`: 1..=16.
-/// Returns at most `k` keys: the next on the ring, and of the rest half from `node`'s zone when it has that many, each by
-/// best score. Equal inputs give equal output on every replica; one peer more changes at most one entry. Cannot fail: with
-/// fewer than `k` peers it returns all of them.
+/// Returns at most `k` keys: the next on the ring, and of the rest half from `node`'s zone when it has that many, each
+/// by best score. Equal inputs give equal output on every replica; one peer more changes at most one entry. Cannot
+/// fail: with fewer than `k` peers it returns all of them.
 pub fn choose(peers: &Peers, node: EndpointId, zone: Option<&str>, k: usize) -> BTreeSet<EndpointId> {
     let Some(next) = next_on_ring(peers, node).filter(|_| k > 0) else {
         return BTreeSet::new();

@@ -1,8 +1,8 @@
 //! Which peers a node is told about.
 //!
 //! Inputs: the registered peers of a mesh, and nodes outside the cluster. Outputs: for each node at most k peers
-//! ([`choose`](fn@choose)), the nodes outside that it dials ([`outside`](fn@outside)), and what changed since it was last told
-//! ([`delta`](fn@delta)). What it does not do: send, or say who is alive.
+//! ([`choose`](fn@choose)), the nodes outside that it dials ([`outside`](fn@outside)), and what changed since it was
+//! last told ([`delta`](fn@delta)). What it does not do: send, or say who is alive.
 
 mod choice;
 mod delta;

@@ -1,8 +1,8 @@
 //! Which nodes outside the cluster a node is told about.
 //!
-//! They do not join by the stream, so nobody is chosen for them: each is told to the few members before it on the ring of
-//! keys. However large the mesh, somebody dials it, and one member less does not lose it.
-//! Inputs: members, nodes outside, a node. Outputs: keys. What it does not do: know whether a node outside answers.
+//! They do not join by the stream, so nobody is chosen for them: each is told to the few members before it on the ring
+//! of keys. However large the mesh, somebody dials it, and one member less does not lose it. Inputs: members, nodes
+//! outside, a node. Outputs: keys. What it does not do: know whether a node outside answers.
 
 use std::{collections::BTreeSet, ops::Bound};
 
@@ -14,9 +14,9 @@ pub const DIALERS: usize = 3;
 
 /// The nodes outside that `node` is to dial.
 ///
-/// `members`: the registered peers of the mesh; `node` may be among them. `outside`: nodes that users named. Returns at most
-/// `most` keys, none of a member: who proved a key has it. In a mesh of at most [`DIALERS`] members each is told of all.
-/// Equal inputs give equal output on every replica. Cannot fail.
+/// `members`: the registered peers of the mesh; `node` may be among them. `outside`: nodes that users named. Returns at
+/// most `most` keys, none of a member: who proved a key has it. In a mesh of at most [`DIALERS`] members each is told
+/// of all. Equal inputs give equal output on every replica. Cannot fail.
 pub fn outside(members: &Peers, outside: &Peers, node: EndpointId, most: usize) -> BTreeSet<EndpointId> {
     let after = (Bound::Excluded(node), Bound::Unbounded);
     let mut next = members.range(after).chain(members.range(..node)).map(|(id, _)| *id);

@@ -10,8 +10,8 @@ const DOMAIN: &[u8] = b"peat join v1\0";
 
 /// `"peat join v1" ‖ 0 ‖ nonce ‖ SHA-256(token) ‖ mesh ‖ pod UID`.
 ///
-/// `nonce`: the operator's, of this stream only. `token`: the bytes sent in the hello. `mesh`: as sent in the hello, equal
-/// to `ValidatedMesh::id`. `pod_uid`: as sent in the hello, equal to the one the token is bound to.
+/// `nonce`: the operator's, of this stream only. `token`: the bytes sent in the hello. `mesh`: as sent in the hello,
+/// equal to `ValidatedMesh::id`. `pod_uid`: as sent in the hello, equal to the one the token is bound to.
 pub fn join_message(nonce: &[u8; 32], token: &[u8], mesh: &str, pod_uid: &str) -> Vec<u8> {
     let mut message = Vec::with_capacity(DOMAIN.len() + 64 + mesh.len() + pod_uid.len());
     message.extend_from_slice(DOMAIN);

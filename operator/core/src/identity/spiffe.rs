@@ -1,8 +1,8 @@
 //! SPIFFE IDs of nodes: `spiffe://<mesh id>/ns/<namespace>/sa/<service account>/pod/<pod>`.
 //!
 //! Source: the SPIFFE-ID standard, section 2 (trust domain: lower-case letters, digits, `.`, `-`, `_`; path segments:
-//! letters, digits, `.`, `-`, `_`; at most 2048 bytes). Inputs: names as the API server gave them. Outputs: a [`SpiffeId`]
-//! that is valid. What it does not do: put it into a certificate.
+//! letters, digits, `.`, `-`, `_`; at most 2048 bytes). Inputs: names as the API server gave them. Outputs: a
+//! [`SpiffeId`] that is valid. What it does not do: put it into a certificate.
 
 use std::fmt;
 

@@ -1,10 +1,10 @@
 //! Which mesh a pod asks for.
 //!
-//! Grammar of `peat.mesh/inject`: `<mesh>` (of the pod's namespace), `<namespace>/<mesh>`, `true` (the mesh the namespace
-//! names, else the only one it has), `false`. The pod's own annotation wins over its namespace; a namespace asks for its
-//! pods by the label `peat.mesh/inject: enabled`, and names the mesh by the annotation.
-//! Inputs: annotations, the namespace, the meshes. Outputs: [`Ask`]. Reads metadata only, so that it also answers for pods
-//! that exist. What it does not do: look into the pod; [`fit`](super::fit) does.
+//! Grammar of `peat.mesh/inject`: `<mesh>` (of the pod's namespace), `<namespace>/<mesh>`, `true` (the mesh the
+//! namespace names, else the only one it has), `false`. The pod's own annotation wins over its namespace; a namespace
+//! asks for its pods by the label `peat.mesh/inject: enabled`, and names the mesh by the annotation. Inputs:
+//! annotations, the namespace, the meshes. Outputs: [`Ask`]. Reads metadata only, so that it also answers for pods that
+//! exist. What it does not do: look into the pod; [`fit`](super::fit) does.
 
 use std::collections::BTreeMap;
 

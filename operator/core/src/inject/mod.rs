@@ -1,10 +1,10 @@
 //! Injection: what becomes of a pod that is about to be created.
 //!
 //! One pure function, [`inject`], serves webhook, command line and golden tests. It resolves what the pod asks for
-//! ([`decide`]), checks that the sidecar can work in it ([`fit`]), builds container and volumes ([`sidecar`]) and says how
-//! to change the pod ([`patch`]). [`census`] counts pods that exist by the same rules.
-//! Inputs: [`InjectRequest`]. Outputs: [`Injection`]: a patch, and a warning for whoever asked and is not served.
-//! What it does not do: read or write objects; have side effects. Guarantee: injecting twice is injecting once.
+//! ([`decide`]), checks that the sidecar can work in it ([`fit`]), builds container and volumes ([`sidecar`]) and says
+//! how to change the pod ([`patch`]). [`census`] counts pods that exist by the same rules. Inputs: [`InjectRequest`].
+//! Outputs: [`Injection`]: a patch, and a warning for whoever asked and is not served. What it does not do: read or
+//! write objects; have side effects. Guarantee: injecting twice is injecting once.
 
 pub mod census;
 pub mod decide;
@@ -120,9 +120,9 @@ impl Injection {
 
 /// Decides what becomes of a pod.
 ///
-/// Guarantees: equal requests give equal answers. Applying the patch and asking again gives
-/// `Skip(AlreadyInjected)`. A patch touches annotations, one label, `initContainers/0` and appended volumes, nothing else.
-/// Cannot fail: whatever is wrong with the request is a [`Refusal`].
+/// Guarantees: equal requests give equal answers. Applying the patch and asking again gives `Skip(AlreadyInjected)`. A
+/// patch touches annotations, one label, `initContainers/0` and appended volumes, nothing else. Cannot fail: whatever
+/// is wrong with the request is a [`Refusal`].
 pub fn inject(request: &InjectRequest<'_>) -> Injection {
     let nothing = BTreeMap::new();
     let annotations = request.pod.metadata.annotations.as_ref().unwrap_or(&nothing);

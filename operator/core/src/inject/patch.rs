@@ -1,8 +1,8 @@
 //! How to change a pod, as JSON Patch (RFC 6902).
 //!
-//! Inputs: the pod, to know which maps and lists it has, and what to add. Outputs: operations that add and never replace a
-//! list, so that what other admission plugins put there, fields unknown to us included, stays.
-//! What it does not do: apply the patch; the API server does.
+//! Inputs: the pod, to know which maps and lists it has, and what to add. Outputs: operations that add and never
+//! replace a list, so that what other admission plugins put there, fields unknown to us included, stays. What it does
+//! not do: apply the patch; the API server does.
 
 use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation, jsonptr::PointerBuf};
 use k8s_openapi::api::core::v1::Pod;

@@ -256,8 +256,8 @@ fn memory(name: &str) -> Volume {
 /// The token by which the operator knows the pod.
 ///
 /// The mode counts where the pod's containers run as different users and there is no fsGroup. Elsewhere the kubelet
-/// narrows the file to 0600 and gives it to that one user, or to the group: in each case the sidecar can read it, and no
-/// other container mounts it (volumeutil.FsUserFrom and projected.go of kubelet 1.36).
+/// narrows the file to 0600 and gives it to that one user, or to the group: in each case the sidecar can read it, and
+/// no other container mounts it (volumeutil.FsUserFrom and projected.go of kubelet 1.36).
 fn token() -> Volume {
     let projection = ServiceAccountTokenProjection {
         audience: Some(names::TOKEN_AUDIENCE.into()),

@@ -26,8 +26,8 @@ pub struct Facts {
 
 /// The objects of `mesh`: one ConfigMap in its own namespace and in each of `served`.
 ///
-/// `served`: names of namespaces that have pods of the mesh; those that the mesh does not admit are the caller's to leave
-/// out, since admission looks at labels.
+/// `served`: names of namespaces that have pods of the mesh; those that the mesh does not admit are the caller's to
+/// leave out, since admission looks at labels.
 pub fn build(mesh: &ValidatedMesh, served: &BTreeSet<String>, facts: &Facts) -> Resources<Prepared> {
     let mut namespaces: BTreeSet<&str> = served.iter().map(String::as_str).collect();
     namespaces.insert(&mesh.key.namespace);

@@ -1,7 +1,7 @@
 //! The meshes of a cluster, as the injector and the counts look them up.
 //!
-//! Inputs: each PeatMesh after [`validate`](fn@super::validate), valid or not. Outputs: lookups by key and by namespace.
-//! What it does not do: watch; the shell feeds it.
+//! Inputs: each PeatMesh after [`validate`](fn@super::validate), valid or not. Outputs: lookups by key and by
+//! namespace. What it does not do: watch; the shell feeds it.
 
 use std::collections::BTreeMap;
 

@@ -106,7 +106,8 @@ pub fn status(
     }
 }
 
-/// The status of a mesh that cannot be used: says why, and nothing about what is not known. Its authority is still its own.
+/// The status of a mesh that cannot be used: says why, and nothing about what is not known. Its authority is still its
+/// own.
 ///
 /// `old`: the status as read.
 pub fn rejected(
@@ -201,8 +202,8 @@ fn pods_injected(pods: PodCounts) -> Verdict {
     Verdict::yes(condition::PODS_INJECTED, "AllInjected", message)
 }
 
-/// Adds `Ready`: true when everything but `PodsInjected` holds. A pod that cannot be injected is that pod's trouble; new
-/// pods still can join, and the pod column shows it.
+/// Adds `Ready`: true when everything but `PodsInjected` holds. A pod that cannot be injected is that pod's trouble;
+/// new pods still can join, and the pod column shows it.
 fn with_ready(mut verdicts: Vec<Verdict>) -> Vec<Verdict> {
     let in_the_way = verdicts.iter().find(|v| v.kind != condition::PODS_INJECTED && v.holds != Holds::Yes);
     let ready = match in_the_way {

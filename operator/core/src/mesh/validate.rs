@@ -1,7 +1,8 @@
 //! Parses a PeatMesh into a type whose existence is the proof that it can be used.
 //!
-//! Inputs: the PeatMesh as read; the API server has applied its defaults and CEL rules, an older definition may not have.
-//! Outputs: [`ValidatedMesh`], which no later step has to check again. What it does not do: look at other objects.
+//! Inputs: the PeatMesh as read; the API server has applied its defaults and CEL rules, an older definition may not
+//! have. Outputs: [`ValidatedMesh`], which no later step has to check again. What it does not do: look at other
+//! objects.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,8 +1,8 @@
 //! Whether pods may be told about a node outside the cluster.
 //!
-//! Inputs: the record as written, the mesh it names, whether that mesh admits the record's namespace. Outputs: the peer to
-//! tell, or the [`ExternalError`] that its status shows. What it does not do: know whether the key is free; the shell asks
-//! its directory.
+//! Inputs: the record as written, the mesh it names, whether that mesh admits the record's namespace. Outputs: the peer
+//! to tell, or the [`ExternalError`] that its status shows. What it does not do: know whether the key is free; the
+//! shell asks its directory.
 
 use super::{PeerKind, ValidateError, ValidatedPeer};
 use crate::{discovery::Peer, mesh::ValidatedMesh, names::MeshKey};
@@ -51,8 +51,8 @@ impl ExternalError {
 
 /// The node that pods of `mesh` may be told about.
 ///
-/// `record`: of type External. `mesh`: the usable mesh with the key that the record names, if there is one. `admits`: whether
-/// it admits the record's namespace. Errors: the first thing in the way.
+/// `record`: of type External. `mesh`: the usable mesh with the key that the record names, if there is one. `admits`:
+/// whether it admits the record's namespace. Errors: the first thing in the way.
 pub fn external(record: ValidatedPeer, mesh: Option<&ValidatedMesh>, admits: bool) -> Result<Peer, ExternalError> {
     let Some(mesh) = mesh.filter(|mesh| record.belongs_to(&mesh.key, &mesh.uid)) else {
         return Err(ExternalError::NoMesh(record.mesh));

@@ -1,7 +1,8 @@
 //! One peer: the record of a node.
 //!
 //! Steps: [`validate`](fn@validate) (raw PeatPeer -> [`ValidatedPeer`]), [`build`](fn@build) (pod -> PeatPeer),
-//! [`status`] (registration -> status), [`external`](fn@external) (record of a node outside -> whom pods are told about). What it does not do: read or write objects; check who may register.
+//! [`status`] (registration -> status), [`external`](fn@external) (record of a node outside -> whom pods are told
+//! about). What it does not do: read or write objects; check who may register.
 
 mod build;
 mod external;

@@ -1,8 +1,8 @@
 //! What to say about a peer.
 //!
-//! Purpose: a pod's record is written three times in the life of the pod: created, registered ([`registered`]), deleted.
-//! Inputs: what the node proved, or what is wrong with the record. Outputs: the status to write.
-//! What it does not do: link state and certificates; they travel on the stream and in metrics.
+//! Purpose: a pod's record is written three times in the life of the pod: created, registered ([`registered`]),
+//! deleted. Inputs: what the node proved, or what is wrong with the record. Outputs: the status to write. What it does
+//! not do: link state and certificates; they travel on the stream and in metrics.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use peat_crds::peer::{MAX_ADDRESSES, PeatPeerStatus, PeerPhase, PeerSummary};

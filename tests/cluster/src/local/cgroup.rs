@@ -1,8 +1,8 @@
 //! The control group of a local cluster, under which all its pods are.
 //!
-//! Input: a name. Output: a group of that name in every hierarchy, on cgroup v1 (also hybrid) and on v2, and its removal. Two
-//! kubelets on one group would kill each other's pods as orphans. Sources: cgroup-v1/cpusets and cgroup-v2 of the kernel's
-//! admin guide. Does not limit anything.
+//! Input: a name. Output: a group of that name in every hierarchy, on cgroup v1 (also hybrid) and on v2, and its
+//! removal. Two kubelets on one group would kill each other's pods as orphans. Sources: cgroup-v1/cpusets and cgroup-v2
+//! of the kernel's admin guide. Does not limit anything.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

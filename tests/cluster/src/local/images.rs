@@ -1,7 +1,7 @@
 //! The images that every local cluster starts with.
 //!
-//! Input: host tools and binaries. Output: docker-archives in the state folder. Does not contain Peat's own images (the caller builds
-//! those with [`crate::image`]).
+//! Input: host tools and binaries. Output: docker-archives in the state folder. Does not contain Peat's own images (the
+//! caller builds those with [`crate::image`]).
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,8 @@ pub(crate) const COREDNS: &str = "peat.local/coredns:1";
 /// A small shell for tests and for looking around by hand: `kubectl run -it --image peat.local/busybox:1`.
 pub const BUSYBOX: &str = "peat.local/busybox:1";
 
-/// For pods that talk to the network: what busybox has for that is static and crashes, as static glibc programs do here.
+/// For pods that talk to the network: what busybox has for that is static and crashes, as static glibc programs do
+/// here.
 const BASH: &str = "/bin/bash";
 /// Part of every C library package.
 const GETENT: &str = "/usr/bin/getent";

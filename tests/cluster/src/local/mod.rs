@@ -1,8 +1,9 @@
 //! The `local` flavour: one node with real pods, Services and DNS, on this machine and without a container engine.
 //!
-//! Input: a state folder. Output: a cluster whose API server is reachable from the host, until `down` takes everything away again.
-//! Two sandboxes hold its processes: one the control plane, one the node, so that either can be restarted without the other.
-//! Several clusters run side by side: names and addresses follow from one number. Does not survive a reboot of the machine.
+//! Input: a state folder. Output: a cluster whose API server is reachable from the host, until `down` takes everything
+//! away again. Two sandboxes hold its processes: one the control plane, one the node, so that either can be restarted
+//! without the other. Several clusters run side by side: names and addresses follow from one number. Does not survive a
+//! reboot of the machine.
 
 mod cgroup;
 mod dns;
@@ -97,7 +98,8 @@ pub enum LocalError {
     NotUp(String),
 }
 
-/// Brings up a new cluster in `state` and returns the API server's URL. What an earlier one left there is taken down first.
+/// Brings up a new cluster in `state` and returns the API server's URL. What an earlier one left there is taken down
+/// first.
 pub(crate) async fn up(cache: &BinaryCache, state: &StateDir) -> Result<String, LocalError> {
     let tools = packages::provide().await?;
     let binaries = cache.ensure(Binary::NODE).await?;
@@ -131,8 +133,8 @@ pub(crate) async fn up(cache: &BinaryCache, state: &StateDir) -> Result<String, 
     Ok(endpoint.url())
 }
 
-/// Takes down whatever there is of the cluster in `state`: processes, containers, mounts, namespace, link, control groups, files.
-/// Nothing there is fine.
+/// Takes down whatever there is of the cluster in `state`: processes, containers, mounts, namespace, link, control
+/// groups, files. Nothing there is fine.
 pub(crate) async fn down(state: &StateDir) -> Result<(), LocalError> {
     let slot = Slot::find(state.path())?;
     if slot.is_some() {
@@ -153,8 +155,9 @@ pub(crate) async fn down(state: &StateDir) -> Result<(), LocalError> {
     Ok(())
 }
 
-/// Restarts the node as a power cycle would: every container dies, memory volumes and `/run` are emptied, pods keep their UIDs and
-/// the disk keeps its content. Returns when the node is Ready again; its pods follow. The control plane goes on.
+/// Restarts the node as a power cycle would: every container dies, memory volumes and `/run` are emptied, pods keep
+/// their UIDs and the disk keeps its content. Returns when the node is Ready again; its pods follow. The control plane
+/// goes on.
 pub(crate) async fn reboot_node(cache: &BinaryCache, state: &StateDir) -> Result<(), LocalError> {
     let (slot, binaries) = (found(state)?, cache.ensure(Binary::NODE).await?);
     if let Some(sandbox) = Sandbox::find(state, node::SANDBOX) {

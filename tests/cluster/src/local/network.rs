@@ -1,8 +1,8 @@
 //! The network namespace of a local cluster and its link to the host.
 //!
-//! Input: a [`Slot`]. Output: a namespace whose `eth0` is the node's, a route on the host to its pods, forwarding on the host for
-//! this one link. The host's global forwarding setting stays as it is, and everything goes when the namespace goes. Does not make
-//! the pods' interfaces (CNI does).
+//! Input: a [`Slot`]. Output: a namespace whose `eth0` is the node's, a route on the host to its pods, forwarding on
+//! the host for this one link. The host's global forwarding setting stays as it is, and everything goes when the
+//! namespace goes. Does not make the pods' interfaces (CNI does).
 
 use std::path::Path;
 

@@ -1,7 +1,8 @@
 //! containerd, kubelet and kube-proxy of a local cluster's node.
 //!
-//! Input: the state folder, the sandbox of the node, addresses and host tools. Output: running processes with configuration files
-//! in the state folder. Everything has its usual path inside the sandbox. Does not wait for the node to be Ready.
+//! Input: the state folder, the sandbox of the node, addresses and host tools. Output: running processes with
+//! configuration files in the state folder. Everything has its usual path inside the sandbox. Does not wait for the
+//! node to be Ready.
 
 use std::path::Path;
 use std::time::Duration;
@@ -144,8 +145,8 @@ fn cni_config_dir(state: &StateDir) -> std::path::PathBuf {
     state.path().join("cni")
 }
 
-/// One routed link per pod: unlike a bridge, it needs no bridge filtering in the kernel for Services between pods of one node. No
-/// translation of the pods' addresses: the host has a route to them.
+/// One routed link per pod: unlike a bridge, it needs no bridge filtering in the kernel for Services between pods of
+/// one node. No translation of the pods' addresses: the host has a route to them.
 fn cni(slot: Slot) -> serde_json::Value {
     json!({
         "cniVersion": "0.4.0",
@@ -216,7 +217,8 @@ fn kubelet(state: &StateDir, slot: Slot) -> serde_json::Value {
         "resolvConf": "/dev/null", // nothing outside the cluster is resolved
         "volumePluginDir": "/var/lib/kubelet/volume-plugins", // the default is a folder of the host
         "containerRuntimeEndpoint": format!("unix://{CONTAINERD}"),
-        // The disk is the developer's, and images cannot be pulled again: only an all but full disk is a reason to evict.
+        // The disk is the developer's, and images cannot be pulled again: only an all but full disk is a reason to
+        // evict.
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
         "imageGCHighThresholdPercent": 100,
     })

@@ -1,7 +1,8 @@
 //! The programs of the host that a node needs.
 //!
-//! Input: the machine. Output: a [`HostTools`], or an error that names exactly what is missing. On Debian and its relatives, root
-//! installs the missing packages with apt-get; elsewhere nothing is installed. Does not configure any of it.
+//! Input: the machine. Output: a [`HostTools`], or an error that names exactly what is missing. On Debian and its
+//! relatives, root installs the missing packages with apt-get; elsewhere nothing is installed. Does not configure any
+//! of it.
 
 use std::path::{Path, PathBuf};
 

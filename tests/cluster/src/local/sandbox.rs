@@ -1,9 +1,10 @@
 //! A set of namespaces whose processes end together.
 //!
-//! Input: a network namespace and, for a node, the folders it sees at fixed paths. Output: a [`Sandbox`] that programs are started
-//! in. It has a PID namespace of its own: killing its first process makes the kernel kill every other one, containers included,
-//! however they were started; and a mount namespace of its own: with the last process go all mounts of volumes and containers. So
-//! tear-down is one signal, and also works after a crash of whatever started them. Does not know what runs inside.
+//! Input: a network namespace and, for a node, the folders it sees at fixed paths. Output: a [`Sandbox`] that programs
+//! are started in. It has a PID namespace of its own: killing its first process makes the kernel kill every other one,
+//! containers included, however they were started; and a mount namespace of its own: with the last process go all
+//! mounts of volumes and containers. So tear-down is one signal, and also works after a crash of whatever started them.
+//! Does not know what runs inside.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,10 +15,12 @@ use crate::process::{ProcessError, ProcessId, Program, start_recorded};
 use crate::state::StateDir;
 use crate::wait::{WaitError, wait_for};
 
-/// The first process of a sandbox: sets up its mounts, tells its process id, then collects processes that lost their parent.
+/// The first process of a sandbox: sets up its mounts, tells its process id, then collects processes that lost their
+/// parent.
 ///
-/// Arguments: the file for the id, then pairs of what is mounted where. `/proc/self/stat` is read before `/proc` is mounted anew,
-/// so the id is the host's. `-n` keeps `mount` from taking notes in the host's `/run`. Mounts do not spread to the host, but do spread inside, as kubelet and containers expect.
+/// Arguments: the file for the id, then pairs of what is mounted where. `/proc/self/stat` is read before `/proc` is
+/// mounted anew, so the id is the host's. `-n` keeps `mount` from taking notes in the host's `/run`. Mounts do not
+/// spread to the host, but do spread inside, as kubelet and containers expect.
 const INIT: &str = r#"
 set -eu
 read -r id rest < /proc/self/stat
@@ -162,7 +165,8 @@ impl Sandbox {
     }
 }
 
-/// Kills every process in the network namespace kept by `netns`, which is how sandboxes are found whose records are lost.
+/// Kills every process in the network namespace kept by `netns`, which is how sandboxes are found whose records are
+/// lost.
 pub(crate) async fn kill_all_in(netns: &Path) -> Result<(), SandboxError> {
     use std::os::unix::fs::MetadataExt as _;
     let Ok(kept) = std::fs::metadata(netns) else { return Ok(()) };

@@ -1,8 +1,9 @@
 //! The number of a local cluster, from which all names and addresses on the host follow.
 //!
-//! Input: the state folder of a cluster. Output: a [`Slot`] that no other cluster of this machine has. Slots are kept under
-//! [`REGISTRY`], outside any work tree, because links, namespaces and control groups belong to the machine. The record is written
-//! before anything is created, so that what a crashed run left can be found. Does not create any of it.
+//! Input: the state folder of a cluster. Output: a [`Slot`] that no other cluster of this machine has. Slots are kept
+//! under [`REGISTRY`], outside any work tree, because links, namespaces and control groups belong to the machine. The
+//! record is written before anything is created, so that what a crashed run left can be found. Does not create any of
+//! it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,8 @@ use crate::command::{CommandError, Run};
 use crate::files::{self, FileError};
 use crate::state::StateDir;
 
-/// Where slots are recorded: one file per slot, holding the path of the state folder. Gone after a reboot, as all it speaks of.
+/// Where slots are recorded: one file per slot, holding the path of the state folder. Gone after a reboot, as all it
+/// speaks of.
 const REGISTRY: &str = "/run/peat-cluster";
 /// Folders that node software uses at fixed paths. Each node has its own there, mounted over the host's.
 pub(crate) const NODE_DIRS: [&str; 5] =
@@ -76,7 +78,8 @@ impl Slot {
         format!("10.211.{}.0/24", self.0)
     }
 
-    /// The pods' network. It differs from cluster to cluster, so that pods of two clusters reach each other without translation.
+    /// The pods' network. It differs from cluster to cluster, so that pods of two clusters reach each other without
+    /// translation.
     pub(crate) fn pod_range(self) -> String {
         format!("10.244.{}.0/24", self.0)
     }
@@ -87,8 +90,9 @@ impl Slot {
         Ok(taken.into_iter().find(|(_, owner)| owner == state).map(|(slot, _)| slot))
     }
 
-    /// Slots whose state folder somebody deleted under a running cluster. Its processes may have written there again since, so what
-    /// is looked for is the part that only [`StateDir::prepare`](crate::state::StateDir::prepare) makes, before a slot is taken.
+    /// Slots whose state folder somebody deleted under a running cluster. Its processes may have written there again
+    /// since, so what is looked for is the part that only [`StateDir::prepare`](crate::state::StateDir::prepare) makes,
+    /// before a slot is taken.
     pub(crate) fn orphans() -> Result<Vec<(Self, PathBuf)>, SlotError> {
         Ok(taken()?.into_iter().filter(|(_, owner)| !StateDir::at(owner).pki().exists()).collect())
     }

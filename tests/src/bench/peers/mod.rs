@@ -1,9 +1,10 @@
-//! Other stores that replicate, at the same work as two nodes: one document at a time, many at once, edits of one, a reader that
-//! comes later.
+//! Other stores that replicate, at the same work as two nodes: one document at a time, many at once, edits of one, a
+//! reader that comes later.
 //!
-//! Inputs: the binary and how many; outputs: figures of ours, each beside that of a peer. All write the same documents on this
-//! disk with their own defaults and are asked when a reader has the content; what each has on disk by then stands in the notes.
-//! What it does not do: tune anyone, or hide that the peers are called as libraries and a node over its API.
+//! Inputs: the binary and how many; outputs: figures of ours, each beside that of a peer. All write the same documents
+//! on this disk with their own defaults and are asked when a reader has the content; what each has on disk by then
+//! stands in the notes. What it does not do: tune anyone, or hide that the peers are called as libraries and a node
+//! over its API.
 
 mod others;
 

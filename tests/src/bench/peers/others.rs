@@ -1,7 +1,7 @@
 //! The peers: programs of their own, one folder each, that do the work and print what they measured.
 //!
-//! Inputs: how much; outputs: times, or why a peer cannot run here. What they are made of is pinned, and kept in the user's cache.
-//! What it does not do: know how they replicate.
+//! Inputs: how much; outputs: times, or why a peer cannot run here. What they are made of is pinned, and kept in the
+//! user's cache. What it does not do: know how they replicate.
 
 use super::super::document;
 use super::super::hop::WARM_UP;
@@ -78,7 +78,8 @@ struct Printed {
 }
 
 impl Peer {
-    /// Measures, or says why it cannot. The first time takes a while: what it is made of is fetched, and compiled if need be.
+    /// Measures, or says why it cannot. The first time takes a while: what it is made of is fetched, and compiled if
+    /// need be.
     pub(super) async fn work(&self, folder: &Path, amount: Amount) -> Result<Result<Done, String>> {
         let program = match self.packages.ensure().await {
             Ok(packages) => packages.join(self.program),

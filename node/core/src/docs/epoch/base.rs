@@ -1,9 +1,9 @@
 //! The change with which an epoch begins.
 //!
 //! Purpose: one change writes every leaf as it stood at a frontier, the marks of lately removed ones included, and says
-//! in its message what it stands for: the base before it, the frontier, and when each leaf was last written, in the order
-//! of the leaves. So base and facts travel together, and no byte of it can change without its hash.
-//! Inputs: a document and a frontier, or a change; outputs: the other. What it does not do: choose the frontier.
+//! in its message what it stands for: the base before it, the frontier, and when each leaf was last written, in the
+//! order of the leaves. So base and facts travel together, and no byte of it can change without its hash. Inputs: a
+//! document and a frontier, or a change; outputs: the other. What it does not do: choose the frontier.
 
 use super::super::full::{FullError, leaves, write_leaf};
 use super::super::generation::Generation;

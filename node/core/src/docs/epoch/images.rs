@@ -1,9 +1,9 @@
 //! Changes made again on top of a base.
 //!
-//! Purpose: what was written apart from a new epoch joins it. An image is made by an actor that is a hash of all that is
-//! in it, so whoever makes it makes the same change, and a second one is no news. It has the stamp of what it stands for.
-//! Inputs: changes or leaves that a base lacks; outputs: their images, in a document that begins with the base. What it
-//! does not do: find the base.
+//! Purpose: what was written apart from a new epoch joins it. An image is made by an actor that is a hash of all that
+//! is in it, so whoever makes it makes the same change, and a second one is no news. It has the stamp of what it stands
+//! for. Inputs: changes or leaves that a base lacks; outputs: their images, in a document that begins with the base.
+//! What it does not do: find the base.
 
 use super::super::full::leaves::{self, Leaf};
 use super::super::full::{FullError, at, rewrite_leaf, write_leaf};
@@ -47,8 +47,8 @@ pub(super) fn of_late_changes(
     Ok(())
 }
 
-/// What `change`, which wrote the leaves `touched`, did to them as they stood at `frontier` together with all that it was
-/// made on. A leaf of which it wrote the value that was there is among them: its write has a later stamp.
+/// What `change`, which wrote the leaves `touched`, did to them as they stood at `frontier` together with all that it
+/// was made on. A leaf of which it wrote the value that was there is among them: its write has a later stamp.
 fn effect(
     doc: &Automerge,
     change: &Change,

@@ -1,8 +1,8 @@
 //! When each leaf was last written.
 //!
-//! Purpose: between histories that know nothing of each other, the later write of a leaf counts. A list, with all that is
-//! in it, is one leaf, and every edit in it a write. Inputs: a document; outputs: its leaves with stamps. What it does not
-//! do: decide.
+//! Purpose: between histories that know nothing of each other, the later write of a leaf counts. A list, with all that
+//! is in it, is one leaf, and every edit in it a write. Inputs: a document; outputs: its leaves with stamps. What it
+//! does not do: decide.
 
 use super::super::full::leaves;
 use super::base::Base;

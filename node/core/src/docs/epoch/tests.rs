@@ -334,7 +334,8 @@ fn a_base_that_says_nothing_of_itself_is_no_base() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Three nodes write, begin anew and meet in any order; in the end all have the same, and of each leaf the last write.
+    /// Three nodes write, begin anew and meet in any order; in the end all have the same, and of each leaf the last
+    /// write.
     #[test]
     fn any_order_of_writes_epochs_and_meetings_ends_with_equal_documents_and_the_last_write_of_each_leaf(
         steps in prop::collection::vec((0..3_usize, 0..3_usize, 0..8_u8), 1..60),

@@ -30,8 +30,8 @@ pub(in crate::docs) fn write_leaf<T: Transactable>(
     }
 }
 
-/// Writes the leaf `key` in any case: where Automerge has the same value there it would else write nothing, or only take
-/// away what stands beside it, and the leaf would keep the stamp of an earlier write.
+/// Writes the leaf `key` in any case: where Automerge has the same value there it would else write nothing, or only
+/// take away what stands beside it, and the leaf would keep the stamp of an earlier write.
 pub(in crate::docs) fn rewrite_leaf<T: Transactable>(
     edit: &mut T,
     key: &str,

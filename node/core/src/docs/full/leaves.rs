@@ -1,9 +1,9 @@
 //! What a document in Automerge holds, leaf by leaf.
 //!
 //! Purpose: of writes of one leaf that did not know of each other, the one with the later stamp shows, and a removal is
-//! one of them. (Automerge by itself shows the one whose writer had seen more operations, and never the removal.) So what
-//! readers see of a leaf depends on nothing but the stamps, whatever was forgotten of its history.
-//! Inputs: a document, now or at some heads; outputs: leaves. What it does not do: change anything.
+//! one of them. (Automerge by itself shows the one whose writer had seen more operations, and never the removal.) So
+//! what readers see of a leaf depends on nothing but the stamps, whatever was forgotten of its history. Inputs: a
+//! document, now or at some heads; outputs: leaves. What it does not do: change anything.
 
 use automerge::hydrate;
 use automerge::{Automerge, ChangeHash, ObjId, ObjType, ROOT, ReadDoc, ScalarValue};

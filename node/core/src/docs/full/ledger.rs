@@ -3,9 +3,9 @@
 //! Purpose: of an operation that names a write, an object or an element that is not there, Automerge keeps a part, or
 //! two of one number, and panics when that is saved, sent or loaded. Every name is looked up before: among what came
 //! earlier in the same batch, then in the document. That costs a look or two for each operation; to save, load and send
-//! the document again after each change, to see whether that works, would cost as much as the whole document.
-//! Inputs: a document, and changes in the order in which they are to be applied; outputs: yes, no, or a [`Refusal`]. What
-//! it does not do: see whether a change was made on all that it names. Who lacks some of that refuses it.
+//! the document again after each change, to see whether that works, would cost as much as the whole document. Inputs: a
+//! document, and changes in the order in which they are to be applied; outputs: yes, no, or a [`Refusal`]. What it does
+//! not do: see whether a change was made on all that it names. Who lacks some of that refuses it.
 
 use super::super::json::DEEPEST;
 use super::super::path;
@@ -231,8 +231,8 @@ impl<'a> Ledger<'a> {
     }
 }
 
-/// Whether `operation` is the only one of its change at its place. A leaf may be deleted and then written, so that it gets
-/// the stamp of that write whatever it was.
+/// Whether `operation` is the only one of its change at its place. A leaf may be deleted and then written, so that it
+/// gets the stamp of that write whatever it was.
 fn is_alone<'c>(operation: &'c Op, written: &mut HashMap<(&'c ObjectId, &'c Key), bool>) -> bool {
     let deletes = operation.action == OpType::Delete;
     match written.insert((&operation.obj, &operation.key), deletes) {

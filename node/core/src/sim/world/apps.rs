@@ -55,8 +55,8 @@ impl World {
         }
     }
 
-    /// One write of an application, of five kinds; the first three must survive once acknowledged, documents of the others
-    /// come and go.
+    /// One write of an application, of five kinds; the first three must survive once acknowledged, documents of the
+    /// others come and go.
     pub(super) fn write(&mut self, node: Node) {
         if self.nodes[node].core.is_none() {
             return;

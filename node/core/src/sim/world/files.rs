@@ -1,8 +1,9 @@
 //! Files of rights in the simulated world: every node has its own, and they change while it runs.
 //!
-//! Purpose: neighbours that see each other's rights late, differently, or not at all, under all faults. Inputs: chance of
-//! its own seed, so that a run without files is what it was; outputs: files, and the first [`Problem`] with what was told
-//! or is held. What it does not do: files that keep policies from anybody: marks of deletes would live differently long.
+//! Purpose: neighbours that see each other's rights late, differently, or not at all, under all faults. Inputs: chance
+//! of its own seed, so that a run without files is what it was; outputs: files, and the first [`Problem`] with what was
+//! told or is held. What it does not do: files that keep policies from anybody: marks of deletes would live differently
+//! long.
 
 use super::{Event, Node, SimNode, World};
 use crate::docs::row::{Have, State, View};
@@ -195,8 +196,8 @@ impl World {
         }
         let Some(view) = disk.rows.get(key).and_then(|row| View::parse(row).ok()) else { return false };
         match (&view.have, theirs) {
-            // Deleted here after its last edit there; what was put since then need not have seen that edit, where only a
-            // short row of the delete was left. Or of a higher generation.
+            // Deleted here after its last edit there; what was put since then need not have seen that edit, where only
+            // a short row of the delete was left. Or of a higher generation.
             (Have::Full { life, .. }, Have::Full { life: theirs, .. }) => {
                 let outlives = life.generation > theirs.generation && life.edited >= theirs.edited;
                 life.tombstone >= theirs.tombstone && (outlives || life.tombstone >= theirs.edited)

@@ -1,10 +1,10 @@
 //! Digests of some collections only, for a neighbour that does not share all of them.
 //!
 //! Purpose: two neighbours know that they are done by comparing digests, so what one of them may not see must be in the
-//! digest of neither. A [`Part`] has the digests and counts of the rows of one [`Scope`]; the rows themselves are those of
-//! the [`Index`]. It keeps sixteen siblings together, and only where there are rows: 352 bytes for each such place, so
-//! some hundred bytes a row where there are few, and at most 1.5 MB however many there are. Inputs: changes of rows; outputs:
-//! what [`Index`] gives, of the part. What it does not do: exist where everything is shared.
+//! digest of neither. A [`Part`] has the digests and counts of the rows of one [`Scope`]; the rows themselves are those
+//! of the [`Index`]. It keeps sixteen siblings together, and only where there are rows: 352 bytes for each such place,
+//! so some hundred bytes a row where there are few, and at most 1.5 MB however many there are. Inputs: changes of rows;
+//! outputs: what [`Index`] gives, of the part. What it does not do: exist where everything is shared.
 
 use super::{DEPTH, Digest, FAN_OUT, FAN_OUT_BITS, Index, Place, entry_hash};
 use crate::docs::row::Version;
@@ -62,7 +62,8 @@ impl Part {
         part
     }
 
-    /// A row below `leaf` changed: `delta` is what that changes in digests; it adds so many rows and takes so many away.
+    /// A row below `leaf` changed: `delta` is what that changes in digests; it adds so many rows and takes so many
+    /// away.
     fn change(&mut self, leaf: u16, delta: Digest, [more, less]: [u32; 2]) {
         self.digest ^= delta;
         self.count = self.count + more - less;

@@ -1,8 +1,8 @@
 //! Frames made smaller for the way.
 //!
-//! Purpose: changes of one collection are much alike (actors, paths, names), so together they shrink to a half or a third,
-//! which is what a narrow link needs most. Raw DEFLATE (RFC 1951) behind the length of what is in it.
-//! Inputs: a frame; outputs: the same, packed, and back. What it does not do: decide which frames are worth it.
+//! Purpose: changes of one collection are much alike (actors, paths, names), so together they shrink to a half or a
+//! third, which is what a narrow link needs most. Raw DEFLATE (RFC 1951) behind the length of what is in it. Inputs: a
+//! frame; outputs: the same, packed, and back. What it does not do: decide which frames are worth it.
 
 use super::{FrameError, LONGEST};
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};

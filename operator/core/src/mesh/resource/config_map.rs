@@ -1,8 +1,8 @@
 //! The ConfigMap that a mesh has in every namespace it serves.
 //!
-//! Purpose: what a node reads from disk when the operator has moved, its authority rotates, or it is away: URL, authorities
-//! and a few peers. Optional for the node, which starts from its environment.
-//! Inputs: a validated mesh and [`Facts`]. Outputs: the ConfigMap. What it does not do: hold anything secret.
+//! Purpose: what a node reads from disk when the operator has moved, its authority rotates, or it is away: URL,
+//! authorities and a few peers. Optional for the node, which starts from its environment. Inputs: a validated mesh and
+//! [`Facts`]. Outputs: the ConfigMap. What it does not do: hold anything secret.
 
 use std::collections::BTreeMap;
 

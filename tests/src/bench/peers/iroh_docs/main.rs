@@ -1,10 +1,10 @@
-//! iroh-docs as a peer of the benchmark: a writer, a reader and a late reader in one process, on QUIC over loopback, with their
-//! stores on disk and every default.
+//! iroh-docs as a peer of the benchmark: a writer, a reader and a late reader in one process, on QUIC over loopback,
+//! with their stores on disk and every default.
 //!
-//! Input: `pair FOLDER DOCUMENT HOPS BURST EDITS`; DOCUMENT is a document in JSON whose field `speed` is 0 and is another number in
-//! each. Output: one line of JSON, times in milliseconds. A document is a key whose value is the text; two writers of one key do not
-//! merge, the later one wins. A document has arrived when its content, which follows its entry, can be read.
-//! What it does not do: tune anything, or tell the memory of one of the three.
+//! Input: `pair FOLDER DOCUMENT HOPS BURST EDITS`; DOCUMENT is a document in JSON whose field `speed` is 0 and is
+//! another number in each. Output: one line of JSON, times in milliseconds. A document is a key whose value is the
+//! text; two writers of one key do not merge, the later one wins. A document has arrived when its content, which
+//! follows its entry, can be read. What it does not do: tune anything, or tell the memory of one of the three.
 
 use anyhow::{Context as _, Result, ensure};
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
