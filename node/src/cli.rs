@@ -9,11 +9,13 @@
 mod commands;
 mod file;
 mod settings;
+mod unbuilt;
 mod usage;
 
 pub use commands::{ApiArgs, Command, DocCommand, Format, KeyArgs, RestoreArgs, SalvageArgs};
 pub use file::FileError;
 pub use settings::{Origin, Settings};
+pub use unbuilt::Unbuilt;
 pub use usage::one_line;
 
 use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser};
@@ -219,7 +221,7 @@ pub struct RawArgs {
     /// the mesh's key can compute too [default: own]
     #[arg(long, value_name = "KIND", help_heading = "Mesh by flags")]
     pub identity: Option<String>,
-    /// A peer to stay connected to: `ID@HOST:PORT`; comma list or repeated
+    /// A peer to stay connected to: `ID@HOST:PORT`, or `ID@https://RELAY`; comma list or repeated
     #[arg(long, value_name = "PEER", value_delimiter = ',', help_heading = "Mesh by flags")]
     pub peer: Vec<String>,
 
@@ -230,6 +232,13 @@ pub struct RawArgs {
     /// it may change while the node runs [default: everybody everything]
     #[arg(long, value_name = "FILE", help_heading = "Mesh")]
     pub rights_file: Option<String>,
+    /// A relay where peers that cannot reach this node meet it, `https://HOST[:PORT]`, as `iroh-relay` serves it; comma
+    /// list or repeated [default: none, and no peer is reached by one]
+    #[arg(long, value_name = "URL", value_delimiter = ',', help_heading = "Mesh")]
+    pub relay: Vec<String>,
+    /// Certificates of the authorities that vouch for the relays, PEM [default: those that browsers trust]
+    #[arg(long, value_name = "FILE", help_heading = "Mesh")]
+    pub relay_ca: Option<String>,
     /// UDP port of the mesh; 0 lets the system choose [default: 0]
     #[arg(long, value_name = "PORT", help_heading = "Mesh")]
     pub iroh_udp_port: Option<String>,
@@ -271,21 +280,9 @@ pub struct RawArgs {
     #[arg(long, value_name = "DIR", help_heading = "Set by the operator's injector")]
     pub mesh_dir: Option<String>,
 
-    /// Bridge to NATS; refused, because this version has none
-    #[arg(long, hide = true)]
-    pub nats_url: Option<String>,
-    /// Bridge to NATS; refused, because this version has none
-    #[arg(long, hide = true)]
-    pub nats_mapping: Option<String>,
-    /// Attachments; ignored with a warning, because this version has none
-    #[arg(long, hide = true)]
-    pub attachment_root: Option<String>,
-    /// Attachments; ignored with a warning, because this version has none
-    #[arg(long, hide = true)]
-    pub attachment_inbox: Option<String>,
-    /// Discovery; anything but `none` is refused, because this version has none
-    #[arg(long, hide = true)]
-    pub discovery_mode: Option<String>,
+    /// For what this version does not have.
+    #[command(flatten)]
+    pub unbuilt: Unbuilt,
 }
 
 /// What [`parse`] found.
@@ -389,6 +386,7 @@ fn variable(arg: &clap::Arg) -> Option<String> {
         "help" | "version" => None,
         // A list in the environment has a plural name.
         "peer" => Some("PEAT_NODE_PEERS".to_owned()),
+        "relay" => Some("PEAT_NODE_RELAYS".to_owned()),
         id => arg.get_long().map(|_| format!("PEAT_NODE_{}", id.to_uppercase())),
     }
 }

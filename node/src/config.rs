@@ -7,12 +7,16 @@
 mod access;
 mod parse;
 mod quota;
+mod relay;
 mod rights;
 mod store_key;
 mod text;
+mod unbuilt;
 
 pub use access::{AccessConfig, AuthRule, TlsFiles};
 pub(crate) use parse::{check_address, vault};
+pub use relay::Relays;
+pub(crate) use relay::{is_relay, relay_url};
 pub(crate) use store_key::store_keys;
 pub(crate) use text::short_name;
 
@@ -232,6 +236,8 @@ pub struct MeshConfig {
     pub auto_sync: bool,
     /// What each peer may read and write; none: everything.
     pub rights_file: Option<PathBuf>,
+    /// Where it can be met by those who cannot reach its sockets.
+    pub relays: Relays,
 }
 
 /// The application API.

@@ -122,6 +122,8 @@ pub(crate) struct Engine {
     pub(crate) vault: Vault,
     /// How new documents merge.
     pub(crate) kinds: Kinds,
+    /// Whether peers can be reached by relays.
+    pub(crate) uses_relays: bool,
 }
 
 struct Shared {
@@ -179,6 +181,14 @@ impl NodeHandle {
     /// [`HandleError::Request`] with `NoAddress`, `Unreachable`, `Own` or `Revoked`; `Starting` and `Stopped`.
     pub async fn connect(&self, peer: PeerId, addresses: Vec<Address>) -> Result<(), HandleError> {
         self.call(Request::Connect { peer, addresses }).await
+    }
+
+    /// Whether an address may be the URL of a relay.
+    ///
+    /// # Errors
+    /// `Starting`.
+    pub fn uses_relays(&self) -> Result<bool, HandleError> {
+        Ok(self.engine()?.uses_relays)
     }
 
     /// Closes and bans `peer` until the next [`NodeHandle::connect`]; when it returns, the peer is not connected.

@@ -73,6 +73,7 @@ struct Gauges {
     sync_active: Gauge,
     cache_bytes: Gauge,
     rights_stale: Gauge,
+    relays_connected: Gauge,
     rows_set_aside: Gauge,
     stores_set_aside: Gauge,
     phase: Gauge,
@@ -203,6 +204,11 @@ impl Metrics {
         self.gauges.rights_stale.set(is_stale.into());
     }
 
+    /// At how many relays peers can meet this node.
+    pub(crate) fn relays_connected(&self, relays: usize) {
+        self.gauges.relays_connected.set(i64::try_from(relays).unwrap_or(i64::MAX));
+    }
+
     /// When the certificate ends, since the Unix epoch.
     pub fn certificate(&self, not_after: Duration) {
         self.certificate_expiry.store(i64::try_from(not_after.as_secs()).unwrap_or(i64::MAX), Ordering::Relaxed);
@@ -265,6 +271,7 @@ impl Metrics {
             sync_active,
             cache_bytes,
             rights_stale,
+            relays_connected,
             rows_set_aside,
             stores_set_aside,
             phase,
@@ -278,6 +285,7 @@ impl Metrics {
             ("backlog_documents", "Documents that wait to be sent, over all neighbours", backlog),
             ("sync_active", "1 while documents are exchanged", sync_active),
             ("rights_stale", "1 while the file of rights cannot be used and older rights are in force", rights_stale),
+            ("relays_connected", "Relays at which peers can meet this node", relays_connected),
             ("cache_bytes", "Estimated memory of hot documents", cache_bytes),
             ("rows_set_aside", "Rows that were corrupt and are kept apart", rows_set_aside),
             ("stores_set_aside", "Damaged stores that were renamed", stores_set_aside),

@@ -50,7 +50,8 @@ const fn source(source: Source) -> proto::PeerSource {
 }
 
 fn connection(direction: Direction, link: Link) -> proto::Connection {
-    let Link { remote, round_trip, since, bytes, version, certificate } = link;
+    let remote_address = link.remote_address().unwrap_or_default();
+    let Link { remote: _, round_trip, since, bytes, version, certificate } = link;
     let direction = match direction {
         Direction::Out => proto::Direction::DIRECTION_OUT,
         Direction::In => proto::Direction::DIRECTION_IN,
@@ -62,7 +63,7 @@ fn connection(direction: Direction, link: Link) -> proto::Connection {
         ..Default::default()
     });
     proto::Connection {
-        remote_address: remote.map(|remote| remote.to_string()).unwrap_or_default(),
+        remote_address,
         direction: direction.into(),
         connected_since: Some(timestamp(since)).into(),
         round_trip: round_trip.map(duration).into(),
@@ -99,6 +100,7 @@ mod tests {
     use super::*;
     use crate::handle::SyncStats;
     use crate::transport::certificate::Member;
+    use iroh::TransportAddr;
     use peat_node_core::ids::{ConnId, PeerId};
     use std::collections::BTreeSet;
 
@@ -111,7 +113,7 @@ mod tests {
             not_after: Duration::from_secs(1_800_086_400),
         };
         let link = Link {
-            remote: "[::1]:7".parse().ok(),
+            remote: "[::1]:7".parse().ok().map(TransportAddr::Ip),
             round_trip: Some(Duration::from_nanos(1_234_567)),
             since: at(1_800_000_001) + Duration::from_micros(2_500),
             bytes: SyncStats { bytes_sent: 1, bytes_received: 2 },

@@ -5,10 +5,10 @@
 
 use super::service::Sidecar;
 use super::status::IntoStatus as _;
-use crate::config::check_address;
-use crate::handle::{HandleError, Phase};
+use crate::config::{self, check_address};
+use crate::handle::Phase;
 use connectrpc::ConnectError;
-use peat_node_core::event::{Address, RequestError};
+use peat_node_core::event::Address;
 use peat_node_core::ids::PeerId;
 use peat_proto::sidecar::peat::sidecar::v1 as proto;
 
@@ -31,22 +31,35 @@ impl Sidecar {
         }
     }
 
-    pub(super) async fn connect(&self, id: &str, addresses: Vec<Address>, relay_url: &str) -> Result<(), ConnectError> {
+    /// Where this node uses no relay, a `relay_url` is a hint that it cannot follow.
+    pub(super) async fn connect(
+        &self,
+        id: &str,
+        mut addresses: Vec<Address>,
+        relay_url: String,
+    ) -> Result<(), ConnectError> {
         let peer = endpoint(id)?;
         for (index, address) in addresses.iter().enumerate() {
             let wrong = |reason| ConnectError::invalid_argument(format!("addresses[{index}] {reason}: `{address}`"));
             check_address(address).map_err(wrong)?;
         }
-        check_relay(relay_url)?;
-        let connected = self.handle.connect(peer, addresses).await;
-        connected.map_err(|error| match error {
-            HandleError::Request(RequestError::NoAddress(_)) if !relay_url.is_empty() => {
-                let text = "no address of the peer is known, and this version of the node cannot use a relay_url: give \
-                            at least one HOST:PORT in `addresses`";
-                ConnectError::invalid_argument(text)
+        if !relay_url.is_empty() {
+            let wrong = |reason| ConnectError::invalid_argument(format!("relay_url {reason}: `{relay_url}`"));
+            config::relay_url(&relay_url).map_err(wrong)?;
+            if self.handle.uses_relays().map_err(|error| error.into_status())? {
+                addresses.push(relay_url);
+            } else if addresses.is_empty() && !self.is_known(peer) {
+                let text =
+                    "this node uses no relay: give at least one HOST:PORT in `addresses`, or start it with --relay";
+                return Err(ConnectError::invalid_argument(text));
             }
-            error => error.into_status(),
-        })
+        }
+        self.handle.connect(peer, addresses).await.map_err(|error| error.into_status())
+    }
+
+    /// Whether an address of `peer` is known from before.
+    fn is_known(&self, peer: PeerId) -> bool {
+        self.handle.peer_details().iter().any(|known| known.view.peer == peer && !known.addresses().is_empty())
     }
 
     pub(super) async fn disconnect(&self, id: &str) -> Result<(), ConnectError> {
@@ -80,15 +93,6 @@ impl Sidecar {
             ..Default::default()
         }
     }
-}
-
-/// A relay is a hint that this node cannot follow; one that nobody could is a mistake of the caller.
-fn check_relay(url: &str) -> Result<(), ConnectError> {
-    let usable = |uri: &http::Uri| matches!(uri.scheme_str(), Some("https" | "http")) && uri.host().is_some();
-    if url.is_empty() || url.parse().is_ok_and(|uri| usable(&uri)) {
-        return Ok(());
-    }
-    Err(ConnectError::invalid_argument(format!("relay_url is not https://HOST[:PORT]: `{url}`")))
 }
 
 fn endpoint(id: &str) -> Result<PeerId, ConnectError> {

@@ -5,9 +5,11 @@
 
 use super::access::{exposed, read_access};
 use super::quota::limits;
+use super::relay::{check_peer_address, is_relay, relays};
 use super::rights::rights_file;
 use super::store_key::store_keys;
 use super::text::{LONGEST_NAME, boolean, given, number, parsed, secret, short_name, value};
+use super::unbuilt::unbuilt;
 use super::{
     ApiConfig, Config, ConfigError, DEFAULT_DATA_DIR, FlagsMode, GcConfig, IdentitySource, Listen, LogConfig,
     ManagedMode, MeshConfig, MeshKey, Mode, PeerFlag, SharedKey, SharedKeys,
@@ -34,7 +36,7 @@ const MOST_KEYS: usize = 8;
 const SHORT_TOMBSTONES: u64 = 24;
 
 pub(super) fn config(raw: RawArgs) -> Result<Config, ConfigError> {
-    let mut warnings = refuse_unbuilt(&raw)?;
+    let mut warnings = unbuilt(&raw.unbuilt)?;
     let (api, mut told) = api(&raw)?;
     warnings.append(&mut told);
     let mode = mode(&raw)?;
@@ -46,6 +48,11 @@ pub(super) fn config(raw: RawArgs) -> Result<Config, ConfigError> {
         (None, Mode::Managed(managed)) => Some(managed.pod_name.clone()),
         (None, Mode::Flags(_)) => None,
     };
+    let relays = relays(&raw.relay, raw.relay_ca.as_ref())?;
+    let by_relay = |peer: &PeerFlag| peer.address.as_deref().is_some_and(is_relay);
+    if relays.urls.is_empty() && matches!(&mode, Mode::Flags(flags) if flags.peers.iter().any(by_relay)) {
+        return Err(value("peer", "a peer is met at a relay only with --relay"));
+    }
     let data_dir = PathBuf::from(given(raw.data_dir.as_ref()).unwrap_or(DEFAULT_DATA_DIR));
     let identity = identity(&raw, &mode, node_id.as_deref())?;
     if let IdentitySource::Derived { .. } = &identity {
@@ -65,6 +72,7 @@ pub(super) fn config(raw: RawArgs) -> Result<Config, ConfigError> {
             bind: parsed("mesh-listen", raw.mesh_listen.as_ref(), "an IP address")?,
             auto_sync: boolean("auto-sync", raw.auto_sync.as_ref(), true)?,
             rights_file: rights_file(raw.rights_file.as_ref())?,
+            relays,
         },
         admin_listen: parsed("admin-listen", raw.admin_listen.as_ref(), "IP:PORT")?,
         document_limit: api.document_limit,
@@ -78,22 +86,6 @@ pub(super) fn config(raw: RawArgs) -> Result<Config, ConfigError> {
         settings: Settings::default(),
         warnings,
     })
-}
-
-/// Flags of the upstream node for what this version does not have: silence would promise it.
-fn refuse_unbuilt(raw: &RawArgs) -> Result<Vec<String>, ConfigError> {
-    let unavailable = |flag, instead| Err(ConfigError::Unavailable { flag, instead });
-    if given(raw.nats_url.as_ref()).is_some() || given(raw.nats_mapping.as_ref()).is_some() {
-        return unavailable("nats-url", "bridge in the application, with Subscribe and PutDocument");
-    }
-    if given(raw.discovery_mode.as_ref()).is_some_and(|mode| mode != "none") {
-        return unavailable("discovery-mode", "name the peers with --peer, or let the operator manage the mesh");
-    }
-    let attachments = given(raw.attachment_root.as_ref()).or_else(|| given(raw.attachment_inbox.as_ref()));
-    Ok(attachments
-        .map(|_| "attachments are not available in this version: their flags are ignored".to_owned())
-        .into_iter()
-        .collect())
 }
 
 /// The API, and what deserves a line in the log.
@@ -343,7 +335,9 @@ fn peer(text: &str) -> Result<PeerFlag, ConfigError> {
     let id =
         PeerId::parse(id).map_err(|_| value("peer", format!("`{text}` does not begin with 64 hexadecimal digits")))?;
     if let Some(address) = address {
-        check_address(address).map_err(|reason| value("peer", format!("`{address}` {reason}")))?;
+        // A relay's URL is not shown: a password may be in it.
+        let shown = if is_relay(address) { "the relay" } else { address };
+        check_peer_address(address).map_err(|reason| value("peer", format!("`{shown}` {reason}")))?;
     }
     Ok(PeerFlag { id, address: address.map(str::to_owned) })
 }

@@ -60,6 +60,8 @@ pub struct Membership {
     pub identity: Identity,
     /// UDP port of the mesh.
     pub port: u16,
+    /// Where this node can be met beside that.
+    pub relay: Option<String>,
     /// Where certificate and trust go.
     pub certificates: Arc<Certificates>,
     /// Where wishes go.
@@ -175,6 +177,7 @@ impl Membership {
             mesh_uid: &self.managed.mesh_uid,
             pod_uid: &self.managed.pod_uid,
             addresses: address.into_iter().collect(),
+            relay: self.relay.clone(),
             node: &self.node,
         };
         Ok(joiner.join(&source::target(&self.managed), &token).await?)

@@ -89,6 +89,8 @@ pub(super) struct Joiner<'a> {
     pub(super) pod_uid: &'a str,
     /// Where peers reach us: `ip:port`.
     pub(super) addresses: Vec<String>,
+    /// Where those meet us who cannot.
+    pub(super) relay: Option<String>,
     /// For the number of connected peers.
     pub(super) node: &'a NodeHandle,
 }
@@ -117,7 +119,7 @@ impl Joiner<'_> {
         let proof = proto::Proof {
             signature: self.identity.sign(&statement).to_vec(),
             addresses: self.addresses.clone(),
-            relay_url: String::new(),
+            relay_url: self.relay.clone().unwrap_or_default(),
         };
         push(&session.up, Up::Proof(proof)).await?;
         let first = session.answer().await?;
@@ -219,9 +221,13 @@ fn news(message: Down) -> Result<News, SessionError> {
     }
 }
 
-/// Entries with an id of another length than 32 bytes are left out: they can be nobody.
+/// Entries with an id of another length than 32 bytes are left out: they can be nobody. A relay is one more address.
 fn peers(peers: Vec<proto::Peer>) -> PeerSet {
-    peers.into_iter().filter_map(|peer| Some((id(&peer.endpoint_id)?, peer.addresses))).collect()
+    let known = |peer: proto::Peer| {
+        let relay = Some(peer.relay_url).filter(|url| !url.is_empty());
+        Some((id(&peer.endpoint_id)?, peer.addresses.into_iter().chain(relay).collect()))
+    };
+    peers.into_iter().filter_map(known).collect()
 }
 
 fn ids(ids: &[Vec<u8>]) -> BTreeSet<PeerId> {

@@ -3,10 +3,11 @@
 //! Inputs: our key and addresses. Outputs: an endpoint that talks to nobody by itself. What it does not do: connect.
 
 use super::ALPN;
-use crate::config::MeshConfig;
+use crate::config::{MeshConfig, Relays};
 use crate::identity::Identity;
 use iroh::endpoint::{BindOpts, PortmapperConfig, QuicTransportConfig, VarInt, presets};
-use iroh::{Endpoint, RelayMode};
+use iroh::tls::CaTlsConfig;
+use iroh::{Endpoint, RelayMap, RelayMode};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -42,7 +43,8 @@ pub(super) async fn bind(identity: &Identity, config: &MeshConfig) -> Result<End
     let mut builder = Endpoint::builder(presets::Minimal)
         .secret_key(identity.secret())
         .alpns(vec![ALPN.to_vec()])
-        .relay_mode(RelayMode::Disabled)
+        .relay_mode(relay_mode(&config.relays))
+        .ca_tls_config(authorities(&config.relays))
         .clear_address_lookup()
         .portmapper_config(PortmapperConfig::Disabled)
         .transport_config(quic())
@@ -55,6 +57,18 @@ pub(super) async fn bind(identity: &Identity, config: &MeshConfig) -> Result<End
         builder = builder.bind_addr_with_opts(six, optional).map_err(|error| failed(Box::new(error)))?;
     }
     builder.bind().await.map_err(|error| failed(Box::new(error)))
+}
+
+fn relay_mode(relays: &Relays) -> RelayMode {
+    if relays.urls.is_empty() {
+        RelayMode::Disabled
+    } else {
+        RelayMode::Custom(RelayMap::from_iter(relays.urls.clone()))
+    }
+}
+
+fn authorities(relays: &Relays) -> CaTlsConfig {
+    relays.authorities.clone().map_or_else(CaTlsConfig::default, CaTlsConfig::custom_roots)
 }
 
 fn quic() -> QuicTransportConfig {

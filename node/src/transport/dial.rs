@@ -1,12 +1,13 @@
 //! Dialling one peer: names to addresses, QUIC, proof.
 //!
 //! Purpose: one attempt, all addresses at once, with a time limit for each step, reported to the driver as `Connected`
-//! or `DialFailed`. Inputs: endpoint id and `host:port` texts. What it does not do: try again; the core does.
+//! or `DialFailed`. Inputs: endpoint id, and `host:port` texts or URLs of relays. What it does not do: try again; the core does.
 
 use super::credentials::Role;
 use super::handshake::HandshakeError;
 use super::refusal::is_lasting;
 use super::{ALPN, HANDSHAKE_LIMIT, Met, Refusal, Shared, close_code, closed_because};
+use crate::config::{is_relay, relay_url};
 use crate::driver::Message;
 use crate::metrics::Handshake;
 use futures::future::join_all;
@@ -14,7 +15,6 @@ use iroh::{EndpointAddr, EndpointId, TransportAddr};
 use peat_node_core::event::{Address, DialFailure, Direction, Input};
 use peat_node_core::ids::PeerId;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::lookup_host;
@@ -35,6 +35,8 @@ const REASON_LIMIT: Duration = Duration::from_secs(1);
 enum DialError {
     #[error("the endpoint id is not a public key")]
     Key,
+    #[error("the peer is met at a relay only, and this node uses none: start it with --relay")]
+    NoRelay,
     #[error("no address of {0} could be resolved")]
     Unresolved(String),
     #[error("no answer from {0}")]
@@ -52,7 +54,7 @@ impl DialError {
         let reason = self.to_string();
         let lasting = match &self {
             Self::Key => true,
-            Self::Unresolved(_) | Self::Silent(_) | Self::Connect(_) => false,
+            Self::NoRelay | Self::Unresolved(_) | Self::Silent(_) | Self::Connect(_) => false,
             Self::RefusedByPeer { lasting, .. } => *lasting,
             Self::Refused(refusal) => !refusal.is_passing(),
         };
@@ -96,11 +98,15 @@ impl Shared {
         // Without credentials the peer could only refuse us.
         self.credentials.mode().map_err(DialError::Refused)?;
         let id = EndpointId::from_bytes(&peer.0).map_err(|_| DialError::Key)?;
-        let resolved = resolve(addresses).await;
+        let usable: Vec<_> = addresses.iter().filter(|address| self.uses_relays || !is_relay(address)).collect();
+        if usable.is_empty() && !addresses.is_empty() {
+            return Err(DialError::NoRelay);
+        }
+        let resolved = resolve(&usable).await;
         if resolved.is_empty() {
             return Err(DialError::Unresolved(addresses.join(", ")));
         }
-        let target = EndpointAddr::from_parts(id, resolved.into_iter().map(TransportAddr::Ip));
+        let target = EndpointAddr::from_parts(id, resolved);
         let connecting = timeout(CONNECT_LIMIT, self.endpoint.connect(target, ALPN)).await;
         let connection = connecting
             .map_err(|_| DialError::Silent(addresses.join(", ")))?
@@ -128,11 +134,14 @@ impl Shared {
     }
 }
 
-/// Every address that any of the texts stands for.
-async fn resolve(addresses: &[Address]) -> BTreeSet<SocketAddr> {
+/// Every address that any of the texts stands for. The names of relays are resolved by whoever connects to them.
+async fn resolve(addresses: &[&Address]) -> BTreeSet<TransportAddr> {
     let lookups = addresses.iter().map(|address| async move {
+        if is_relay(address) {
+            return relay_url(address).into_iter().map(TransportAddr::Relay).collect();
+        }
         match timeout(RESOLVE_LIMIT, lookup_host(address.as_str())).await {
-            Ok(Ok(found)) => found.collect(),
+            Ok(Ok(found)) => found.map(TransportAddr::Ip).collect(),
             Ok(Err(_)) | Err(_) => Vec::new(),
         }
     });

@@ -1,7 +1,7 @@
 //! The network: QUIC connections to peers, on Iroh.
 //!
 //! Purpose: dial whom the core asks for, answer who calls, make both sides prove their membership, then carry frames.
-//! Inputs: [`Output`]s of the core. Outputs: [`Input`]s to the driver. No relay, no discovery and no public service is
+//! Inputs: [`Output`]s of the core. Outputs: [`Input`]s to the driver. No relay but those of `--relay`, no discovery and no public service is
 //! ever contacted: a node talks to the addresses it was given.
 //! What it does not do: decide whom to dial or when again; the core does.
 
@@ -14,6 +14,7 @@ mod handshake;
 mod keyring;
 mod link;
 mod refusal;
+mod relays;
 
 pub use bind::TransportError;
 pub use credentials::{Certificates, Credentials, Held};
@@ -95,6 +96,7 @@ struct Shared {
     endpoint: Endpoint,
     me: PeerId,
     credentials: Credentials,
+    uses_relays: bool,
     messages: mpsc::Sender<Message>,
     traffic: Arc<Traffic>,
     metrics: Arc<Metrics>,
@@ -132,6 +134,7 @@ impl Transport {
             endpoint,
             me: identity.id(),
             credentials,
+            uses_relays: !config.relays.urls.is_empty(),
             messages,
             traffic,
             metrics,
@@ -153,6 +156,10 @@ impl Transport {
 
     /// Answers callers from now on.
     pub fn listen(&self) {
+        if self.0.uses_relays {
+            let shared = Arc::clone(&self.0);
+            self.0.tasks.spawn(async move { relays::follow(&shared).await });
+        }
         let shared = Arc::clone(&self.0);
         self.0.tasks.spawn(async move {
             let (handshakes, inbound) = (Arc::new(Semaphore::new(HANDSHAKES)), Arc::new(Semaphore::new(INBOUND)));

@@ -4,9 +4,9 @@ mod bare;
 
 use super::certificate::TrustBundle;
 use super::*;
-use crate::config::{SharedKey, SharedKeys};
-use iroh::RelayMode;
+use crate::config::{Relays, SharedKey, SharedKeys};
 use iroh::endpoint::presets;
+use iroh::{RelayMode, TransportAddr};
 use peat_node_core::sync::frame::LONGEST;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -39,8 +39,13 @@ impl End {
         let identity = Identity::generate(folder.path()).unwrap();
         let (messages, inputs) = mpsc::channel(crate::driver::INPUTS);
         let metrics = Arc::<Metrics>::default();
-        let config =
-            MeshConfig { udp_port: 0, bind: Some(Ipv4Addr::LOCALHOST.into()), auto_sync: true, rights_file: None };
+        let config = MeshConfig {
+            udp_port: 0,
+            bind: Some(Ipv4Addr::LOCALHOST.into()),
+            auto_sync: true,
+            rights_file: None,
+            relays: Relays::default(),
+        };
         let setup = Setup {
             identity: &identity,
             config: &config,
@@ -174,7 +179,7 @@ async fn frames_of_every_size_cross_in_order_and_are_reported_as_sent() {
     }
     for (end, conn, other) in [(&a, conn, &b), (&b, theirs, &a)] {
         let link = end.transport.0.traffic.link(conn).unwrap();
-        assert_eq!((link.remote, link.version), (Some(other.transport.bound()[0]), VERSIONS.1));
+        assert_eq!((link.remote, link.version), (Some(TransportAddr::Ip(other.transport.bound()[0])), VERSIONS.1));
         assert!(link.round_trip.is_some() && link.certificate.is_none());
     }
     let (ours, other) = (a.transport.0.traffic.totals(), b.transport.0.traffic.totals());

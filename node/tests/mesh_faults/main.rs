@@ -23,6 +23,7 @@ mod pair;
 mod parted;
 #[path = "../process/mod.rs"]
 mod process;
+mod relayed;
 mod soak;
 mod stalled;
 mod walled;

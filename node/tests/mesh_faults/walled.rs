@@ -5,15 +5,15 @@ use super::process::{Node, wait_for, within};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
 
-const A: &str = "127.0.0.1";
-const B: &str = "127.0.0.2";
+pub const A: &str = "127.0.0.1";
+pub const B: &str = "127.0.0.2";
 
 /// A network with a loopback of its own, for as long as this lives. That needs no root, only a kernel that gives
 /// namespaces to users.
-struct Network(Child);
+pub struct Network(Child);
 
 impl Network {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut command = Command::new("unshare");
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.args(["--user", "--map-root-user", "--net", "--", "sh", "-c"]);
@@ -25,9 +25,14 @@ impl Network {
         Self(holder)
     }
 
+    /// The process that holds it.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Gives the kernel rules.
-    fn rules(&self, text: &str) {
-        let mut nft = within(self.0.id()).args(["nft", "-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    pub fn rules(&self, text: &str) {
+        let mut nft = within(self.pid()).args(["nft", "-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
         nft.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
         assert!(nft.wait().unwrap().success(), "{text}");
     }
@@ -42,13 +47,13 @@ impl Drop for Network {
 }
 
 /// Rules that drop what goes from one address to another.
-fn wall(ways: &[(&str, &str)]) -> String {
+pub fn wall(ways: &[(&str, &str)]) -> String {
     let drops: String =
         ways.iter().map(|(from, to)| format!("ip saddr {from} ip daddr {to} udp length > 0 drop\n")).collect();
     format!("table ip wall {{ chain in {{ type filter hook input priority 0;\n{drops}}}\n}}\n")
 }
 
-async fn parted(nodes: [&Node; 2]) {
+pub async fn parted(nodes: [&Node; 2]) {
     for node in nodes {
         wait_for("the loss of the link", || async { (node.peers().await == 0).then_some(()) }).await;
     }
@@ -58,8 +63,8 @@ async fn parted(nodes: [&Node; 2]) {
 async fn what_the_kernel_drops_both_ways_or_one_way_parts_two_nodes_until_it_lets_them() {
     let network = Network::new();
     let (mut a, mut b) = (node(A), node(B));
-    a.in_network_of(network.0.id());
-    b.in_network_of(network.0.id());
+    a.in_network_of(network.pid());
+    b.in_network_of(network.pid());
     a.args(&["--peer", &format!("{}@{B}:{}", b.id, b.port)]);
     tokio::join!(a.start(&[]), b.start(&[]));
     for (round, ways) in [&[(A, B), (B, A)][..], &[(A, B)]].into_iter().enumerate() {

@@ -177,14 +177,6 @@ fn a_managed_mesh_says_which_flag_is_missing() {
 }
 
 #[test]
-fn what_is_not_built_is_refused_and_not_ignored() {
-    assert!(refused(RawArgs { nats_url: some("nats://x"), ..RawArgs::default() }).contains("--nats-url"));
-    assert!(refused(RawArgs { discovery_mode: some("mdns"), ..RawArgs::default() }).contains("--discovery-mode"));
-    let raw = RawArgs { attachment_root: some("a=/b"), ..RawArgs::default() };
-    assert!(config(raw).unwrap().warnings.iter().any(|line| line.contains("attachments")));
-}
-
-#[test]
 fn a_wrong_value_is_one_line_that_names_the_flag() {
     let with = |set: fn(&mut RawArgs)| {
         let mut raw = RawArgs::default();
