@@ -232,11 +232,11 @@ pub struct RawArgs {
     /// it may change while the node runs [default: everybody everything]
     #[arg(long, value_name = "FILE", help_heading = "Mesh")]
     pub rights_file: Option<String>,
-    /// A relay where peers that cannot reach this node meet it, `https://HOST[:PORT]`, as `iroh-relay` serves it; comma
-    /// list or repeated [default: none, and no peer is reached by one]
-    #[arg(long, value_name = "URL", value_delimiter = ',', help_heading = "Mesh")]
-    pub relay: Vec<String>,
-    /// Certificates of the authorities that vouch for the relays, PEM [default: those that browsers trust]
+    /// The relay where nodes meet that cannot reach each other, `https://HOST[:PORT]`, as `iroh-relay` serves it; all of
+    /// them name the same [default: none]
+    #[arg(long, value_name = "URL", help_heading = "Mesh")]
+    pub relay: Option<String>,
+    /// Certificates of the authorities that vouch for the relay, PEM [default: those that browsers trust]
     #[arg(long, value_name = "FILE", help_heading = "Mesh")]
     pub relay_ca: Option<String>,
     /// UDP port of the mesh; 0 lets the system choose [default: 0]
@@ -386,7 +386,6 @@ fn variable(arg: &clap::Arg) -> Option<String> {
         "help" | "version" => None,
         // A list in the environment has a plural name.
         "peer" => Some("PEAT_NODE_PEERS".to_owned()),
-        "relay" => Some("PEAT_NODE_RELAYS".to_owned()),
         id => arg.get_long().map(|_| format!("PEAT_NODE_{}", id.to_uppercase())),
     }
 }

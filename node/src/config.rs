@@ -15,8 +15,8 @@ mod unbuilt;
 
 pub use access::{AccessConfig, AuthRule, TlsFiles};
 pub(crate) use parse::{check_address, vault};
-pub use relay::Relays;
-pub(crate) use relay::{is_relay, relay_url};
+pub use relay::Relay;
+pub(crate) use relay::{is_relay, peer_address, relay_url};
 pub(crate) use store_key::store_keys;
 pub(crate) use text::short_name;
 
@@ -236,8 +236,8 @@ pub struct MeshConfig {
     pub auto_sync: bool,
     /// What each peer may read and write; none: everything.
     pub rights_file: Option<PathBuf>,
-    /// Where it can be met by those who cannot reach its sockets.
-    pub relays: Relays,
+    /// Where it meets those who cannot reach its sockets.
+    pub relay: Option<Relay>,
 }
 
 /// The application API.

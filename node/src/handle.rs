@@ -122,8 +122,8 @@ pub(crate) struct Engine {
     pub(crate) vault: Vault,
     /// How new documents merge.
     pub(crate) kinds: Kinds,
-    /// Whether peers can be reached by relays.
-    pub(crate) uses_relays: bool,
+    /// The relay that this node uses.
+    pub(crate) relay: Option<Address>,
 }
 
 struct Shared {
@@ -183,12 +183,12 @@ impl NodeHandle {
         self.call(Request::Connect { peer, addresses }).await
     }
 
-    /// Whether an address may be the URL of a relay.
+    /// The URL of the relay that this node uses.
     ///
     /// # Errors
     /// `Starting`.
-    pub fn uses_relays(&self) -> Result<bool, HandleError> {
-        Ok(self.engine()?.uses_relays)
+    pub fn relay(&self) -> Result<Option<&Address>, HandleError> {
+        Ok(self.engine()?.relay.as_ref())
     }
 
     /// Closes and bans `peer` until the next [`NodeHandle::connect`]; when it returns, the peer is not connected.

@@ -73,7 +73,7 @@ struct Gauges {
     sync_active: Gauge,
     cache_bytes: Gauge,
     rights_stale: Gauge,
-    relays_connected: Gauge,
+    relay_connected: Gauge,
     rows_set_aside: Gauge,
     stores_set_aside: Gauge,
     phase: Gauge,
@@ -204,9 +204,9 @@ impl Metrics {
         self.gauges.rights_stale.set(is_stale.into());
     }
 
-    /// At how many relays peers can meet this node.
-    pub(crate) fn relays_connected(&self, relays: usize) {
-        self.gauges.relays_connected.set(i64::try_from(relays).unwrap_or(i64::MAX));
+    /// Whether peers can meet this node at its relay.
+    pub(crate) fn relay_connected(&self, is_connected: bool) {
+        self.gauges.relay_connected.set(is_connected.into());
     }
 
     /// When the certificate ends, since the Unix epoch.
@@ -271,7 +271,7 @@ impl Metrics {
             sync_active,
             cache_bytes,
             rights_stale,
-            relays_connected,
+            relay_connected,
             rows_set_aside,
             stores_set_aside,
             phase,
@@ -285,7 +285,7 @@ impl Metrics {
             ("backlog_documents", "Documents that wait to be sent, over all neighbours", backlog),
             ("sync_active", "1 while documents are exchanged", sync_active),
             ("rights_stale", "1 while the file of rights cannot be used and older rights are in force", rights_stale),
-            ("relays_connected", "Relays at which peers can meet this node", relays_connected),
+            ("relay_connected", "1 while peers can meet this node at its relay", relay_connected),
             ("cache_bytes", "Estimated memory of hot documents", cache_bytes),
             ("rows_set_aside", "Rows that were corrupt and are kept apart", rows_set_aside),
             ("stores_set_aside", "Damaged stores that were renamed", stores_set_aside),

@@ -289,7 +289,7 @@ impl Mesh {
             told: told.clone(),
             vault: config.vault.clone(),
             kinds: config.kinds.clone(),
-            uses_relays: !config.mesh.relays.urls.is_empty(),
+            relay: config.mesh.relay.as_ref().map(|relay| relay.url.to_string()),
         });
         transport.listen();
         info!(udp = ?transport.bound(), "the mesh is open");
@@ -299,7 +299,7 @@ impl Mesh {
                     managed: managed.as_ref().clone(),
                     key_dir: config.key_dir.clone(),
                     identity: identity.clone(),
-                    relay: config.mesh.relays.urls.first().map(ToString::to_string),
+                    relay: config.mesh.relay.as_ref().map(|relay| relay.url.to_string()),
                     port: advertised_port(&transport.bound(), managed).unwrap_or(config.mesh.udp_port),
                     certificates,
                     messages: messages.clone(),

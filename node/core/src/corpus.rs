@@ -2,6 +2,8 @@
 //!
 //! Inputs: `fuzz/corpus`. What must hold is in `fuzz/checks`, which the targets themselves run; see `docs/fuzzing.md`.
 
+#[path = "../../../fuzz/checks/change.rs"]
+mod change;
 #[path = "../../../fuzz/checks/document.rs"]
 mod document;
 #[path = "../../../fuzz/checks/frame.rs"]
@@ -16,6 +18,16 @@ use replay::replay;
 #[test]
 fn every_frame_of_the_corpus_reads_back_or_is_an_error() {
     replay("frame", frame::check);
+}
+
+#[test]
+fn every_change_of_the_corpus_is_refused_or_leaves_a_document_as_any_other() {
+    replay("change", change::check);
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/change/");
+    for name in ["a_leaf", "a_list_longer", "nested"] {
+        // Else the document that they are made on is another one now.
+        assert!(change::is_taken(&std::fs::read([folder, name].concat()).unwrap()), "{name}");
+    }
 }
 
 #[test]

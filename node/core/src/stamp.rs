@@ -45,11 +45,6 @@ impl Stamp {
         self.0 & Self::EXPIRY == Self::EXPIRY
     }
 
-    /// Whether it tells more of a wrong clock than of time: it is more than five minutes later than `wall`.
-    pub(crate) fn is_far_ahead(self, wall: Duration) -> bool {
-        self.wall() > wall.saturating_add(DRIFT)
-    }
-
     /// Wall time of the stamp since the Unix epoch.
     pub const fn wall(self) -> Duration {
         Duration::from_millis(self.0 >> Self::COUNTER_BITS)
@@ -90,7 +85,7 @@ impl Clock {
 
     /// Takes note of a stamp from elsewhere, up to [`DRIFT`] ahead of the wall clock; whether it is not further ahead.
     pub fn observe(&mut self, seen: Stamp, wall: Duration) -> bool {
-        let is_near = !seen.is_far_ahead(wall);
+        let is_near = seen.wall() <= wall.saturating_add(DRIFT);
         if is_near {
             // One that is not later than our own may be ours, or that of a write on top of ours: no clock but ours says
             // it.

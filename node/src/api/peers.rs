@@ -5,7 +5,7 @@
 
 use super::service::Sidecar;
 use super::status::IntoStatus as _;
-use crate::config::{self, check_address};
+use crate::config::{self, is_relay, peer_address};
 use crate::handle::Phase;
 use connectrpc::ConnectError;
 use peat_node_core::event::Address;
@@ -31,30 +31,26 @@ impl Sidecar {
         }
     }
 
-    /// Where this node uses no relay, a `relay_url` is a hint that it cannot follow.
-    pub(super) async fn connect(
-        &self,
-        id: &str,
-        mut addresses: Vec<Address>,
-        relay_url: String,
-    ) -> Result<(), ConnectError> {
+    /// A relay that this node does not use is a hint that it cannot follow.
+    pub(super) async fn connect(&self, id: &str, addresses: &[Address], relay_url: &str) -> Result<(), ConnectError> {
         let peer = endpoint(id)?;
+        let mut ways = Vec::new();
         for (index, address) in addresses.iter().enumerate() {
             let wrong = |reason| ConnectError::invalid_argument(format!("addresses[{index}] {reason}: `{address}`"));
-            check_address(address).map_err(wrong)?;
+            ways.push(peer_address(address).map_err(wrong)?);
         }
         if !relay_url.is_empty() {
-            let wrong = |reason| ConnectError::invalid_argument(format!("relay_url {reason}: `{relay_url}`"));
-            config::relay_url(&relay_url).map_err(wrong)?;
-            if self.handle.uses_relays().map_err(|error| error.into_status())? {
-                addresses.push(relay_url);
-            } else if addresses.is_empty() && !self.is_known(peer) {
-                let text =
-                    "this node uses no relay: give at least one HOST:PORT in `addresses`, or start it with --relay";
-                return Err(ConnectError::invalid_argument(text));
-            }
+            let wrong = |reason| ConnectError::invalid_argument(format!("relay_url {reason}"));
+            ways.push(config::relay_url(relay_url).map_err(wrong)?.to_string());
         }
-        self.handle.connect(peer, addresses).await.map_err(|error| error.into_status())
+        let ours = self.handle.relay().map_err(|error| error.into_status())?;
+        let followed: Vec<_> = ways.iter().filter(|way| !is_relay(way) || ours == Some(*way)).cloned().collect();
+        if followed.is_empty() && !ways.is_empty() && !self.is_known(peer) {
+            let text = "the peer is met at a relay only that this node does not use: give at least one HOST:PORT in \
+                        `addresses`, or start it with --relay";
+            return Err(ConnectError::invalid_argument(text));
+        }
+        self.handle.connect(peer, followed).await.map_err(|error| error.into_status())
     }
 
     /// Whether an address of `peer` is known from before.

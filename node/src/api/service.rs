@@ -55,7 +55,7 @@ impl PeatSidecar for Sidecar {
         request: Request<'_, proto::ConnectPeerRequest>,
     ) -> ServiceResult<proto::ConnectPeerResponse> {
         let proto::ConnectPeerRequest { endpoint_id, addresses, relay_url, .. } = request.to_owned_message();
-        self.connect(&endpoint_id, addresses, relay_url).await?;
+        self.connect(&endpoint_id, &addresses, &relay_url).await?;
         Response::ok(proto::ConnectPeerResponse::default())
     }
 

@@ -74,6 +74,7 @@ async fn put(
     let edits = vec![node::Edit { collection, doc_id: id, edit, ttl_secs, ..Default::default() }];
     let waits = concern.is_some();
     let (wait, options) = client.wait();
+    let options = if waits { options } else { client.deadline() };
     let concern = concern.map(|concern| node::Concern { wait: Some(wait).into(), ..concern });
     let request = node::WriteRequest { edits, concern: concern.into(), ..Default::default() };
     let answer = client.node.write_with_options(request, options).await?.into_owned();

@@ -5,7 +5,7 @@
 
 use super::access::{exposed, read_access};
 use super::quota::limits;
-use super::relay::{check_peer_address, is_relay, relays};
+use super::relay::{is_relay, peer_address, relay};
 use super::rights::rights_file;
 use super::store_key::store_keys;
 use super::text::{LONGEST_NAME, boolean, given, number, parsed, secret, short_name, value};
@@ -48,10 +48,13 @@ pub(super) fn config(raw: RawArgs) -> Result<Config, ConfigError> {
         (None, Mode::Managed(managed)) => Some(managed.pod_name.clone()),
         (None, Mode::Flags(_)) => None,
     };
-    let relays = relays(&raw.relay, raw.relay_ca.as_ref())?;
-    let by_relay = |peer: &PeerFlag| peer.address.as_deref().is_some_and(is_relay);
-    if relays.urls.is_empty() && matches!(&mode, Mode::Flags(flags) if flags.peers.iter().any(by_relay)) {
-        return Err(value("peer", "a peer is met at a relay only with --relay"));
+    let relay = relay(raw.relay.as_ref(), raw.relay_ca.as_ref())?;
+    let ours = relay.as_ref().map(|relay| relay.url.to_string());
+    let elsewhere = |peer: &PeerFlag| {
+        peer.address.as_ref().is_some_and(|address| is_relay(address) && ours.as_ref() != Some(address))
+    };
+    if matches!(&mode, Mode::Flags(flags) if flags.peers.iter().any(elsewhere)) {
+        return Err(value("peer", "a peer is met only at the relay that --relay names"));
     }
     let data_dir = PathBuf::from(given(raw.data_dir.as_ref()).unwrap_or(DEFAULT_DATA_DIR));
     let identity = identity(&raw, &mode, node_id.as_deref())?;
@@ -72,7 +75,7 @@ pub(super) fn config(raw: RawArgs) -> Result<Config, ConfigError> {
             bind: parsed("mesh-listen", raw.mesh_listen.as_ref(), "an IP address")?,
             auto_sync: boolean("auto-sync", raw.auto_sync.as_ref(), true)?,
             rights_file: rights_file(raw.rights_file.as_ref())?,
-            relays,
+            relay,
         },
         admin_listen: parsed("admin-listen", raw.admin_listen.as_ref(), "IP:PORT")?,
         document_limit: api.document_limit,
@@ -332,14 +335,13 @@ fn peer(text: &str) -> Result<PeerFlag, ConfigError> {
         Some((id, address)) => (id, Some(address)),
         None => (text, None),
     };
-    let id =
-        PeerId::parse(id).map_err(|_| value("peer", format!("`{text}` does not begin with 64 hexadecimal digits")))?;
-    if let Some(address) = address {
-        // A relay's URL is not shown: a password may be in it.
+    // What is behind the id is not shown where it is a relay's URL: a password may be in it.
+    let id = PeerId::parse(id).map_err(|_| value("peer", format!("`{id}` is not 64 hexadecimal digits")))?;
+    let address = address.map(|address| {
         let shown = if is_relay(address) { "the relay" } else { address };
-        check_peer_address(address).map_err(|reason| value("peer", format!("`{shown}` {reason}")))?;
-    }
-    Ok(PeerFlag { id, address: address.map(str::to_owned) })
+        peer_address(address).map_err(|reason| value("peer", format!("`{shown}` {reason}")))
+    });
+    Ok(PeerFlag { id, address: address.transpose()? })
 }
 
 /// Checks `ip:port` or `name:port`, IPv6 in brackets.

@@ -1,56 +1,52 @@
-//! Relays: `--relay`, `--relay-ca`, and addresses that are one.
+//! The relay: `--relay`, `--relay-ca`, and addresses that are one.
 //!
 //! Purpose: nodes that no packet reaches, behind address translation or a firewall, are met at a relay, which passes on
-//! what it cannot read. Inputs: URLs as text, a file of certificates. Outputs: [`Relays`], [`RelayUrl`]s, or what is
-//! wrong with them. What it does not do: connect.
+//! what it cannot read. A mesh has one, which all who need it name: a node is at home at one relay only, and connects to
+//! no other, whoever tells it to. Inputs: URLs as text, a file of certificates. Outputs: a [`Relay`], addresses in their
+//! one form, or what is wrong with them. What it does not do: connect.
 
 use super::text::{given, value};
 use super::{ConfigError, check_address};
 use iroh::RelayUrl;
+use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
-
-/// More relays than a node can use.
-const MOST: usize = 8;
 
 /// Bytes of the longest URL: the longest host name, and what is around it.
 const LONGEST: usize = 300;
 
-/// Where this node can be met; none by default, and then it uses no relay of others either.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Relays {
-    /// The nearest of these is its home.
-    pub urls: Vec<RelayUrl>,
-    /// Who vouches for them; none: the authorities that browsers trust.
+/// Where this node can be met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relay {
+    /// Nothing but scheme, host and port.
+    pub url: RelayUrl,
+    /// Who vouches for it; none: the authorities that browsers trust.
     pub authorities: Option<Vec<CertificateDer<'static>>>,
 }
 
-pub(super) fn relays(urls: &[String], authorities: Option<&String>) -> Result<Relays, ConfigError> {
-    let mut relays = Relays::default();
-    for (number, text) in (1..).zip(urls.iter().map(|text| text.trim()).filter(|text| !text.is_empty())) {
-        // Not shown: a password may be in it.
-        let url = relay_url(text).map_err(|reason| value("relay", format!("number {number} {reason}")))?;
-        if !relays.urls.contains(&url) {
-            relays.urls.push(url);
+pub(super) fn relay(url: Option<&String>, authorities: Option<&String>) -> Result<Option<Relay>, ConfigError> {
+    match (given(url), given(authorities)) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(value("relay-ca", "needs --relay")),
+        (Some(text), path) => {
+            // The text is not shown: a password may be in it.
+            let url = relay_url(text).map_err(|reason| value("relay", reason))?;
+            let wrong = |path, reason| value("relay-ca", format!("{path} {reason}"));
+            let authorities = path.map(|path| certificates(path).map_err(|reason| wrong(path, reason))).transpose()?;
+            Ok(Some(Relay { url, authorities }))
         }
     }
-    if relays.urls.len() > MOST {
-        return Err(value("relay", format!("more than {MOST} relays")));
-    }
-    if let Some(path) = given(authorities) {
-        if relays.urls.is_empty() {
-            return Err(value("relay-ca", "needs --relay"));
-        }
-        relays.authorities = Some(certificates(path).map_err(|reason| value("relay-ca", format!("{path} {reason}")))?);
-    }
-    Ok(relays)
 }
 
 fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let pem = std::fs::read(path).map_err(|error| format!("cannot be read: {error}"))?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let some = certificates.ok().filter(|certificates| !certificates.is_empty());
-    some.ok_or_else(|| "has no PEM certificate".to_owned())
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let some = found.ok().filter(|found| !found.is_empty()).ok_or("has no PEM certificate")?;
+    let mut roots = RootCertStore::empty();
+    for certificate in &some {
+        roots.add(certificate.clone()).map_err(|_| "has a certificate that cannot be used")?;
+    }
+    Ok(some)
 }
 
 /// Whether an address is the URL of a relay, right or wrong.
@@ -75,24 +71,26 @@ pub(crate) fn relay_url(text: &str) -> Result<RelayUrl, &'static str> {
     url.filter(is_plain).ok_or(WRONG)
 }
 
-/// Checks the address of a peer: `HOST:PORT`, or a relay's URL.
-pub(super) fn check_peer_address(text: &str) -> Result<(), &'static str> {
-    if is_relay(text) { relay_url(text).map(drop) } else { check_address(text) }
+/// The address of a peer in its one form: `HOST:PORT` as it is, a relay's URL as URLs are written.
+pub(crate) fn peer_address(text: &str) -> Result<String, &'static str> {
+    if is_relay(text) { Ok(relay_url(text)?.to_string()) } else { check_address(text).map(|()| text.to_owned()) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write as _;
 
     #[test]
-    fn a_relay_is_a_url_with_nothing_but_its_host() {
+    fn a_relay_is_a_url_with_nothing_but_its_host_and_has_one_form() {
         for good in
             ["https://relay.example", "https://relay.example:8443/", "http://10.0.0.1:3340", "https://[fd00::1]"]
         {
-            assert!(relay_url(good).is_ok() && check_peer_address(good).is_ok(), "{good}");
+            let address = peer_address(good).unwrap();
+            assert!(is_relay(&address) && relay_url(good).unwrap().to_string() == address, "{good}");
         }
+        assert_eq!(peer_address("https://Relay.example:443"), peer_address("https://relay.example/"));
         for bad in [
-            "relay.example",
             "ftp://relay.example",
             "https://",
             "https://name:secret@relay.example",
@@ -101,26 +99,30 @@ mod tests {
             "https://relay.example#top",
             &format!("https://{}.example", "x".repeat(LONGEST)),
         ] {
-            assert!(relay_url(bad).is_err() && check_peer_address(bad).is_err(), "{bad}");
+            assert!(relay_url(bad).is_err() && peer_address(bad).is_err(), "{bad}");
         }
-        assert!(check_peer_address("harbour.example:7000").is_ok());
+        assert_eq!(peer_address("harbour.example:7000").unwrap(), "harbour.example:7000");
     }
 
     #[test]
-    fn each_relay_counts_once_and_authorities_need_one() {
-        let urls = ["https://a.example", "", "https://a.example/", "https://b.example"].map(str::to_owned);
-        assert_eq!(relays(&urls, None).unwrap().urls.len(), 2);
-        let many: Vec<_> = (0..9).map(|n| format!("https://{n}.example")).collect();
-        assert!(relays(&many, None).unwrap_err().to_string().contains("relay"));
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let path = file.path().to_str().unwrap().to_owned();
-        for (urls, path, reason) in [
-            (&[][..], &path, "needs --relay"),
-            (&urls, &path, "has no PEM certificate"),
-            (&urls, &"/no/such/file".to_owned(), "cannot be read"),
+    fn what_is_wrong_with_a_relay_is_said_and_no_password_with_it() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let empty = file.path().to_str().unwrap().to_owned();
+        let mut framed = tempfile::NamedTempFile::new().unwrap();
+        framed.write_all(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+        let framed = framed.path().to_str().unwrap().to_owned();
+        file.write_all(b"# nothing\n").unwrap();
+        let (url, none) = ("https://relay.example".to_owned(), "/no/such/file".to_owned());
+        for (url, path, flag, reason) in [
+            (None, Some(&empty), "relay-ca", "needs --relay"),
+            (Some(&url), Some(&empty), "relay-ca", "has no PEM certificate"),
+            (Some(&url), Some(&framed), "relay-ca", "cannot be used"),
+            (Some(&url), Some(&none), "relay-ca", "cannot be read"),
+            (Some(&"https://me:secret@relay.example".to_owned()), None, "relay", "without name, password"),
         ] {
-            let error = relays(urls, Some(path)).unwrap_err().to_string();
-            assert!(error.contains("relay-ca") && error.contains(reason), "{error}");
+            let error = relay(url, path).unwrap_err().to_string();
+            assert!(error.contains(flag) && error.contains(reason) && !error.contains("secret"), "{error}");
         }
+        assert_eq!(relay(Some(&String::new()), None).unwrap(), None);
     }
 }

@@ -12,7 +12,8 @@ use crate::cli::Unbuilt;
 /// [`ConfigError::Unavailable`] with what to do instead.
 pub(super) fn unbuilt(flags: &Unbuilt) -> Result<Vec<String>, ConfigError> {
     let is_set = |text: &str| !text.trim().is_empty();
-    if given(flags.nats_url.as_ref()).or_else(|| given(flags.nats_mapping.as_ref())).is_some() {
+    let bridge = [&flags.nats_url, &flags.nats_mapping, &flags.nats_shutdown_timeout_secs];
+    if bridge.iter().any(|text| given(text.as_ref()).is_some()) {
         return unavailable("nats-url", "bridge in the application, with Subscribe and PutDocument");
     }
     let peers = "name the peers with --peer, or let the operator manage the mesh";
@@ -22,7 +23,19 @@ pub(super) fn unbuilt(flags: &Unbuilt) -> Result<Vec<String>, ConfigError> {
     if boolean("enable-kubernetes-discovery", flags.enable_kubernetes_discovery.as_ref(), false)? {
         return unavailable("enable-kubernetes-discovery", peers);
     }
+    let discovery = [
+        &flags.discovery_service,
+        &flags.discovery_interval,
+        &flags.discovery_interval_secs,
+        &flags.discovery_namespace,
+        &flags.discovery_label_selector,
+        &flags.discovery_annotation_prefix,
+    ];
     let ignored = [
+        (
+            discovery.iter().any(|text| given(text.as_ref()).is_some()),
+            "discovery is not available in this version: --discovery-* is ignored, name the peers with --peer",
+        ),
         (
             flags.attachments.texts().any(is_set),
             "attachments are not available in this version: their flags are ignored",
@@ -56,6 +69,7 @@ mod tests {
         for (args, flag) in [
             (&["--nats-url", "nats://x"][..], "--nats-url"),
             (&["--nats-mapping", "a=b"], "--nats-url"),
+            (&["--nats-shutdown-timeout-secs", "5"], "--nats-url"),
             (&["--discovery-mode", "mdns"], "--discovery-mode"),
             (&["--enable-kubernetes-discovery"], "--enable-kubernetes-discovery"),
         ] {
@@ -64,7 +78,8 @@ mod tests {
         for (args, warnings) in [
             (&["--attachment-root", "a=/b", "--attachment-max-file-bytes", "1", "--attachment-outbox-watch"][..], 1),
             (&["--agent-addr", "http://[::1]:1", "--agent-poll-interval", "10", "--blob-stall-timeout-secs", "30"], 2),
-            (&["--discovery-mode", "none", "--discovery-interval", "30", "--disable-mdns"], 0),
+            (&["--discovery-mode", "none", "--discovery-interval", "30", "--discovery-service", "x"], 1),
+            (&["--discovery-mode", "none", "--disable-mdns"], 0),
             (&["--enable-kubernetes-discovery=false", "--nats-url", "", "--attachment-inbox", ""], 0),
             (&["--allocator-stats-interval-secs", "60"], 0),
         ] {
@@ -78,8 +93,7 @@ mod tests {
                     attachment-max-concurrent-distributions attachment-default-priority attachment-discovery-grace-secs \
                     attachment-handle-retention-secs attachment-max-known-bundles attachment-inbox-poll-secs \
                     attachment-outbox-poll-secs agent-tls-cert agent-tls-key agent-tls-ca discovery-interval-secs \
-                    discovery-service discovery-namespace discovery-label-selector discovery-annotation-prefix \
-                    nats-shutdown-timeout-secs";
+                    discovery-service discovery-namespace discovery-label-selector discovery-annotation-prefix";
         for flag in rest.split_whitespace() {
             assert!(with(&[&format!("--{flag}"), "1"]).is_ok(), "--{flag}");
         }

@@ -110,7 +110,7 @@ impl Bench {
             told: watch::channel(false).1,
             vault: crate::vault::Vault::default(),
             kinds: peat_node_core::docs::Kinds::default(),
-            uses_relays: false,
+            relay: None,
         });
         handle
     }

@@ -6,6 +6,7 @@
 
 use super::PeerSet;
 use super::source::{Target, Token};
+use crate::config::relay_url;
 use crate::handle::NodeHandle;
 use crate::identity::Identity;
 use crate::transport::VERSIONS;
@@ -221,10 +222,11 @@ fn news(message: Down) -> Result<News, SessionError> {
     }
 }
 
-/// Entries with an id of another length than 32 bytes are left out: they can be nobody. A relay is one more address.
+/// Entries with an id of another length than 32 bytes are left out: they can be nobody. A relay is one more address, if
+/// it is the URL of one.
 fn peers(peers: Vec<proto::Peer>) -> PeerSet {
     let known = |peer: proto::Peer| {
-        let relay = Some(peer.relay_url).filter(|url| !url.is_empty());
+        let relay = relay_url(&peer.relay_url).ok().map(|url| url.to_string());
         Some((id(&peer.endpoint_id)?, peer.addresses.into_iter().chain(relay).collect()))
     };
     peers.into_iter().filter_map(known).collect()

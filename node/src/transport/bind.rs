@@ -3,8 +3,9 @@
 //! Inputs: our key and addresses. Outputs: an endpoint that talks to nobody by itself. What it does not do: connect.
 
 use super::ALPN;
-use crate::config::{MeshConfig, Relays};
+use crate::config::{MeshConfig, Relay};
 use crate::identity::Identity;
+use iroh::dns::{DnsResolver, FallbackMode};
 use iroh::endpoint::{BindOpts, PortmapperConfig, QuicTransportConfig, VarInt, presets};
 use iroh::tls::CaTlsConfig;
 use iroh::{Endpoint, RelayMap, RelayMode};
@@ -43,12 +44,16 @@ pub(super) async fn bind(identity: &Identity, config: &MeshConfig) -> Result<End
     let mut builder = Endpoint::builder(presets::Minimal)
         .secret_key(identity.secret())
         .alpns(vec![ALPN.to_vec()])
-        .relay_mode(relay_mode(&config.relays))
-        .ca_tls_config(authorities(&config.relays))
+        .relay_mode(RelayMode::Disabled)
+        .dns_resolver(DnsResolver::builder().with_system_defaults().with_fallback_mode(FallbackMode::Never).build())
         .clear_address_lookup()
         .portmapper_config(PortmapperConfig::Disabled)
         .transport_config(quic())
         .clear_ip_transports();
+    if let Some(Relay { url, authorities }) = &config.relay {
+        let roots = authorities.clone().map_or_else(CaTlsConfig::default, CaTlsConfig::custom_roots);
+        builder = builder.relay_mode(RelayMode::Custom(RelayMap::from(url.clone()))).ca_tls_config(roots);
+    }
     builder = builder.bind_addr(address).map_err(|error| failed(Box::new(error)))?;
     if config.bind.is_none() {
         // A host without IPv6 is fine.
@@ -57,18 +62,6 @@ pub(super) async fn bind(identity: &Identity, config: &MeshConfig) -> Result<End
         builder = builder.bind_addr_with_opts(six, optional).map_err(|error| failed(Box::new(error)))?;
     }
     builder.bind().await.map_err(|error| failed(Box::new(error)))
-}
-
-fn relay_mode(relays: &Relays) -> RelayMode {
-    if relays.urls.is_empty() {
-        RelayMode::Disabled
-    } else {
-        RelayMode::Custom(RelayMap::from_iter(relays.urls.clone()))
-    }
-}
-
-fn authorities(relays: &Relays) -> CaTlsConfig {
-    relays.authorities.clone().map_or_else(CaTlsConfig::default, CaTlsConfig::custom_roots)
 }
 
 fn quic() -> QuicTransportConfig {

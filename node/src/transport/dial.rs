@@ -35,8 +35,8 @@ const REASON_LIMIT: Duration = Duration::from_secs(1);
 enum DialError {
     #[error("the endpoint id is not a public key")]
     Key,
-    #[error("the peer is met at a relay only, and this node uses none: start it with --relay")]
-    NoRelay,
+    #[error("the peer is met only at {0}, which this node does not use: start it with --relay")]
+    OtherRelay(String),
     #[error("no address of {0} could be resolved")]
     Unresolved(String),
     #[error("no answer from {0}")]
@@ -54,7 +54,7 @@ impl DialError {
         let reason = self.to_string();
         let lasting = match &self {
             Self::Key => true,
-            Self::NoRelay | Self::Unresolved(_) | Self::Silent(_) | Self::Connect(_) => false,
+            Self::OtherRelay(_) | Self::Unresolved(_) | Self::Silent(_) | Self::Connect(_) => false,
             Self::RefusedByPeer { lasting, .. } => *lasting,
             Self::Refused(refusal) => !refusal.is_passing(),
         };
@@ -98,9 +98,10 @@ impl Shared {
         // Without credentials the peer could only refuse us.
         self.credentials.mode().map_err(DialError::Refused)?;
         let id = EndpointId::from_bytes(&peer.0).map_err(|_| DialError::Key)?;
-        let usable: Vec<_> = addresses.iter().filter(|address| self.uses_relays || !is_relay(address)).collect();
+        let is_usable = |address: &&Address| !is_relay(address) || self.relay.as_ref() == Some(*address);
+        let usable: Vec<_> = addresses.iter().filter(is_usable).collect();
         if usable.is_empty() && !addresses.is_empty() {
-            return Err(DialError::NoRelay);
+            return Err(DialError::OtherRelay(addresses.join(", ")));
         }
         let resolved = resolve(&usable).await;
         if resolved.is_empty() {
@@ -134,7 +135,7 @@ impl Shared {
     }
 }
 
-/// Every address that any of the texts stands for. The names of relays are resolved by whoever connects to them.
+/// Every address that any of the texts stands for. The name of the relay is resolved by whoever connects to it.
 async fn resolve(addresses: &[&Address]) -> BTreeSet<TransportAddr> {
     let lookups = addresses.iter().map(|address| async move {
         if is_relay(address) {

@@ -1,7 +1,7 @@
 //! The network: QUIC connections to peers, on Iroh.
 //!
 //! Purpose: dial whom the core asks for, answer who calls, make both sides prove their membership, then carry frames.
-//! Inputs: [`Output`]s of the core. Outputs: [`Input`]s to the driver. No relay but those of `--relay`, no discovery and no public service is
+//! Inputs: [`Output`]s of the core. Outputs: [`Input`]s to the driver. No relay but that of `--relay`, no discovery and no public service is
 //! ever contacted: a node talks to the addresses it was given.
 //! What it does not do: decide whom to dial or when again; the core does.
 
@@ -14,7 +14,7 @@ mod handshake;
 mod keyring;
 mod link;
 mod refusal;
-mod relays;
+mod relay;
 
 pub use bind::TransportError;
 pub use credentials::{Certificates, Credentials, Held};
@@ -34,7 +34,7 @@ use handshake::{Agreed, HandshakeError, handshake};
 use iroh::Endpoint;
 use iroh::endpoint::{Connection, ConnectionError, Incoming, RecvStream, SendStream, VarInt};
 use link::{Link, LinkError};
-use peat_node_core::event::{CloseReason, Direction, Input, Output};
+use peat_node_core::event::{Address, CloseReason, Direction, Input, Output};
 use peat_node_core::ids::{ConnId, PeerId};
 use refusal::{BROKEN, LEAVING, WITHDRAWN, closing};
 use std::collections::BTreeMap;
@@ -96,7 +96,8 @@ struct Shared {
     endpoint: Endpoint,
     me: PeerId,
     credentials: Credentials,
-    uses_relays: bool,
+    /// Its URL.
+    relay: Option<Address>,
     messages: mpsc::Sender<Message>,
     traffic: Arc<Traffic>,
     metrics: Arc<Metrics>,
@@ -134,7 +135,7 @@ impl Transport {
             endpoint,
             me: identity.id(),
             credentials,
-            uses_relays: !config.relays.urls.is_empty(),
+            relay: config.relay.as_ref().map(|relay| relay.url.to_string()),
             messages,
             traffic,
             metrics,
@@ -156,9 +157,9 @@ impl Transport {
 
     /// Answers callers from now on.
     pub fn listen(&self) {
-        if self.0.uses_relays {
+        if self.0.relay.is_some() {
             let shared = Arc::clone(&self.0);
-            self.0.tasks.spawn(async move { relays::follow(&shared).await });
+            self.0.tasks.spawn(async move { relay::follow(&shared).await });
         }
         let shared = Arc::clone(&self.0);
         self.0.tasks.spawn(async move {

@@ -4,7 +4,7 @@ mod bare;
 
 use super::certificate::TrustBundle;
 use super::*;
-use crate::config::{Relays, SharedKey, SharedKeys};
+use crate::config::{SharedKey, SharedKeys};
 use iroh::endpoint::presets;
 use iroh::{RelayMode, TransportAddr};
 use peat_node_core::sync::frame::LONGEST;
@@ -44,7 +44,7 @@ impl End {
             bind: Some(Ipv4Addr::LOCALHOST.into()),
             auto_sync: true,
             rights_file: None,
-            relays: Relays::default(),
+            relay: None,
         };
         let setup = Setup {
             identity: &identity,

@@ -15,8 +15,10 @@ use tempfile::TempDir;
 const SERVER: Packages = Packages {
     name: "cargo-iroh-relay",
     lists: &[],
+    // Beside tests that measure time.
     install: &[
         &[
+            "nice",
             "cargo",
             "install",
             "--quiet",
@@ -122,10 +124,14 @@ async fn nodes_that_cannot_reach_each_other_meet_at_a_relay_and_go_on_without_it
     network.rules(&wall(&[(A, B), (B, A)]));
     tokio::join!(a.start(&[]), b.start(&[]));
     put_each(&a, "notes", [("before".to_owned(), report(0))]).await;
-    wait_for("a word of the relay", || async { a.log().contains("cannot be reached").then_some(()) }).await;
+    wait_for("a word of the relay", || async {
+        a.log().contains(&format!("the relay {URL}/ cannot be reached")).then_some(())
+    })
+    .await;
     relay.start(&program, &network);
     assert_eq!(agree(&a, &b, "notes").await.len(), 1);
     assert!(remote(&a).await.starts_with(URL) && remote(&b).await.starts_with(URL));
+    assert!(a.log().contains(&format!("peers can meet this node at the relay {URL}/")));
     put_each(&a, "notes", (0..50).map(|n| (format!("a-{n}"), report(n)))).await;
     put_each(&b, "notes", (0..50).map(|n| (format!("b-{n}"), report(n)))).await;
     assert_eq!(agree(&a, &b, "notes").await.len(), 101);

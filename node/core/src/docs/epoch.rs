@@ -22,7 +22,7 @@ use super::generation::Generation;
 use crate::stamp::Stamp;
 use automerge::{Automerge, ChangeHash, ChangeMetadata};
 use base::Base;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 /// When a history is long.
@@ -107,10 +107,10 @@ pub(crate) fn begin(doc: &FullDoc, from: Generation, look: Look) -> Result<Optio
     let Look { limits, bytes, text, today, marks, most } = look;
     let far_over = doc.changes() >= HARD * limits.changes || bytes > HARD * limits.allowed(text);
     let changes = doc.doc.get_changes_meta(&[]);
-    let stamps = changes.iter().map(|change| believed(change, today)).collect();
-    let Some(cut) = limits.cut(stamps, far_over, today).filter(|_| !from.is_last()) else { return Ok(None) };
+    let times = times(&changes);
+    let Some(cut) = limits.cut(times.clone(), far_over, today).filter(|_| !from.is_last()) else { return Ok(None) };
     contained(|| {
-        let frontier = frontier(&changes, cut, today);
+        let frontier = frontier(&changes, &times, cut);
         let base = Base::of(&doc.doc, from, frontier, marks)?.filter(|base| base.size() <= most);
         let Some(base) = base else { return Ok(None) };
         let Some(generation) = from.next(base.hash) else { return Ok(None) };
@@ -148,27 +148,30 @@ pub(crate) fn carry_over(
     })
 }
 
-/// The heads of all of `changes` up to `cut`. Where a change is older than one that it was made on, it is not among
-/// them.
-fn frontier(changes: &[ChangeMetadata<'_>], cut: Stamp, today: Duration) -> Vec<ChangeHash> {
-    let (mut settled, mut heads) = (BTreeSet::new(), BTreeSet::new());
-    for change in changes {
-        if believed(change, today) <= cut && change.deps.iter().all(|dep| settled.contains(dep)) {
-            change.deps.iter().for_each(|dep| {
-                heads.remove(dep);
-            });
-            heads.insert(change.hash);
-            settled.insert(change.hash);
+/// When each of `changes` was made: it is no younger than any that was made on it. So one that says it is of next year
+/// does not keep what was made on it, and itself, from being forgotten.
+fn times(changes: &[ChangeMetadata<'_>]) -> Vec<Stamp> {
+    let places: HashMap<ChangeHash, usize> = changes.iter().map(|change| change.hash).zip(0..).collect();
+    let mut times: Vec<Stamp> = changes.iter().map(|change| stamp(change.timestamp)).collect();
+    // Each stands behind those that it was made on.
+    for (place, change) in changes.iter().enumerate().rev() {
+        for dep in change.deps.iter().filter_map(|dep| places.get(dep)) {
+            times[*dep] = times[*dep].min(times[place]);
         }
     }
-    heads.into_iter().collect()
+    times
 }
 
-/// When `change` was made. One that says it is far ahead of `today` counts as old: it will seem new for as long as its
-/// clock was wrong, and with it all that was made on it, and nothing could be forgotten until then.
-fn believed(change: &ChangeMetadata<'_>, today: Duration) -> Stamp {
-    let stamp = stamp(change.timestamp);
-    if stamp.is_far_ahead(today) { Stamp::default() } else { stamp }
+/// The heads of all of `changes` up to `cut`. With a change those are among them that it was made on, see [`times`].
+fn frontier(changes: &[ChangeMetadata<'_>], times: &[Stamp], cut: Stamp) -> Vec<ChangeHash> {
+    let mut heads = BTreeSet::new();
+    for (change, _) in changes.iter().zip(times).filter(|(_, time)| **time <= cut) {
+        change.deps.iter().for_each(|dep| {
+            heads.remove(dep);
+        });
+        heads.insert(change.hash);
+    }
+    heads.into_iter().collect()
 }
 
 /// The stamp of a change that says it was made at `time`.

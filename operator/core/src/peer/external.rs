@@ -29,7 +29,9 @@ pub enum ExternalError {
         namespace: String,
     },
     /// Nothing to dial.
-    #[error("the node has no address that can be dialled: write spec.external.addresses (relays are not used yet)")]
+    #[error(
+        "the node has no address that can be dialled: write spec.external.addresses, or relayURL for nodes that use that relay"
+    )]
     NoAddress,
     /// Another peer has the key.
     #[error("another peer of the mesh has this endpoint ID: every node has its own key")]
@@ -61,7 +63,7 @@ pub fn external(record: ValidatedPeer, mesh: Option<&ValidatedMesh>, admits: boo
         return Err(ExternalError::NotAdmitted { mesh: mesh.key.clone(), namespace: record.namespace });
     }
     match (record.kind, record.peer) {
-        (PeerKind::External, Some(peer)) if !peer.addresses.is_empty() => Ok(peer),
+        (PeerKind::External, Some(peer)) if !peer.addresses.is_empty() || peer.relay_url.is_some() => Ok(peer),
         (PeerKind::External | PeerKind::Pod { .. }, _) => Err(ExternalError::NoAddress),
     }
 }
@@ -98,5 +100,7 @@ mod tests {
         assert!(error.to_string().contains("into coast"), "{error}");
         assert_eq!(external(record("", "['a:1']"), None, true).unwrap_err().category(), "NoMesh");
         assert_eq!(external(record("", "[]"), Some(&mesh("u1")), true), Err(ExternalError::NoAddress));
+        let relayed = external(record("", "[], relayURL: 'https://relay.example'"), Some(&mesh("u1")), true);
+        assert_eq!(relayed.unwrap().relay_url.as_deref(), Some("https://relay.example"));
     }
 }

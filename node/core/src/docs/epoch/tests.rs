@@ -302,6 +302,25 @@ fn a_change_that_says_it_is_of_next_year_does_not_keep_a_history_from_being_forg
 }
 
 #[test]
+fn what_is_new_stays_as_it_is_also_where_every_stamp_is_far_ahead() {
+    let (mut a, mut b) = pair();
+    (0..40).for_each(|n| a.set("n", n));
+    b.hear(&a);
+    b.stamp += Stamp::at(365 * DAY).0;
+    b.set("b", 1);
+    a.hear(&b);
+    // Later stamps are above it, as those of every node are.
+    (0..20).for_each(|n| a.set("late", n));
+    let look = |changes| {
+        let limits = Limits { changes, bytes: 1 << 20, settle: Duration::from_secs(4) };
+        Look { limits, bytes: 0, text: 0, today: NOON + DAY, marks: DAY, most: 1 << 20 }
+    };
+    assert!(begin(&a.doc, a.generation, look(60)).unwrap().is_none(), "it is not known what is everywhere");
+    let (begun, _) = begin(&a.doc, a.generation, look(15)).unwrap().unwrap();
+    assert_eq!(begun.changes(), 1 + 62 / YOUNG + 1, "far too long: all but the newest eighth");
+}
+
+#[test]
 fn nodes_that_look_at_nearly_the_same_history_mostly_forget_the_same() {
     let limits = Limits::default();
     let edits = |count: u64| (0..count).map(|n| Stamp::at(NOON + Duration::from_millis(n * 700))).collect();
