@@ -233,7 +233,7 @@ pub struct RawArgs {
     #[arg(long, value_name = "FILE", help_heading = "Mesh")]
     pub rights_file: Option<String>,
     /// The relay where nodes meet that cannot reach each other, `https://HOST[:PORT]`, as `iroh-relay` serves it; all of
-    /// them name the same [default: none]
+    /// them name the same [default: off]
     #[arg(long, value_name = "URL", help_heading = "Mesh")]
     pub relay: Option<String>,
     /// Certificates of the authorities that vouch for the relay, PEM [default: those that browsers trust]

@@ -157,9 +157,9 @@ impl Transport {
 
     /// Answers callers from now on.
     pub fn listen(&self) {
-        if self.0.relay.is_some() {
+        if let Some(url) = self.0.relay.clone() {
             let shared = Arc::clone(&self.0);
-            self.0.tasks.spawn(async move { relay::follow(&shared).await });
+            self.0.tasks.spawn(async move { relay::follow(&shared, &url).await });
         }
         let shared = Arc::clone(&self.0);
         self.0.tasks.spawn(async move {
