@@ -4,20 +4,24 @@
 //! so that an application finds it whatever the disk and the network do. Inputs: a checked [`Config`] and a token.
 //! Outputs: nothing, or the first error that keeps the node from running. What it does not do: parse, log set-up, exit.
 
+mod error;
+
+pub use error::RunError;
+
 use crate::admin::{self, Admin};
-use crate::api::{AccessError, Api, ApiError};
+use crate::api::Api;
 use crate::config::{Config, FlagsMode, IdentitySource, Listen, ManagedMode, MeshKey, Mode, PeerFlag};
-use crate::driver::{self, DriverError, Message};
+use crate::driver::{self, Message};
 use crate::expiry;
 use crate::handle::{Engine, NodeHandle};
-use crate::identity::{Identity, IdentityError, write_private};
+use crate::identity::{Identity, write_private};
 use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::rights;
 use crate::shutdown::{DRAIN_LIMIT, drain};
 use crate::store::{DiskStore, Store, StoreError};
-use crate::telemetry::{TraceError, traces};
-use crate::transport::{self, Certificates, Credentials, Keyring, Transport, TransportError};
+use crate::telemetry::traces;
+use crate::transport::{self, Certificates, Credentials, Keyring, Transport};
 use peat_node_core::docs::epoch::Limits;
 use peat_node_core::event::{Input, Source};
 use peat_node_core::ids::PeerId;
@@ -25,7 +29,7 @@ use peat_node_core::rights::Rights;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -47,58 +51,6 @@ const LAST_BATCH_LIMIT: Duration = Duration::from_secs(5);
 
 /// Name of a node that was given none, kept in the data folder.
 const NODE_ID_FILE: &str = "node-id";
-
-/// Why a node does not run.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The key.
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// A file of the data folder.
-    #[error("use {}", path.display())]
-    DataDir {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The API.
-    #[error(transparent)]
-    Api(#[from] ApiError),
-    /// Health and metrics.
-    #[error("listen on {address} for health and metrics")]
-    Admin {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The driver could not start.
-    #[error(transparent)]
-    Driver(#[from] DriverError),
-    /// The network.
-    #[error(transparent)]
-    Transport(#[from] TransportError),
-    /// The key file, or the file of rights, changed since the flags were read.
-    #[error(transparent)]
-    File(#[from] AccessError),
-    /// The collector of traces.
-    #[error(transparent)]
-    Traces(#[from] TraceError),
-    /// The driver ended by itself, which is a fault of this program.
-    #[error("the driver ended")]
-    DriverEnded,
-}
-
-impl RunError {
-    /// Whether what the node was told is wrong, and not what happened to it.
-    pub const fn is_of_configuration(&self) -> bool {
-        matches!(self, Self::Store(StoreError::Key { .. }) | Self::Traces(_))
-    }
-}
 
 /// Runs a node until `shutdown` is cancelled; then leaves in order and returns.
 ///

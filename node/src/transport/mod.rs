@@ -1,8 +1,8 @@
 //! The network: QUIC connections to peers, on Iroh.
 //!
 //! Purpose: dial whom the core asks for, answer who calls, make both sides prove their membership, then carry frames.
-//! Inputs: [`Output`]s of the core. Outputs: [`Input`]s to the driver. No relay but that of `--relay`, no discovery and no public service is
-//! ever contacted: a node talks to the addresses it was given.
+//! Inputs: [`Output`]s of the core. Outputs: [`Input`]s to the driver. No relay but that of `--relay`, no discovery and
+//! no public service is ever contacted: a node talks to the addresses it was given.
 //! What it does not do: decide whom to dial or when again; the core does.
 
 mod bind;
