@@ -7,6 +7,7 @@
 mod access;
 mod error;
 mod parse;
+mod pem;
 mod quota;
 mod relay;
 mod rights;
@@ -17,8 +18,9 @@ mod unbuilt;
 pub use access::{AccessConfig, AuthRule, TlsFiles};
 pub use error::ConfigError;
 pub(crate) use parse::{check_address, vault};
+pub(crate) use pem::certificates;
 pub use relay::Relay;
-pub(crate) use relay::{is_relay, peer_address, relay_url};
+pub(crate) use relay::{is_relay, is_usable, peer_address, relay_url};
 pub(crate) use store_key::store_keys;
 pub(crate) use text::short_name;
 

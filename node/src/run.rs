@@ -10,7 +10,7 @@ pub use error::RunError;
 
 use crate::admin::{self, Admin};
 use crate::api::Api;
-use crate::config::{Config, FlagsMode, IdentitySource, Listen, ManagedMode, MeshKey, Mode, PeerFlag};
+use crate::config::{Config, FlagsMode, IdentitySource, Listen, ManagedMode, MeshKey, Mode, PeerFlag, Relay};
 use crate::driver::{self, Message};
 use crate::expiry;
 use crate::handle::{Engine, NodeHandle};
@@ -241,7 +241,7 @@ impl Mesh {
             told: told.clone(),
             vault: config.vault.clone(),
             kinds: config.kinds.clone(),
-            relay: config.mesh.relay.as_ref().map(|relay| relay.url.to_string()),
+            relay: config.mesh.relay.as_ref().map(Relay::address),
         });
         transport.listen();
         info!(udp = ?transport.bound(), "the mesh is open");
@@ -251,7 +251,7 @@ impl Mesh {
                     managed: managed.as_ref().clone(),
                     key_dir: config.key_dir.clone(),
                     identity: identity.clone(),
-                    relay: config.mesh.relay.as_ref().map(|relay| relay.url.to_string()),
+                    relay: config.mesh.relay.as_ref().map(Relay::address),
                     port: advertised_port(&transport.bound(), managed).unwrap_or(config.mesh.udp_port),
                     certificates,
                     messages: messages.clone(),

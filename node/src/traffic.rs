@@ -8,6 +8,7 @@ use crate::handle::SyncStats;
 use crate::transport::certificate::Member;
 use iroh::TransportAddr;
 use iroh::endpoint::Connection;
+use peat_node_core::event::Address;
 use peat_node_core::ids::ConnId;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,9 +17,9 @@ use std::time::{Duration, SystemTime};
 /// A live connection at this moment.
 #[derive(Debug, Clone)]
 pub struct Link {
-    /// The other side's socket, as packets come from it, or the relay that they come through; it may move. None while no
-    /// path is open.
-    pub remote: Option<TransportAddr>,
+    /// The other side's `ip:port`, as packets come from it, or the URL of the relay that they come through; it may
+    /// move. None while no path is open.
+    pub remote: Option<Address>,
     /// Smoothed estimate of the path in use.
     pub round_trip: Option<Duration>,
     /// When the peer had proved itself.
@@ -29,18 +30,6 @@ pub struct Link {
     pub version: u16,
     /// What the peer showed; none in a mesh of a shared key.
     pub certificate: Option<Member>,
-}
-
-impl Link {
-    /// The other side's `ip:port`, or the URL of the relay.
-    pub fn remote_address(&self) -> Option<String> {
-        match self.remote.as_ref()? {
-            TransportAddr::Ip(socket) => Some(socket.to_string()),
-            TransportAddr::Relay(url) => Some(url.to_string()),
-            // No other transport is configured.
-            _ => None,
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -74,7 +63,12 @@ impl Traffic {
         let Live { connection, since, version, certificate } = totals.live.get(&conn)?;
         let paths = connection.paths();
         let path = paths.iter().find(|path| path.is_selected()).or_else(|| paths.iter().next());
-        let remote = path.as_ref().map(|path| path.remote_addr().clone());
+        let remote = path.as_ref().and_then(|path| match path.remote_addr() {
+            TransportAddr::Ip(socket) => Some(socket.to_string()),
+            TransportAddr::Relay(url) => Some(url.to_string()),
+            // No other transport is configured.
+            _ => None,
+        });
         Some(Link {
             remote,
             round_trip: path.map(|path| path.rtt()),

@@ -50,8 +50,7 @@ const fn source(source: Source) -> proto::PeerSource {
 }
 
 fn connection(direction: Direction, link: Link) -> proto::Connection {
-    let remote_address = link.remote_address().unwrap_or_default();
-    let Link { remote: _, round_trip, since, bytes, version, certificate } = link;
+    let Link { remote, round_trip, since, bytes, version, certificate } = link;
     let direction = match direction {
         Direction::Out => proto::Direction::DIRECTION_OUT,
         Direction::In => proto::Direction::DIRECTION_IN,
@@ -63,7 +62,7 @@ fn connection(direction: Direction, link: Link) -> proto::Connection {
         ..Default::default()
     });
     proto::Connection {
-        remote_address,
+        remote_address: remote.unwrap_or_default(),
         direction: direction.into(),
         connected_since: Some(timestamp(since)).into(),
         round_trip: round_trip.map(duration).into(),
@@ -100,7 +99,6 @@ mod tests {
     use super::*;
     use crate::handle::SyncStats;
     use crate::transport::certificate::Member;
-    use iroh::TransportAddr;
     use peat_node_core::ids::{ConnId, PeerId};
     use std::collections::BTreeSet;
 
@@ -113,7 +111,7 @@ mod tests {
             not_after: Duration::from_secs(1_800_086_400),
         };
         let link = Link {
-            remote: "[::1]:7".parse().ok().map(TransportAddr::Ip),
+            remote: Some("[::1]:7".to_owned()),
             round_trip: Some(Duration::from_nanos(1_234_567)),
             since: at(1_800_000_001) + Duration::from_micros(2_500),
             bytes: SyncStats { bytes_sent: 1, bytes_received: 2 },

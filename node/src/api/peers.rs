@@ -5,10 +5,10 @@
 
 use super::service::Sidecar;
 use super::status::IntoStatus as _;
-use crate::config::{self, is_relay, peer_address};
-use crate::handle::Phase;
+use crate::config::{self, is_usable, peer_address};
+use crate::handle::{HandleError, Phase};
 use connectrpc::ConnectError;
-use peat_node_core::event::Address;
+use peat_node_core::event::{Address, RequestError};
 use peat_node_core::ids::PeerId;
 use peat_proto::sidecar::peat::sidecar::v1 as proto;
 
@@ -44,18 +44,15 @@ impl Sidecar {
             ways.push(config::relay_url(relay_url).map_err(wrong)?.to_string());
         }
         let ours = self.handle.relay().map_err(|error| error.into_status())?;
-        let followed: Vec<_> = ways.iter().filter(|way| !is_relay(way) || ours == Some(*way)).cloned().collect();
-        if followed.is_empty() && !ways.is_empty() && !self.is_known(peer) {
-            let text = "the peer is met at a relay only that this node does not use: give at least one HOST:PORT in \
-                        `addresses`, or start it with --relay";
-            return Err(ConnectError::invalid_argument(text));
-        }
-        self.handle.connect(peer, followed).await.map_err(|error| error.into_status())
-    }
-
-    /// Whether an address of `peer` is known from before.
-    fn is_known(&self, peer: PeerId) -> bool {
-        self.handle.peer_details().iter().any(|known| known.view.peer == peer && !known.addresses().is_empty())
+        let followed: Vec<_> = ways.iter().filter(|way| is_usable(way, ours)).cloned().collect();
+        self.handle.connect(peer, followed).await.map_err(|error| match error {
+            HandleError::Request(RequestError::NoAddress(_)) if !ways.is_empty() => {
+                let text = "the peer is met at a relay only that this node does not use: give at least one HOST:PORT in \
+                            `addresses`, or start it with --relay";
+                ConnectError::invalid_argument(text)
+            }
+            error => error.into_status(),
+        })
     }
 
     pub(super) async fn disconnect(&self, id: &str) -> Result<(), ConnectError> {

@@ -1,7 +1,7 @@
 //! Flags of other nodes with this API, for what this version does not have.
 //!
-//! Purpose: whoever changes over to this node keeps the command line. They are not in the help. Inputs: none of its own.
-//! Outputs: texts, by what they are for. What it does not do: say what becomes of them; see `config::unbuilt`.
+//! Purpose: whoever changes over to this node keeps the command line. They are not in the help. Inputs: none of its
+//! own. Outputs: texts, by what they are for. What it does not do: say what becomes of them; see `config::unbuilt`.
 
 use clap::Args;
 
@@ -43,6 +43,19 @@ flags! {
     Watcher { agent_addr, agent_poll_interval, agent_tls_cert, agent_tls_key, agent_tls_ca } switches {}
 }
 
+flags! {
+    /// A bridge to NATS.
+    Bridge { nats_url, nats_mapping, nats_shutdown_timeout_secs } switches {}
+}
+
+flags! {
+    /// How peers that nobody names are found; of no use without one of the ways.
+    Discovery {
+        discovery_service, discovery_interval, discovery_interval_secs, discovery_namespace, discovery_label_selector,
+        discovery_annotation_prefix
+    } switches {}
+}
+
 /// All of them.
 #[derive(Debug, Clone, Default, Args)]
 #[allow(missing_docs, reason = "the names say it all")]
@@ -51,26 +64,12 @@ pub struct Unbuilt {
     pub attachments: Attachments,
     #[command(flatten)]
     pub watcher: Watcher,
-    #[arg(long, hide = true)]
-    pub nats_url: Option<String>,
-    #[arg(long, hide = true)]
-    pub nats_mapping: Option<String>,
-    #[arg(long, hide = true)]
-    pub nats_shutdown_timeout_secs: Option<String>,
+    #[command(flatten)]
+    pub bridge: Bridge,
+    #[command(flatten)]
+    pub discovery: Discovery,
     #[arg(long, hide = true)]
     pub discovery_mode: Option<String>,
-    #[arg(long, hide = true)]
-    pub discovery_service: Option<String>,
-    #[arg(long, hide = true)]
-    pub discovery_interval: Option<String>,
-    #[arg(long, hide = true)]
-    pub discovery_interval_secs: Option<String>,
-    #[arg(long, hide = true)]
-    pub discovery_namespace: Option<String>,
-    #[arg(long, hide = true)]
-    pub discovery_label_selector: Option<String>,
-    #[arg(long, hide = true)]
-    pub discovery_annotation_prefix: Option<String>,
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub enable_kubernetes_discovery: Option<String>,
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]

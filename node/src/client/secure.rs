@@ -7,6 +7,7 @@
 use super::ClientError;
 use crate::api::access::first_token;
 use crate::cli::ApiArgs;
+use crate::config;
 use futures::future::BoxFuture;
 use http::{HeaderValue, Uri};
 use hyper_util::rt::TokioIo;
@@ -100,10 +101,7 @@ fn config(args: &ApiArgs) -> Result<ClientConfig, ClientError> {
 }
 
 fn certificates(flag: &str, path: &str) -> Result<Vec<CertificateDer<'static>>, ClientError> {
-    let pem = read(flag, path)?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let some = certificates.ok().filter(|certificates| !certificates.is_empty());
-    some.ok_or_else(|| wrong(flag, path, "has no PEM certificate"))
+    config::certificates(path).map_err(|reason| wrong(flag, path, &reason))
 }
 
 fn read(flag: &str, path: &str) -> Result<Vec<u8>, ClientError> {

@@ -5,7 +5,7 @@
 
 use super::access::{exposed, read_access};
 use super::quota::limits;
-use super::relay::{is_relay, peer_address, relay};
+use super::relay::{Relay, is_relay, is_usable, peer_address, relay};
 use super::rights::rights_file;
 use super::store_key::store_keys;
 use super::text::{LONGEST_NAME, boolean, given, number, parsed, secret, short_name, value};
@@ -49,10 +49,8 @@ pub(super) fn config(raw: RawArgs) -> Result<Config, ConfigError> {
         (None, Mode::Flags(_)) => None,
     };
     let relay = relay(raw.relay.as_ref(), raw.relay_ca.as_ref())?;
-    let ours = relay.as_ref().map(|relay| relay.url.to_string());
-    let elsewhere = |peer: &PeerFlag| {
-        peer.address.as_ref().is_some_and(|address| is_relay(address) && ours.as_ref() != Some(address))
-    };
+    let ours = relay.as_ref().map(Relay::address);
+    let elsewhere = |peer: &PeerFlag| peer.address.as_ref().is_some_and(|address| !is_usable(address, ours.as_ref()));
     if matches!(&mode, Mode::Flags(flags) if flags.peers.iter().any(elsewhere)) {
         return Err(value("peer", "a peer is met only at the relay that --relay names"));
     }

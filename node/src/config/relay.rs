@@ -1,16 +1,16 @@
 //! The relay: `--relay`, `--relay-ca`, and addresses that are one.
 //!
 //! Purpose: nodes that no packet reaches, behind address translation or a firewall, are met at a relay, which passes on
-//! what it cannot read. A mesh has one, which all who need it name: a node is at home at one relay only, and connects to
-//! no other, whoever tells it to. Inputs: URLs as text, a file of certificates. Outputs: a [`Relay`], addresses in their
-//! one form, or what is wrong with them. What it does not do: connect.
+//! what it cannot read. A mesh has one, which all who need it name: a node is at home at one relay only, and connects
+//! to no other, whoever tells it to. Inputs: URLs as text, a file of certificates. Outputs: a [`Relay`], addresses in
+//! their one form, or what is wrong with them. What it does not do: connect.
 
 use super::text::{given, value};
-use super::{ConfigError, check_address};
+use super::{ConfigError, certificates, check_address};
 use iroh::RelayUrl;
+use peat_node_core::event::Address;
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 
 /// Bytes of the longest URL: the longest host name, and what is around it.
 const LONGEST: usize = 300;
@@ -24,29 +24,35 @@ pub struct Relay {
     pub authorities: Option<Vec<CertificateDer<'static>>>,
 }
 
-pub(super) fn relay(url: Option<&String>, authorities: Option<&String>) -> Result<Option<Relay>, ConfigError> {
-    match (given(url), given(authorities)) {
+impl Relay {
+    /// As an address of whoever is met there.
+    pub(crate) fn address(&self) -> Address {
+        self.url.to_string()
+    }
+}
+
+pub(super) fn relay(url: Option<&String>, ca: Option<&String>) -> Result<Option<Relay>, ConfigError> {
+    match (given(url), given(ca)) {
         (None, None) => Ok(None),
         (None, Some(_)) => Err(value("relay-ca", "needs --relay")),
         (Some(text), path) => {
             // The text is not shown: a password may be in it.
             let url = relay_url(text).map_err(|reason| value("relay", reason))?;
             let wrong = |path, reason| value("relay-ca", format!("{path} {reason}"));
-            let authorities = path.map(|path| certificates(path).map_err(|reason| wrong(path, reason))).transpose()?;
+            let authorities = path.map(|path| authorities(path).map_err(|reason| wrong(path, reason))).transpose()?;
             Ok(Some(Relay { url, authorities }))
         }
     }
 }
 
-fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = std::fs::read(path).map_err(|error| format!("cannot be read: {error}"))?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let some = found.ok().filter(|found| !found.is_empty()).ok_or("has no PEM certificate")?;
+/// Certificates that can all be used: of others the endpoint would say nothing.
+fn authorities(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found = certificates(path)?;
     let mut roots = RootCertStore::empty();
-    for certificate in &some {
+    for certificate in &found {
         roots.add(certificate.clone()).map_err(|_| "has a certificate that cannot be used")?;
     }
-    Ok(some)
+    Ok(found)
 }
 
 /// Whether an address is the URL of a relay, right or wrong.
@@ -54,8 +60,13 @@ pub(crate) fn is_relay(address: &str) -> bool {
     address.contains("://")
 }
 
-/// The relay at `https://HOST[:PORT]`, or at `http://` in a network where nobody listens: what it passes on is encrypted
-/// between the nodes either way.
+/// Whether a node whose relay is at `ours` may dial `address`: a socket, or that relay.
+pub(crate) fn is_usable(address: &Address, ours: Option<&Address>) -> bool {
+    !is_relay(address) || ours == Some(address)
+}
+
+/// The relay at `https://HOST[:PORT]`, or at `http://` in a network where nobody listens: what it passes on is
+/// encrypted between the nodes either way.
 pub(crate) fn relay_url(text: &str) -> Result<RelayUrl, &'static str> {
     const WRONG: &str = "is not https://HOST[:PORT] without name, password and path";
     let url = Some(text).filter(|text| text.len() <= LONGEST).and_then(|text| text.parse::<RelayUrl>().ok());
@@ -72,7 +83,7 @@ pub(crate) fn relay_url(text: &str) -> Result<RelayUrl, &'static str> {
 }
 
 /// The address of a peer in its one form: `HOST:PORT` as it is, a relay's URL as URLs are written.
-pub(crate) fn peer_address(text: &str) -> Result<String, &'static str> {
+pub(crate) fn peer_address(text: &str) -> Result<Address, &'static str> {
     if is_relay(text) { Ok(relay_url(text)?.to_string()) } else { check_address(text).map(|()| text.to_owned()) }
 }
 

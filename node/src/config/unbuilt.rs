@@ -12,8 +12,7 @@ use crate::cli::Unbuilt;
 /// [`ConfigError::Unavailable`] with what to do instead.
 pub(super) fn unbuilt(flags: &Unbuilt) -> Result<Vec<String>, ConfigError> {
     let is_set = |text: &str| !text.trim().is_empty();
-    let bridge = [&flags.nats_url, &flags.nats_mapping, &flags.nats_shutdown_timeout_secs];
-    if bridge.iter().any(|text| given(text.as_ref()).is_some()) {
+    if flags.bridge.texts().any(is_set) {
         return unavailable("nats-url", "bridge in the application, with Subscribe and PutDocument");
     }
     let peers = "name the peers with --peer, or let the operator manage the mesh";
@@ -23,17 +22,9 @@ pub(super) fn unbuilt(flags: &Unbuilt) -> Result<Vec<String>, ConfigError> {
     if boolean("enable-kubernetes-discovery", flags.enable_kubernetes_discovery.as_ref(), false)? {
         return unavailable("enable-kubernetes-discovery", peers);
     }
-    let discovery = [
-        &flags.discovery_service,
-        &flags.discovery_interval,
-        &flags.discovery_interval_secs,
-        &flags.discovery_namespace,
-        &flags.discovery_label_selector,
-        &flags.discovery_annotation_prefix,
-    ];
     let ignored = [
         (
-            discovery.iter().any(|text| given(text.as_ref()).is_some()),
+            flags.discovery.texts().any(is_set),
             "discovery is not available in this version: --discovery-* is ignored, name the peers with --peer",
         ),
         (

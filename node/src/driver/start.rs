@@ -1,7 +1,7 @@
 //! How a driver comes to life.
 //!
-//! Purpose: the thread of the driver, and what the rest of the node has of it. Inputs: a [`Setup`]. Outputs: a [`Running`]
-//! driver, once every stored row is known to the engine. What it does not do: handle anything.
+//! Purpose: the thread of the driver, and what the rest of the node has of it. Inputs: a [`Setup`]. Outputs: a
+//! [`Running`] driver, once every stored row is known to the engine. What it does not do: handle anything.
 
 use super::{BATCH, Driver, Message, Network};
 use crate::changes::Recent;

@@ -20,10 +20,10 @@ pub struct PeerDetail {
 }
 
 impl PeerDetail {
-    /// Where the peer may be reached, `ip:port`, `host:port` or a relay's URL: the socket of the live connection first, then what this
-    /// node was told.
+    /// Where the peer may be reached, `ip:port`, `host:port` or a relay's URL: the socket of the live connection first,
+    /// then what this node was told.
     pub fn addresses(&self) -> Vec<String> {
-        let live = self.link.as_ref().and_then(Link::remote_address);
+        let live = self.link.as_ref().and_then(|link| link.remote.clone());
         let told = self.view.addresses.iter().filter(|address| live.as_ref() != Some(*address));
         live.iter().chain(told).cloned().collect()
     }

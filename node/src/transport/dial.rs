@@ -1,13 +1,14 @@
 //! Dialling one peer: names to addresses, QUIC, proof.
 //!
 //! Purpose: one attempt, all addresses at once, with a time limit for each step, reported to the driver as `Connected`
-//! or `DialFailed`. Inputs: endpoint id, and `host:port` texts or URLs of relays. What it does not do: try again; the core does.
+//! or `DialFailed`. Inputs: endpoint id, and `host:port` texts or URLs of relays. What it does not do: try again; the
+//! core does.
 
 use super::credentials::Role;
 use super::handshake::HandshakeError;
 use super::refusal::is_lasting;
 use super::{ALPN, HANDSHAKE_LIMIT, Met, Refusal, Shared, close_code, closed_because};
-use crate::config::{is_relay, relay_url};
+use crate::config::{is_relay, is_usable, relay_url};
 use crate::driver::Message;
 use crate::metrics::Handshake;
 use futures::future::join_all;
@@ -98,8 +99,7 @@ impl Shared {
         // Without credentials the peer could only refuse us.
         self.credentials.mode().map_err(DialError::Refused)?;
         let id = EndpointId::from_bytes(&peer.0).map_err(|_| DialError::Key)?;
-        let is_usable = |address: &&Address| !is_relay(address) || self.relay.as_ref() == Some(*address);
-        let usable: Vec<_> = addresses.iter().filter(is_usable).collect();
+        let usable: Vec<_> = addresses.iter().filter(|address| is_usable(address, self.relay.as_ref())).collect();
         if usable.is_empty() && !addresses.is_empty() {
             return Err(DialError::OtherRelay(addresses.join(", ")));
         }

@@ -22,7 +22,7 @@ pub use handshake::VERSIONS;
 pub use keyring::Keyring;
 pub use refusal::Refusal;
 
-use crate::config::MeshConfig;
+use crate::config::{MeshConfig, Relay};
 use crate::driver::{Message, Network};
 use crate::identity::Identity;
 use crate::metrics::{Handshake, Metrics};
@@ -135,7 +135,7 @@ impl Transport {
             endpoint,
             me: identity.id(),
             credentials,
-            relay: config.relay.as_ref().map(|relay| relay.url.to_string()),
+            relay: config.relay.as_ref().map(Relay::address),
             messages,
             traffic,
             metrics,

@@ -177,6 +177,15 @@ fn a_managed_mesh_says_which_flag_is_missing() {
 }
 
 #[test]
+fn what_is_not_built_is_refused_and_not_ignored() {
+    let read = |args: &[&str]| Config::try_from(command_line(args).cli.run);
+    assert!(read(&["--nats-url", "nats://x"]).unwrap_err().to_string().contains("--nats-url"));
+    assert!(read(&["--discovery-mode", "mdns"]).unwrap_err().to_string().contains("--discovery-mode"));
+    let warnings = read(&["--attachment-root", "a=/b"]).unwrap().warnings;
+    assert!(warnings.iter().any(|line| line.contains("attachments")));
+}
+
+#[test]
 fn a_wrong_value_is_one_line_that_names_the_flag() {
     let with = |set: fn(&mut RawArgs)| {
         let mut raw = RawArgs::default();
