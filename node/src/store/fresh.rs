@@ -133,20 +133,16 @@ fn sync_all(paths: &[PathBuf]) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn nurseries() -> Vec<PathBuf> {
-        let entries = fs::read_dir(MEMORY).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
-        entries.filter(|path| path.join("of-this-test").exists()).collect()
-    }
-
     #[test]
     fn a_store_is_there_whole_and_nothing_is_left_in_memory() {
         let data = tempfile::tempdir().unwrap();
         let folder = data.path().join("store");
         let leftover = data.path().join("store.new/inner");
         fs::create_dir_all(&leftover).unwrap();
+        let mut nursery_of_this_test = PathBuf::new();
         make(&folder, |nursery| {
+            nursery_of_this_test = nursery.to_owned();
             fs::create_dir_all(nursery.join("a/b")).unwrap();
-            fs::write(nursery.join("of-this-test"), "").unwrap();
             fs::write(nursery.join("a/file"), "text").unwrap();
             let journal = File::create(nursery.join("0.jnl")).unwrap();
             (&journal).write_all(b"entry").unwrap();
@@ -158,17 +154,19 @@ mod tests {
         let journal = fs::read(folder.join("0.jnl")).unwrap();
         assert_eq!((journal.len(), &journal[..6]), (64 << 20, &b"entry\0"[..]));
         assert_eq!(fs::read_dir(data.path()).unwrap().count(), 1, "nothing is left beside it");
-        assert_eq!(nurseries(), Vec::<PathBuf>::new());
+        assert!(nursery_of_this_test.starts_with(MEMORY) && !nursery_of_this_test.exists());
     }
 
     #[test]
     fn a_store_that_could_not_be_built_leaves_nothing() {
         let data = tempfile::tempdir().unwrap();
+        let mut nursery_of_this_test = PathBuf::new();
         make(&data.path().join("store"), |nursery| {
-            fs::write(nursery.join("of-this-test"), "").unwrap();
+            nursery_of_this_test = nursery.to_owned();
+            fs::write(nursery.join("file"), "text").unwrap();
             false
         });
         assert_eq!(fs::read_dir(data.path()).unwrap().count(), 0);
-        assert_eq!(nurseries(), Vec::<PathBuf>::new());
+        assert!(nursery_of_this_test.starts_with(MEMORY) && !nursery_of_this_test.exists());
     }
 }

@@ -10,6 +10,8 @@ pub(crate) struct Counts {
     pub(crate) passed: usize,
     /// `program: test`, one entry for each failure.
     pub(crate) failed: Vec<String>,
+    /// `program: test` for each that failed among the others and passed when it was run alone. Each wants a mend.
+    pub(crate) flaky: Vec<String>,
     /// How many were not run because they are marked to be run by hand.
     pub(crate) ignored: usize,
     /// What a test found that it cannot do on this machine, and why; such a test counts as neither passed nor failed.
@@ -19,9 +21,10 @@ pub(crate) struct Counts {
 impl Counts {
     /// Adds `other` to these.
     pub(crate) fn add(&mut self, other: Self) {
-        let Self { passed, failed, ignored, left_out } = other;
+        let Self { passed, failed, flaky, ignored, left_out } = other;
         self.passed += passed;
         self.failed.extend(failed);
+        self.flaky.extend(flaky);
         self.ignored += ignored;
         self.left_out.extend(left_out);
     }

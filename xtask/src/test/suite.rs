@@ -1,7 +1,8 @@
 //! Test programs: built once, then run one by one.
 //!
 //! Input: the workspace. Output: [`Suites`], the programs that cargo says it built, and the [`Outcome`] of running
-//! those of a stage. Does not know what a test does; the prefix of its file name is its tier.
+//! those of a stage. A test that fails where time and the machine have a say is run once more, alone, and named as flaky
+//! if it passes. Does not know what a test does; the prefix of its file name is its tier.
 
 use std::{
     ffi::OsString,
@@ -22,6 +23,9 @@ use super::{
 /// Features that switch suites on which a plain `cargo test` leaves alone, because they need more than a compiler.
 pub(crate) const FEATURES: &str = "peat-tests/real-pods,peat-cluster/real-pods";
 
+/// More failures of one program than this are no accident, and none of them is run again.
+const ACCIDENTS: usize = 2;
+
 /// A built test program.
 #[derive(Debug)]
 struct Program {
@@ -30,6 +34,44 @@ struct Program {
     executable: PathBuf,
     /// Where cargo would run it: the folder of its crate.
     folder: PathBuf,
+}
+
+impl Program {
+    /// Whether time and the machine have a say in its tests. The cores know neither, and what the simulator finds comes
+    /// from a seed: run again, it would only be lucky.
+    fn is_timed(&self) -> bool {
+        self.stage != Stage::Simulator && !self.folder.ends_with("core")
+    }
+
+    fn command(&self, env: &[(String, OsString)]) -> Command {
+        let mut command = Command::new(&self.executable);
+        command.current_dir(&self.folder).env("CARGO_MANIFEST_DIR", &self.folder);
+        // A failure is read from its message; forty frames of the harness below it hide that.
+        command.env("RUST_BACKTRACE", "0").envs(env.iter().cloned());
+        command
+    }
+
+    /// Runs each of the few failed tests once more, alone.
+    async fn again(&self, counts: &mut Counts, env: &[(String, OsString)], logs: &Logs) -> Result<()> {
+        if !self.is_timed() || counts.failed.len() > ACCIDENTS {
+            return Ok(());
+        }
+        for failure in std::mem::take(&mut counts.failed) {
+            let test = failure.strip_prefix(&format!("{}: ", self.name)).unwrap_or(&failure);
+            eprintln!("      {failure} failed; once more, alone");
+            let mut command = self.command(env);
+            command.args(["--exact", test]);
+            let ended = logs.run(self.stage, command, self.stage.deadline()).await?;
+            // A name that is none runs nothing, and has not passed.
+            if count::tests(&ended.output, &self.name, ended.success()).passed == 1 {
+                counts.passed += 1;
+                counts.flaky.push(failure);
+            } else {
+                counts.failed.push(failure);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Every test program of the workspace.
@@ -70,13 +112,12 @@ impl Suites {
     ) -> Result<Outcome> {
         let mut counts = Counts::default();
         for program in self.programs.iter().filter(|program| program.stage == stage) {
-            let mut command = Command::new(&program.executable);
-            command.current_dir(&program.folder).env("CARGO_MANIFEST_DIR", &program.folder);
-            // A failure is read from its message; forty frames of the harness below it hide that.
-            command.env("RUST_BACKTRACE", "0").envs(env.iter().cloned());
+            let mut command = program.command(env);
             command.args(filter);
             let ended = logs.run(stage, command, stage.deadline()).await?;
-            counts.add(count::tests(&ended.output, &program.name, ended.success()));
+            let mut ran = count::tests(&ended.output, &program.name, ended.success());
+            program.again(&mut ran, env, logs).await?;
+            counts.add(ran);
         }
         Ok(Outcome::Ran(counts))
     }
@@ -142,5 +183,25 @@ mod tests {
             "profile":{"test":false},"executable":"/t/peat-node"}"#;
         assert!(program(binary).is_none());
         assert!(program("   Compiling peat-node v0.1.0").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_failure_that_passes_alone_is_flaky_and_a_name_that_runs_nothing_is_not() {
+        let logs = tempfile::tempdir().unwrap();
+        let logs = Logs::new(logs.path().to_owned()).unwrap();
+        let this = std::env::current_exe().unwrap();
+        let program =
+            |stage| Program { name: "p".to_owned(), stage, executable: this.clone(), folder: PathBuf::from(".") };
+        let passes = "p: test::count::tests::a_failure_is_named".to_owned();
+        let failed = Counts { failed: vec![passes.clone(), "p: failure 2".to_owned()], ..Counts::default() };
+
+        let mut timed = failed.clone();
+        program(Stage::Unit).again(&mut timed, &[], &logs).await.unwrap();
+        assert_eq!((timed.passed, timed.flaky), (1, vec![passes]));
+        assert_eq!(timed.failed, ["p: failure 2"]);
+
+        let mut seeded = failed.clone();
+        program(Stage::Simulator).again(&mut seeded, &[], &logs).await.unwrap();
+        assert_eq!(seeded, failed);
     }
 }

@@ -120,6 +120,7 @@ impl Summary {
             writeln!(out, "{}", report.line())?;
         }
         self.write_left_out(out)?;
+        self.write_flaky(out)?;
         if self.failed() > 0 {
             writeln!(out, "\nfailed:")?;
         }
@@ -130,6 +131,18 @@ impl Summary {
         }
         let passed: usize = self.counts().map(|(_, counts)| counts.passed).sum();
         writeln!(out, "\n{passed} passed, {} failed", self.failed())
+    }
+
+    fn write_flaky(&self, out: &mut impl io::Write) -> io::Result<()> {
+        let flaky: Vec<_> =
+            self.counts().flat_map(|(report, counts)| counts.flaky.iter().map(move |name| (report, name))).collect();
+        if !flaky.is_empty() {
+            writeln!(out, "\nflaky (failed once, passed alone; to be mended):")?;
+        }
+        let mut lines = flaky.iter();
+        lines.try_for_each(|(report, name)| {
+            writeln!(out, "  {}: {name} (log: {})", report.stage.name(), report.log.display())
+        })
     }
 
     fn write_left_out(&self, out: &mut impl io::Write) -> io::Result<()> {
@@ -185,6 +198,14 @@ mod tests {
         assert_eq!(page.lines().last(), Some("3 passed, 1 failed"));
         assert_eq!(page.matches(" passed, ").count(), 1);
         assert!(page.contains("unit: a: b"));
+    }
+
+    #[test]
+    fn what_passed_only_alone_is_named() {
+        let flaky = Counts { passed: 2, flaky: vec!["a: b".to_owned()], ..Counts::default() };
+        let page = page(vec![report(Stage::Nodes, Outcome::Ran(flaky))]);
+        assert!(page.contains("to be mended):\n  nodes: a: b (log: no-such-log)\n"));
+        assert_eq!(page.lines().last(), Some("2 passed, 0 failed"));
     }
 
     #[test]
