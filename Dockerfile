@@ -9,9 +9,9 @@ COPY . .
 # The mounts keep crates and objects between builds; what is wanted is copied out of them.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --locked --package peat-operator --package peat-node \
-    && install -D -s -t /out/operator/usr/bin target/debug/peat-operator \
-    && install -D -s -t /out/node/usr/bin target/debug/peat-node
+    cargo build --release --locked --package peat-operator --package peat-node \
+    && install -D -t /out/operator/usr/bin target/release/peat-operator \
+    && install -D -t /out/node/usr/bin target/release/peat-node
 # The shared libraries and the loader, and nothing else that runs: no shell, no package manager.
 RUN for root in /out/operator /out/node; do \
       ldd "$root"/usr/bin/* | grep -o '/[^ ]*' | xargs -I{} cp --parents -L {} "$root"; \

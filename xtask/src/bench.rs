@@ -3,6 +3,8 @@
 //! Input: flags, passed on; `--help` lists them. Output: a table on standard output, and `target/bench.json` unless
 //! `--json` says otherwise. Does not measure itself.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result, ensure};
 use tokio::process::Command;
 
@@ -14,6 +16,10 @@ const OPTIMISED: &str = "profile.dev.package.peat-tests.opt-level=2";
 #[derive(Debug, clap::Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Args {
+    /// Measure binaries as the Dockerfile builds them, not as the tests do; comes before other flags. Pods run the tests'
+    /// images either way.
+    #[arg(long)]
+    release: bool,
     /// Passed to the benchmark, such as `--only puts`; `--help` lists them.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<String>,
@@ -27,11 +33,15 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         crate::image::build().await?;
     }
     eprintln!("building the benchmark");
-    let build = ["build", "--locked", "--workspace", "--bins", "--quiet", "--config", OPTIMISED];
-    let built = Command::from(crate::cargo::command()).current_dir(&root).args(build).status().await;
-    ensure!(built.context("start cargo")?.success(), "the binaries do not compile");
-    let program = crate::image::target_dir(&root).join("debug/bench");
+    build(&root, &["--workspace", "--bins", "--quiet", "--config", OPTIMISED]).await?;
+    let target = crate::image::target_dir(&root);
+    let program = target.join("debug/bench");
     let mut command = Command::new(&program);
+    if args.release {
+        eprintln!("building the release");
+        build(&root, &["--release", "--package", "peat-node", "--package", "peat-operator"]).await?;
+        command.arg("--binaries").arg(target.join("release"));
+    }
     for (flag, path) in [("--dir", "bench"), ("--images", "images"), ("--json", "bench.json")] {
         if !args.rest.iter().any(|arg| arg.starts_with(flag)) {
             command.arg(flag).arg(root.join("target").join(path));
@@ -39,6 +49,13 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     }
     let ran = command.args(args.rest).status().await.with_context(|| format!("start {}", program.display()))?;
     ensure!(ran.success(), "the benchmark failed");
+    Ok(())
+}
+
+async fn build(root: &Path, what: &[&str]) -> Result<()> {
+    let mut cargo = Command::from(crate::cargo::command());
+    let built = cargo.current_dir(root).args(["build", "--locked"]).args(what).status().await;
+    ensure!(built.context("start cargo")?.success(), "the binaries do not compile");
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use super::Api;
 use super::access::{admin, wait_for_metric};
 use super::caller::Caller;
+use super::peers::{connect, pair};
 use super::process::PATIENCE;
 use super::raw::Raw;
 use serde_json::{Value, json};
@@ -97,22 +98,44 @@ async fn a_document_under_implicit_ttl_goes_by_itself_and_the_others_stay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_was_set_on_one_node_is_enforced_on_another() {
+    let (a, b) = pair().await;
+    connect(&a, &b).await;
+    b.node.put("logs", "a", r#"{"n":1}"#).await;
+    let (mut on_a, mut on_b) = (Raw::tcp(&a).await, Raw::tcp(&b).await);
+    let set = config("logs", "DELETION_POLICY_IMMUTABLE");
+    assert_eq!(on_a.call("SetCollectionConfig", &set).await.0, 200);
+    let told = async { while on_b.call("GetCollectionConfig", &json!({"collection": "logs"})).await.1 != set {} };
+    timeout(PATIENCE, told).await.unwrap();
+    let (status, refused) = on_b.call("DeleteDocument", &json!({"collection": "logs", "docId": "a"})).await;
+    assert_eq!((status, &refused["code"]), (400, &json!("failed_precondition")), "{refused}");
+    b.node.put("logs", "a", r#"{"n":2}"#).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_delete_is_told_for_the_time_of_its_policy_and_leaves_nothing_to_be_told() {
     let (mut flags, metrics) = admin();
     flags.extend(["--gc-interval-secs", "1"].map(str::to_owned));
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let api = Api::start(&flags).await;
     let (_, mut caller) = Caller::all(&api).await.swap_remove(0);
-    let policy =
-        json!({"collection": "flares", "deletionPolicy": "DELETION_POLICY_TOMBSTONE", "tombstoneTtlSecs": "1"});
-    caller.ok("SetCollectionConfig", json!({"config": policy})).await;
-    for collection in ["flares", "ships"] {
+    for (collection, kind, life) in
+        [("flares", "TOMBSTONE", "tombstoneTtlSecs"), ("buoys", "SOFT_DELETE", "softDeleteTtlSecs")]
+    {
+        let kind = format!("DELETION_POLICY_{kind}");
+        let policy = json!({"collection": collection, "deletionPolicy": kind, life: "1"});
+        caller.ok("SetCollectionConfig", json!({"config": policy})).await;
+    }
+    for collection in ["flares", "buoys", "ships"] {
         caller.ok("PutDocument", json!({"collection": collection, "docId": "a", "jsonData": "{}"})).await;
         caller.ok("DeleteDocument", json!({"collection": collection, "docId": "a"})).await;
     }
-    // The policy, and the delete that is told for seven days.
-    wait_for_metric(metrics, "peat_node_rows 2").await;
-    caller.ok("PutDocument", json!({"collection": "flares", "docId": "a", "jsonData": "{\"n\":1}"})).await;
-    let read = caller.ok("GetDocument", json!({"collection": "flares", "docId": "a"})).await;
-    assert_eq!(read["jsonData"], r#"{"n":1}"#);
+    // The policies, and the delete that is told for seven days.
+    wait_for_metric(metrics, "peat_node_rows 3").await;
+    for collection in ["flares", "buoys"] {
+        let put = json!({"collection": collection, "docId": "a", "jsonData": "{\"n\":1}"});
+        caller.ok("PutDocument", put).await;
+        let read = caller.ok("GetDocument", json!({"collection": collection, "docId": "a"})).await;
+        assert_eq!(read["jsonData"], r#"{"n":1}"#);
+    }
 }

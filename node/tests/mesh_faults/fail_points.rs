@@ -1,10 +1,12 @@
 //! The process ends at the places in the store where it would hurt most.
 
 use super::process::{Node, PATIENCE, put, wait_for};
+use peat_proto::sidecar::peat::sidecar::v1::GetStatusRequest;
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 /// What the node said it has, and what it was asked for last without an answer.
 type Owed = (BTreeMap<String, String>, Option<(String, String)>);
@@ -24,7 +26,7 @@ async fn died(node: &mut Node, place: &str) {
 /// Puts documents, every third of them again and again, until the node is gone.
 async fn put_until_it_dies(node: &Node, filler: &str) -> Owed {
     let (client, mut acknowledged) = (node.client(), BTreeMap::new());
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     for n in 0.. {
         assert!(began.elapsed() < PATIENCE, "the place is never reached");
         let id = if n % 3 == 0 { format!("again-{}", n % 9) } else { n.to_string() };
@@ -128,4 +130,31 @@ async fn a_process_that_ends_while_it_replaces_a_damaged_store_goes_on_with_one_
         let stores: Vec<String> = kept.filter(|name| name.starts_with("store")).collect();
         assert_eq!(stores.len(), 2, "{place}: the store and the damaged one: {stores:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_is_answered_at_once_while_every_commit_takes_half_a_second() {
+    const COMMIT: Duration = Duration::from_millis(500);
+    let mut node = Node::prepare(&[]);
+    node.slow_at = Some("BeforeSync:500");
+    node.start(&[]).await;
+    let writer = node.client();
+    let writing = tokio::spawn(async move {
+        let began = Instant::now();
+        for n in 0..4 {
+            put(&writer, "slow", &n.to_string(), "{}").await.unwrap();
+        }
+        began.elapsed()
+    });
+    let (client, mut took) = (node.client(), Vec::new());
+    while !writing.is_finished() {
+        let asked = Instant::now();
+        client.get_status(GetStatusRequest::default()).await.unwrap();
+        took.push(asked.elapsed());
+    }
+    assert!(writing.await.unwrap() >= 4 * COMMIT, "the commits were not slow");
+    took.sort();
+    let p99 = took[took.len() * 99 / 100];
+    // The contract says 10 ms; the rest is for busy machines.
+    assert!(p99 < COMMIT / 5, "{p99:?} of {} answers", took.len());
 }

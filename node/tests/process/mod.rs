@@ -47,6 +47,8 @@ pub struct Node {
     empty: Vec<String>,
     /// Where the store of the next process ends it: see `store/fail.rs`.
     pub fail_at: Option<&'static str>,
+    /// Where the store of the next process waits each time, and for how many milliseconds.
+    pub slow_at: Option<&'static str>,
     pub id: String,
     pub port: u16,
 }
@@ -71,6 +73,7 @@ impl Node {
             clock: None,
             empty: Vec::new(),
             fail_at: None,
+            slow_at: None,
             id,
             port,
         }
@@ -175,6 +178,7 @@ impl Node {
         let child = self
             .launcher()
             .envs(self.fail_at.map(|place| ("PEAT_FAIL_AT", place)))
+            .envs(self.slow_at.map(|place| ("PEAT_SLOW_AT", place)))
             .envs(self.clock_env())
             .envs(self.empty.iter().map(|name| (name, "")))
             .arg("--data-dir")
