@@ -7,6 +7,7 @@
 mod edit;
 pub(super) mod leaves;
 mod ledger;
+mod script;
 
 use super::Document;
 use super::chunk;

@@ -156,9 +156,13 @@ fn write(doc: &mut Automerge, stamp: Stamp, difference: &Difference) -> Result<O
     Ok(writing.commit_with(at(stamp)).0)
 }
 
+/// How a difference becomes operations: two ways of it make two images, and an actor may have one only.
+const WRITING: u8 = 2;
+
 /// A hash of all that decides what the image is.
 fn actor(deps: &[ChangeHash], stamp: Stamp, difference: &Difference) -> ActorId {
     let mut hash = Sha256::new();
+    hash.update([WRITING]);
     deps.iter().for_each(|dep| hash.update(dep.0));
     hash.update(stamp.0.to_be_bytes());
     for (key, (touch, value)) in difference {

@@ -3,6 +3,7 @@
 //! Inputs: a transaction, and leaves; outputs: operations in it. What it does not do: read the document, or commit.
 
 use super::leaves::Leaf;
+use super::script;
 use automerge::transaction::Transactable;
 use automerge::{AutomergeError, ObjType, ROOT, ScalarValue};
 use serde_json::Value;
@@ -43,29 +44,39 @@ pub(in crate::docs) fn rewrite_leaf<T: Transactable>(
     put_leaf(edit, key, wanted)
 }
 
-/// Replaces only the stretch between the common beginning and the common end.
+/// Takes away and puts in what differs; what is in both is not touched, so that others may edit it at the same time.
 fn edit_list<T: Transactable>(
     edit: &mut T,
     list: &automerge::ObjId,
     old: &[Value],
     new: &[Value],
 ) -> Result<(), AutomergeError> {
-    let start = old.iter().zip(new).take_while(|(a, b)| a == b).count();
-    let end = old[start..].iter().rev().zip(new[start..].iter().rev()).take_while(|(a, b)| a == b).count();
-    for _ in start..old.len() - end {
-        edit.delete(list, start)?;
-    }
-    for (offset, value) in new[start..new.len() - end].iter().enumerate() {
-        let index = start + offset;
-        match object_type(value) {
-            None => edit.insert(list, index, scalar(value))?,
-            Some(kind) => {
-                let object = edit.insert_object(list, index, kind)?;
-                fill(edit, &object, value)?;
-            }
+    let (mut before, mut after) = (0, 0);
+    for (stays, stays_at) in script::kept(old, new).into_iter().chain([(old.len(), new.len())]) {
+        for _ in before..stays {
+            edit.delete(list, after)?;
         }
+        for (index, value) in (after..stays_at).zip(&new[after..stays_at]) {
+            insert(edit, list, index, value)?;
+        }
+        (before, after) = (stays + 1, stays_at + 1);
     }
     Ok(())
+}
+
+fn insert<T: Transactable>(
+    edit: &mut T,
+    list: &automerge::ObjId,
+    index: usize,
+    value: &Value,
+) -> Result<(), AutomergeError> {
+    match object_type(value) {
+        None => edit.insert(list, index, scalar(value)),
+        Some(kind) => {
+            let object = edit.insert_object(list, index, kind)?;
+            fill(edit, &object, value)
+        }
+    }
 }
 
 fn put_leaf<T: Transactable>(edit: &mut T, key: &str, wanted: Option<&Value>) -> Result<(), AutomergeError> {

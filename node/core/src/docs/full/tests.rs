@@ -65,6 +65,15 @@ fn list_edits_at_both_ends_both_survive() {
 }
 
 #[test]
+fn list_edits_around_and_within_what_stays_all_survive() {
+    let (mut a, mut b) = pair(r#"{"l":["a","b",{"c":3},"d"]}"#);
+    a.put(&json(r#"{"l":["x","b",{"c":3},"y"]}"#), next()).unwrap();
+    b.put(&json(r#"{"l":["a","b",1,{"c":4},"d"]}"#), next()).unwrap();
+    join(&mut a, &mut b);
+    assert_eq!(a.document().to_json(), r#"{"l":["x","b",1,{"c":4},"y"]}"#);
+}
+
+#[test]
 fn a_put_has_its_own_stamp_also_when_its_value_is_one_that_had_lost() {
     let json = |text: &str| Document::parse(text).unwrap();
     for wanted in [r#"{"k":"x","n":3}"#, r#"{"n":3}"#] {
