@@ -79,7 +79,7 @@ impl<N: Network> Driver<N> {
         gate.look(store.usage(), Instant::now());
         let (committed, watch) = watch::channel(store.last());
         let began = Instant::now();
-        let driver = Self {
+        let mut driver = Self {
             node,
             store,
             network,
@@ -302,9 +302,10 @@ impl<N: Network> Driver<N> {
         self.publish();
     }
 
-    fn publish(&self) {
-        let view =
-            Published { peers: self.node.peers(), stats: self.node.stats(), unsent: self.unsent, began: self.began };
+    fn publish(&mut self) {
+        let known_time = self.node.known_time(self.now());
+        let (peers, stats) = (self.node.peers(), self.node.stats());
+        let view = Published { peers, stats, unsent: self.unsent, began: self.began, known_time };
         self.published.store(Some(Arc::new(view)));
     }
 

@@ -52,7 +52,7 @@ pub enum HandleError {
     /// A document could not be encrypted.
     #[error(transparent)]
     Seal(#[from] SealError),
-    /// No peer was sent everything in time.
+    /// No peer had everything in time.
     #[error(transparent)]
     Drain(#[from] DrainError),
 }
@@ -106,6 +106,8 @@ pub struct Published {
     pub unsent: bool,
     /// What the uptimes in `peers` count from.
     pub began: Instant,
+    /// Wall time that is sure to have come, since the Unix epoch.
+    pub known_time: Duration,
 }
 
 /// The running half behind a handle.
@@ -207,7 +209,8 @@ impl NodeHandle {
         self.call(Request::Sync { active }).await
     }
 
-    /// Waits until some peer was sent everything that is here, or did not ask for it when told, as a node does that
+    /// Waits until some peer says that it has stored what it was sent of all that is here, or did not ask for it when
+    /// told, as a node does that
     /// leaves; it goes on.
     ///
     /// # Errors

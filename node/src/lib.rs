@@ -9,6 +9,7 @@ pub mod api;
 pub mod changes;
 pub mod cli;
 pub mod client;
+mod clock;
 pub mod config;
 #[cfg(test)]
 mod corpus;

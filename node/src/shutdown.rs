@@ -5,6 +5,7 @@
 
 use crate::driver::Message;
 use crate::handle::Published;
+use peat_node_core::event::Input;
 use std::io;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -41,16 +42,34 @@ pub fn on_signals() -> io::Result<CancellationToken> {
 /// A drain that did not end in time. The text says what is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DrainError {
-    /// No peer was sent all of it.
-    #[error("no peer was sent everything: {0}")]
+    /// No peer has all of it.
+    #[error("no peer has everything: {0}")]
     Pending(&'static str),
     /// The store may be slow, or the driver gone.
     #[error("the driver does not answer")]
     Silent,
 }
 
-/// Waits until nothing here is unknown to every peer, at most `limit`. Until `told` is true it is not known whom this
-/// node has for peers.
+/// Tells the engine that a caller waits for peers, until it is dropped.
+struct Waiting<'a>(&'a mpsc::Sender<Message>);
+
+impl<'a> Waiting<'a> {
+    /// None when the driver is gone.
+    async fn begin(messages: &'a mpsc::Sender<Message>) -> Option<Self> {
+        messages.send(Message::Event(Input::Drain { begins: true })).await.ok()?;
+        Some(Self(messages))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        // Where there is no room now, peers are asked for their word a little longer than needed.
+        let _ = self.0.try_send(Message::Event(Input::Drain { begins: false }));
+    }
+}
+
+/// Waits until some connected peer says that it has stored everything, at most `limit`. Until `told` is true it is not
+/// known whom this node has for peers.
 ///
 /// # Errors
 /// [`DrainError`] at the limit.
@@ -61,6 +80,7 @@ pub(crate) async fn drain(
 ) -> Result<(), DrainError> {
     let end = Instant::now() + limit;
     let mut left = None;
+    let Ok(Some(_waiting)) = timeout_at(end, Waiting::begin(messages)).await else { return Err(DrainError::Silent) };
     loop {
         let (answer, view) = oneshot::channel();
         let asked = async {
@@ -89,7 +109,7 @@ fn pending(view: &Published, told: bool) -> Option<&'static str> {
         [] if view.unsent && wished => Some("documents were written while no peer was connected"),
         [] if view.unsent && !told => Some("documents were written before the operator told of any peer"),
         [] => None,
-        peers if peers.iter().all(|peer| peer.backlog > 0) => Some("documents wait to be sent"),
+        peers if peers.iter().all(|peer| peer.backlog > 0) => Some("documents wait to be sent, or to be stored there"),
         _ => None,
     }
 }
@@ -117,7 +137,7 @@ mod tests {
             cache_bytes: 0,
             digest: 0,
         };
-        Published { peers: Vec::new(), stats, unsent, began: std::time::Instant::now() }
+        Published { peers: Vec::new(), stats, unsent, began: std::time::Instant::now(), known_time: Duration::ZERO }
     }
 
     #[test]

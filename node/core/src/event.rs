@@ -118,6 +118,12 @@ pub enum Input {
     Frame { conn: ConnId, peer: PeerId, frame: Bytes },
     /// `bytes` of what [`Output::Send`] gave have left for the network; room for more.
     Sent { conn: ConnId, peer: PeerId, bytes: usize },
+    /// Somebody waits until peers have what is here, or not any more: meanwhile what they were sent counts as sent
+    /// ([`PeerView::backlog`](crate::PeerView::backlog)) when they have said that it is stored.
+    Drain {
+        /// Whether a caller begins to wait, or ends.
+        begins: bool,
+    },
     /// The process ends soon: nothing is taken in from now on, so that what is owed comes to an end.
     Leave,
     /// The rules changed.

@@ -45,6 +45,8 @@ pub struct Config {
     pub cache_bytes: usize,
     /// How long neighbours are told of a delete where no policy says it.
     pub tombstone_ttl: Duration,
+    /// [`MeshNode::known_time`] of before the last restart.
+    pub known_time: Option<Duration>,
     /// When the history of a document is begun anew.
     pub history: Limits,
     /// What peers may read and write.
@@ -106,6 +108,8 @@ pub struct MeshNode {
     sync_active: bool,
     /// Whether the process ends soon.
     leaves: bool,
+    /// Callers that wait until peers have what is here.
+    drains: usize,
     frames_malformed: u64,
     frames_unknown: u64,
     merges_failed: u64,
@@ -124,15 +128,17 @@ pub struct MeshNode {
 impl MeshNode {
     /// A node without documents or peers.
     pub fn new(config: Config) -> Self {
-        let Config { me, actor, seed, sync_active, cache_bytes, tombstone_ttl, history, rights, kinds } = config;
+        let Config { me, actor, seed, sync_active, cache_bytes, tombstone_ttl, known_time, history, rights, kinds } =
+            config;
         Self {
             me,
-            shelf: Shelf::new(me, actor, cache_bytes, tombstone_ttl, (history, kinds)),
+            shelf: Shelf::new(me, actor, cache_bytes, (tombstone_ttl, known_time), (history, kinds)),
             book: PeerBook::new(me),
             neighbours: BTreeMap::new(),
             rng: ChaCha8Rng::from_seed(seed),
             sync_active,
             leaves: false,
+            drains: 0,
             frames_malformed: 0,
             frames_unknown: 0,
             merges_failed: 0,
@@ -152,6 +158,12 @@ impl MeshNode {
         self.shelf.restore(rows, wall);
     }
 
+    /// Wall time as far as it is sure that it has come: what the next start goes on from, so that a clock that is still
+    /// wrong then is believed no more than now.
+    pub fn known_time(&mut self, now: Now) -> Duration {
+        self.shelf.known_time(now)
+    }
+
     /// The rows of these documents were damaged and are gone: every neighbour that may know of them is asked for them.
     pub fn lost(&mut self, keys: &[Key]) {
         for key in keys {
@@ -167,6 +179,11 @@ impl MeshNode {
         self.shelf.end_due(rows, outputs);
         match input {
             Input::Tick => {}
+            Input::Drain { begins } => {
+                self.drains = if begins { self.drains + 1 } else { self.drains.saturating_sub(1) };
+                let wanted = self.drains > 0;
+                self.neighbours.values_mut().for_each(|neighbour| neighbour.last.want(wanted));
+            }
             Input::Leave => self.leaves = true,
             Input::Write { request, key, edit, terms } => {
                 let result = self.shelf.write(&key, &edit, terms, rows, outputs);
@@ -322,6 +339,7 @@ impl MeshNode {
                 let next_root = if self.me < peer { uptime } else { NEVER };
                 let mut neighbour = Neighbour::new((conn, version), next_root);
                 let is_bound = neighbour.permit(self.rights.grants(&peer));
+                neighbour.last.want(self.drains > 0);
                 self.concerns.keys().for_each(|key| neighbour.ask_whether_stored(key));
                 if self.sync_active {
                     // So that whoever waits for a peer to have everything sees what it does not have yet.

@@ -131,18 +131,18 @@ pub(crate) struct Shelf {
 }
 
 impl Shelf {
-    /// `mark_life`: how long neighbours are told of a delete where no policy says it.
+    /// `mark_life`: how long neighbours are told of a delete where no policy says it; `known`: [`Clock::resumed`].
     pub(crate) fn new(
         me: PeerId,
         actor: [u8; 16],
         cache_bytes: usize,
-        mark_life: Duration,
+        (mark_life, known): (Duration, Option<Duration>),
         (limits, kinds): (Limits, Kinds),
     ) -> Self {
         Self {
             me,
             actor,
-            clock: Clock::default(),
+            clock: Clock::resumed(known),
             wall: Duration::ZERO,
             today: Duration::ZERO,
             policies: Policies::default(),
@@ -165,7 +165,7 @@ impl Shelf {
     /// Notes the stored rows at start.
     pub(crate) fn restore(&mut self, rows: Vec<Stored>, wall: Duration) {
         for row in &rows {
-            self.clock.observe(row.newest, wall);
+            self.clock.recall(row.newest, wall);
         }
         self.collects = rows.iter().any(|row| row.entry.is_none());
         rows.iter().filter_map(|row| row.end.as_ref()).for_each(|(key, end)| self.ends.set(key, Some(*end)));
@@ -176,6 +176,11 @@ impl Shelf {
     pub(crate) fn it_is(&mut self, now: Now) {
         self.wall = now.wall;
         self.today = self.clock.believed(now);
+    }
+
+    /// Wall time that the next start of this node is to go on from.
+    pub(crate) fn known_time(&mut self, now: Now) -> Duration {
+        self.clock.known(now)
     }
 
     /// Forgets a document of which the store has nothing any more.

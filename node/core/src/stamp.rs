@@ -65,10 +65,18 @@ pub struct Clock {
     agreed: Stamp,
     /// Both clocks when they were first read.
     began: Option<Now>,
+    /// Wall time that was known before the last restart.
+    known: Option<Duration>,
 }
 
 impl Clock {
-    /// A stamp above everything this clock gave or observed, and above `floor`, the stamp it has to beat.
+    /// A clock that goes on from the time that was [`known`](Self::known) before a restart, if there was one.
+    pub fn resumed(known: Option<Duration>) -> Self {
+        Self { known, ..Self::default() }
+    }
+
+    /// A stamp above everything that this clock observed or gave without a floor, and above `floor`, which the write has
+    /// to beat. What `floor` adds is not remembered, so that one row ahead of time does not move the clock.
     pub fn tick(&mut self, wall: Duration, floor: Option<Stamp>) -> Stamp {
         self.last = self.last.next().max(Stamp::at(wall));
         self.own = self.last;
@@ -76,11 +84,34 @@ impl Clock {
     }
 
     /// Wall time as far as it can be believed, for what time takes away: a clock that is set forward counts only when
-    /// time has passed here, or when others have written in that time.
+    /// time has passed here, or when others have written in that time. Time in which this node did not run has not
+    /// passed here.
     pub fn believed(&mut self, now: Now) -> Duration {
-        let began = *self.began.get_or_insert(now);
-        let passed = began.wall + now.uptime.saturating_sub(began.uptime) + DRIFT;
+        self.within(now, DRIFT)
+    }
+
+    /// As [`Self::believed`], without the drift that a clock may have: what the next start goes on from, or each would
+    /// believe a wrong clock a little more.
+    pub fn known(&mut self, now: Now) -> Duration {
+        self.within(now, Duration::ZERO)
+    }
+
+    fn within(&mut self, now: Now, drift: Duration) -> Duration {
+        let wall = self.known.map_or(now.wall, |known| known.min(now.wall));
+        let began = *self.began.get_or_insert(Now { wall, ..now });
+        let passed = began.wall + now.uptime.saturating_sub(began.uptime) + drift;
         now.wall.min(passed.max(self.agreed.wall()))
+    }
+
+    /// Takes note of a stamp that was stored before a restart.
+    pub fn recall(&mut self, stored: Stamp, wall: Duration) {
+        if self.known.is_none() {
+            self.observe(stored, wall);
+        } else if stored.wall() <= wall.saturating_add(DRIFT) {
+            // It may be one of our own, from a time when our clock was wrong already.
+            self.own = self.own.max(stored);
+            self.last = self.last.max(stored);
+        }
     }
 
     /// Takes note of a stamp from elsewhere, up to [`DRIFT`] ahead of the wall clock; whether it is not further ahead.
@@ -144,6 +175,28 @@ mod tests {
         assert_eq!(clock.believed(now(NOON + Duration::from_secs(900), 905)), NOON + Duration::from_secs(900));
         clock.observe(Stamp::at(NOON + year), NOON + year);
         assert_eq!(clock.believed(now(NOON + year, 906)), NOON + year);
+    }
+
+    #[test]
+    fn a_clock_that_is_still_ahead_after_a_restart_is_not_believed_either_however_often_that_happens() {
+        let year = Duration::from_secs(365 * 86_400);
+        let now = |uptime| Now { wall: NOON + year, uptime: Duration::from_secs(uptime) };
+        let mut known = NOON;
+        for _ in 0..100 {
+            let mut clock = Clock::resumed(Some(known));
+            // Written here before the restart, by the same clock.
+            clock.recall(Stamp::at(NOON + year), NOON + year);
+            assert!(clock.believed(now(0)) <= known + DRIFT);
+            assert!(clock.believed(now(9)) <= known + Duration::from_secs(9) + DRIFT);
+            known = clock.known(now(9));
+        }
+        assert_eq!(known, NOON + Duration::from_secs(900), "the time that it ran");
+        let mut clock = Clock::resumed(Some(known));
+        clock.recall(Stamp::at(NOON), NOON + year);
+        clock.observe(Stamp::at(NOON + year), NOON + year);
+        assert_eq!(clock.believed(now(1)), NOON + year, "others agree");
+        let early = Now { wall: NOON - year, uptime: Duration::ZERO };
+        assert_eq!(Clock::resumed(Some(known)).believed(early), early.wall, "set back");
     }
 
     #[test]

@@ -40,6 +40,7 @@ impl Bench {
             sync_active: true,
             cache_bytes: 1 << 20,
             tombstone_ttl: Duration::from_secs(3600),
+            known_time: None,
             history: peat_node_core::docs::epoch::Limits::default(),
             rights: peat_node_core::rights::Rights::default(),
             kinds: peat_node_core::docs::Kinds::default(),

@@ -34,7 +34,7 @@ pub enum Command {
     Status(ApiArgs),
     /// Show the live peers of a running node
     Peers(ApiArgs),
-    /// Wait until some peer was sent everything that a running node has; exit code 1 if `--timeout` comes first
+    /// Wait until some peer has stored everything that a running node has; exit code 1 if `--timeout` comes first
     Drain(ApiArgs),
     /// Change what a running node logs, until it ends
     LogLevel {

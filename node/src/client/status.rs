@@ -67,7 +67,7 @@ pub(super) async fn drain(args: &ApiArgs) -> Result<(), ClientError> {
     let (wait, options) = client.wait();
     let request = node::DrainRequest { wait: Some(wait).into(), ..Default::default() };
     client.node.drain_with_options(request, options).await?;
-    Printer::new(args.output).line("some peer was sent everything", || json!({"drained": true}))?;
+    Printer::new(args.output).line("some peer has everything", || json!({"drained": true}))?;
     Ok(())
 }
 

@@ -90,6 +90,7 @@ pub(super) fn concerns_peers(input: &Input) -> bool {
         | Input::Expire { .. }
         | Input::Frame { .. }
         | Input::Sent { .. }
+        | Input::Drain { .. }
         | Input::Leave
         | Input::Rights(_)
         | Input::Tick => false,

@@ -52,8 +52,18 @@ impl Bench {
         let rights = peat_node_core::rights::Rights::default();
         let history = peat_node_core::docs::epoch::Limits::default();
         let (kinds, cache_bytes) = (peat_node_core::docs::Kinds::default(), 1 << 20);
-        let config =
-            Config { me: ME, actor, seed, sync_active: true, cache_bytes, tombstone_ttl, history, rights, kinds };
+        let config = Config {
+            me: ME,
+            actor,
+            seed,
+            sync_active: true,
+            cache_bytes,
+            tombstone_ttl,
+            known_time: None,
+            history,
+            rights,
+            kinds,
+        };
         let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
         let setup = Setup {
             config,

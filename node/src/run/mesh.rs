@@ -4,6 +4,7 @@
 //! leaves or is dropped. What it does not do: serve the API, health or metrics.
 
 use super::RunError;
+use crate::clock;
 use crate::config::{Config, FlagsMode, ManagedMode, MeshKey, Mode, PeerFlag, Relay};
 use crate::driver::{self, Message};
 use crate::expiry;
@@ -170,6 +171,7 @@ impl Parts<'_> {
         })
         .await?;
         tokio::spawn(expiry::run(Arc::clone(&self.store), messages.clone(), config.gc, stop.child_token()));
+        tokio::spawn(clock::keep(config.data_dir.clone(), self.node.clone(), stop.child_token()));
         if let Some(watched) = watched {
             tokio::spawn(rights::follow(watched, messages.clone(), Arc::clone(metrics), stop.child_token()));
         }
@@ -185,6 +187,7 @@ impl Parts<'_> {
             sync_active: config.mesh.auto_sync,
             cache_bytes: CACHE_BYTES,
             tombstone_ttl: config.gc.tombstone_ttl,
+            known_time: clock::read(&config.data_dir),
             history: Limits::default(),
             rights,
             kinds: config.kinds.clone(),

@@ -1,4 +1,4 @@
-//! What can be asked of a running node: another log level, and whether a peer was sent everything.
+//! What can be asked of a running node: another log level, and whether a peer has everything.
 
 use super::Api;
 use super::caller::Caller;
@@ -41,7 +41,7 @@ fn peat_node(api: &Api, args: &[&str]) -> std::process::Output {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_drain_waits_for_a_peer_to_be_sent_everything_and_says_what_is_left() {
+async fn a_drain_waits_for_a_peer_to_have_everything_and_says_what_is_left() {
     let absent = format!("{}@127.0.0.1:1", "ab".repeat(32));
     let api = Api::start(&["--shared-key", KEY, "--peer", &absent]).await;
     for (way, mut caller) in Caller::all(&api).await {
@@ -53,10 +53,10 @@ async fn a_drain_waits_for_a_peer_to_be_sent_everything_and_says_what_is_left() 
     let left = peat_node(&api, &["drain", "--timeout", "1"]);
     assert_eq!(left.status.code(), Some(1), "{left:?}");
     let text = String::from_utf8_lossy(&left.stderr);
-    assert!(text.contains("no peer was sent everything: documents were written while no peer was connected"), "{text}");
+    assert!(text.contains("no peer has everything: documents were written while no peer was connected"), "{text}");
     let peer = Api::start(&["--shared-key", KEY, "--peer", &api.node.address()]).await;
     let drained = peat_node(&api, &["drain", "--timeout", "60"]);
-    assert_eq!(String::from_utf8_lossy(&drained.stdout), "some peer was sent everything\n", "{drained:?}");
+    assert_eq!(String::from_utf8_lossy(&drained.stdout), "some peer has everything\n", "{drained:?}");
     wait_for("the document", || async { (peer.node.list("c").await == ["d"]).then_some(()) }).await;
     let level = peat_node(&api, &["log-level", "debug", "-o", "json"]);
     assert_eq!(String::from_utf8_lossy(&level.stdout), "{\"previous\":\"info\"}\n");

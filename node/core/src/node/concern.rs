@@ -154,6 +154,7 @@ impl MeshNode {
         for (key, number) in answers {
             if let Some(neighbour) = self.neighbours.get_mut(&peer) {
                 neighbour.one_way.confirmed(&key, number);
+                neighbour.last.confirmed(&key, number);
             }
             for concern in self.concerns.waiting.get_mut(&key).into_iter().flatten() {
                 if concern.number <= number {

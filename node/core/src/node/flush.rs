@@ -109,6 +109,7 @@ impl MeshNode {
             }
             return Some(Frame::Want(questions));
         }
+        neighbour.ask_about_last();
         self.confirm_frame(peer, rows, outputs)
             .or_else(|| self.one_way_frame(peer, PLACES))
             .or_else(|| self.docs_frame(peer, rows, outputs))
@@ -129,16 +130,20 @@ impl MeshNode {
                 neighbour.unsure.insert(key);
                 continue;
             }
-            if !(self.concerns.has(&key) || neighbour.one_way.is_open(&key)) {
+            if !(self.concerns.has(&key) || neighbour.one_way.is_open(&key) || neighbour.last.due() == Some(&key)) {
                 continue;
             }
             match self.shelf.have(&key, rows, outputs) {
                 Ok(Some(have)) => {
                     neighbour.one_way.asked(&key, number);
+                    neighbour.last.asked(&key, number);
                     size += key.as_bytes().len() + breadth(&have);
                     questions.push((key, number, have));
                 }
-                Ok(None) => neighbour.one_way.close(&key),
+                Ok(None) => {
+                    neighbour.one_way.close(&key);
+                    neighbour.last.forget(&key);
+                }
                 // It is asked about later.
                 Err(_) => {}
             }
@@ -192,7 +197,9 @@ impl MeshNode {
             }
             docs.push((key, version, payload));
         }
-        (!docs.is_empty()).then(|| Frame::Docs(docs))
+        let (last, ..) = docs.last()?;
+        self.neighbours.get_mut(peer)?.note_sent(last);
+        Some(Frame::Docs(docs))
     }
 }
 

@@ -18,3 +18,4 @@ pub(crate) mod neighbour;
 pub(crate) mod one_way;
 pub(crate) mod owed;
 pub(crate) mod spread;
+pub(crate) mod word;

@@ -10,6 +10,7 @@ use super::frame::{SECOND, THIRD, fingerprint};
 use super::one_way::OneWay;
 use super::owed::Owed;
 use super::spread::Spread;
+use super::word::LastWord;
 use crate::docs::row::Version;
 use crate::ids::{ConnId, Key};
 use crate::rights::Grants;
@@ -55,6 +56,8 @@ pub(crate) struct Neighbour {
     pub(crate) unsure: BTreeSet<Key>,
     /// Documents that the peer waits for our word of, with the number of its question.
     pub(crate) stored: BTreeMap<Key, u64>,
+    /// Whether it has stored what it was sent.
+    pub(crate) last: LastWord,
     /// Whether the peer speaks version 2 of the protocol.
     speaks_second: bool,
     /// Versions of which the content that the peer sent last left gaps.
@@ -89,6 +92,7 @@ impl Neighbour {
             spread: Spread::new(),
             unsure: BTreeSet::new(),
             stored: BTreeMap::new(),
+            last: LastWord::default(),
             speaks_second: version >= SECOND,
             gapped: BTreeMap::new(),
             speaks_third: version >= THIRD,
@@ -114,9 +118,10 @@ impl Neighbour {
         self.in_flight = self.in_flight.saturating_sub(bytes);
     }
 
-    /// Documents that the peer was not sent, and does not have for all that is known.
+    /// Documents that the peer was not sent, and does not have for all that is known; one more while its word for the
+    /// others is waited for.
     pub(crate) fn backlog(&self, uptime: Duration) -> usize {
-        self.dirty.len() + self.spread.untold(uptime)
+        self.dirty.len() + self.spread.untold(uptime) + usize::from(self.last.is_missing())
     }
 
     /// Owes the state of `key` from `since` on. What is owed already reaches further back and stays.
@@ -209,6 +214,7 @@ impl Neighbour {
         !self.is_settled()
             || self.open_root
             || !(self.collected.is_empty() && self.unsure.is_empty() && self.stored.is_empty())
+            || self.last.due().is_some()
             || self.owes_grants
             || self.owes_heard
             || self.one_way.has_work(uptime)
@@ -233,6 +239,21 @@ impl Neighbour {
     /// question is not asked.
     pub(crate) fn ask_whether_stored(&mut self, key: &Key) {
         if self.speaks_second && self.flow.sends(key) {
+            self.unsure.insert(key.clone());
+        }
+    }
+
+    /// The frame with this document at its end is the last that the peer was sent. One that cannot be asked is never
+    /// asked.
+    pub(crate) fn note_sent(&mut self, key: &Key) {
+        if self.speaks_second {
+            self.last.sent(key);
+        }
+    }
+
+    /// Asks about what was sent last, once nothing more is to be sent.
+    pub(crate) fn ask_about_last(&mut self) {
+        if let Some(key) = self.last.due().filter(|_| self.dirty.is_empty()) {
             self.unsure.insert(key.clone());
         }
     }

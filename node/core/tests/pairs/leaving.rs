@@ -26,3 +26,26 @@ fn a_node_that_leaves_takes_nothing_in_and_gives_what_it_has() {
     assert_eq!((a.backlog(), a.read("theirs")), (0, None));
     assert_eq!(b.read("mine").unwrap(), r#"{"n":1}"#);
 }
+
+#[test]
+fn what_was_sent_counts_when_the_peer_has_stored_it_while_somebody_waits_for_that() {
+    let (mut a, mut b) = (Place::new(1), Place::new(2));
+    join(&mut a, &mut b);
+    a.put("last", r#"{"n":1}"#);
+    let sent = a.frames();
+    assert_eq!(a.backlog(), 0, "handed over, and nobody waits");
+    a.drain(true);
+    assert_eq!(a.backlog(), 1, "it may still be on its way");
+    let asked = a.frames();
+    assert!(matches!(asked.as_slice(), [Frame::Confirm(_)]), "{asked:?}");
+    sent.into_iter().chain(asked).for_each(|frame| b.hear(&a, frame));
+    b.frames().into_iter().for_each(|frame| a.hear(&b, frame));
+    assert_eq!((a.backlog(), b.read("last").as_deref()), (0, Some(r#"{"n":1}"#)));
+    a.put("more", r#"{"n":2}"#);
+    assert_eq!(a.backlog(), 1, "and again");
+    assert!(talk(&mut a, &mut b, 100));
+    assert_eq!(a.backlog(), 0);
+    a.drain(false);
+    a.put("later", r#"{"n":3}"#);
+    assert!(!a.frames().iter().any(|frame| matches!(frame, Frame::Confirm(_))), "nobody waits any more");
+}

@@ -61,6 +61,7 @@ fn core(me: PeerId, number: u8) -> MeshNode {
         sync_active: true,
         cache_bytes: 24 << 20,
         tombstone_ttl,
+        known_time: None,
         history,
         rights: Rights::default(),
         kinds: Kinds::default(),
@@ -210,6 +211,11 @@ impl Place {
     /// The process is to end soon.
     pub(crate) fn leave(&mut self) {
         self.turn(vec![Input::Leave]);
+    }
+
+    /// A caller begins to wait until peers have everything, or ends.
+    pub(crate) fn drain(&mut self, begins: bool) {
+        self.turn(vec![Input::Drain { begins }]);
     }
 
     /// The process ends and another begins with the same store.

@@ -24,7 +24,8 @@ fn key(collection: &str) -> Key {
 impl Place {
     /// A node at noon.
     fn new(number: u8) -> Self {
-        let shelf = Shelf::new(PeerId([number; 32]), [number; 16], 0, KEPT, (Limits::default(), Kinds::default()));
+        let shelf =
+            Shelf::new(PeerId([number; 32]), [number; 16], 0, (KEPT, None), (Limits::default(), Kinds::default()));
         let mut place = Self { shelf, disk: MemoryRows::default() };
         place.it_is(Duration::ZERO, Duration::ZERO);
         place

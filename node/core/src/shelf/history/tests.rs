@@ -12,7 +12,7 @@ const KEPT: std::time::Duration = std::time::Duration::from_secs(3600);
 
 fn shelf() -> Shelf {
     // No room for hot documents: every edit reads what the ones before it wrote.
-    Shelf::new(PeerId([1; 32]), [1; 16], 0, KEPT, (Limits::default(), Kinds::default()))
+    Shelf::new(PeerId([1; 32]), [1; 16], 0, (KEPT, None), (Limits::default(), Kinds::default()))
 }
 
 fn ship() -> Key {
@@ -79,8 +79,10 @@ fn a_document_whose_history_is_damaged_goes_on_from_its_text_and_neighbours_hear
 #[test]
 fn a_mended_document_still_merges_with_what_neighbours_have_of_it() {
     let (mut here, mut disk) = (shelf(), MemoryRows::default());
-    let (mut there, mut other) =
-        (Shelf::new(PeerId([2; 32]), [2; 16], 0, KEPT, (Limits::default(), Kinds::default())), MemoryRows::default());
+    let (mut there, mut other) = (
+        Shelf::new(PeerId([2; 32]), [2; 16], 0, (KEPT, None), (Limits::default(), Kinds::default())),
+        MemoryRows::default(),
+    );
     let mut hand_over = |from: &mut Shelf, disk: &MemoryRows| {
         let mut outputs = Outputs::default();
         let (payload, _) = from.payload(&ship(), &Since::Start, usize::MAX, disk, &outputs).unwrap().unwrap();

@@ -51,6 +51,7 @@ impl World {
             sync_active: true,
             cache_bytes: 2 << 20,
             tombstone_ttl,
+            known_time: None,
             history,
             rights: rights.clone(),
             kinds: Kinds::default(),
