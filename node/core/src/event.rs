@@ -10,6 +10,7 @@ use crate::ids::{ConnId, Key, PeerId, RequestId};
 use crate::rights::Rights;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The two clocks, read by the shell once for each input.
@@ -81,8 +82,8 @@ impl From<Condition> for Terms {
 pub struct Quorum {
     /// How many.
     pub peers: usize,
-    /// Which.
-    pub named: BTreeSet<PeerId>,
+    /// Which. Shared: a thousand documents of one call wait for the same ones.
+    pub named: Arc<BTreeSet<PeerId>>,
 }
 
 /// What happened outside.
