@@ -178,7 +178,8 @@ impl NodeHandle {
     /// Wishes `peer` to be connected; answered when it is attached or its next dial failed. Lifts a ban.
     ///
     /// # Errors
-    /// [`HandleError::Request`] with `NoAddress`, `Unreachable`, `Own` or `Revoked`; `Starting` and `Stopped`.
+    /// [`HandleError::Request`] with `NoAddress`, `Unreachable`, `Own`, `Revoked` or `TooManyPeers`; `Starting` and
+    /// `Stopped`.
     pub async fn connect(&self, peer: PeerId, addresses: Vec<Address>) -> Result<(), HandleError> {
         self.call(Request::Connect { peer, addresses }).await
     }
@@ -194,7 +195,7 @@ impl NodeHandle {
     /// Closes and bans `peer` until the next [`NodeHandle::connect`]; when it returns, the peer is not connected.
     ///
     /// # Errors
-    /// `Starting` and `Stopped`.
+    /// [`HandleError::Request`] with `TooManyPeers`; `Starting` and `Stopped`.
     pub async fn disconnect(&self, peer: PeerId) -> Result<(), HandleError> {
         self.call(Request::Disconnect { peer }).await
     }

@@ -249,6 +249,12 @@ pub enum RequestError {
     /// The operator revoked the peer.
     #[error("endpoint {0} is revoked")]
     Revoked(PeerId),
+    /// Calls have named as many peers as are remembered.
+    #[error(
+        "ConnectPeer and DisconnectPeer have named {limit} peers since this node started, which is as many as it \
+         remembers: name one of them, or start it again"
+    )]
+    TooManyPeers { limit: usize },
     /// The condition of a write does not hold. The version that the row has; none when there is no live document.
     #[error("the document is not as the call demands: {}", current(version))]
     Conflict { version: Option<Version> },

@@ -185,10 +185,11 @@ impl MeshNode {
                 self.book.connect(request, peer, addresses, uptime, &mut outputs.answers);
             }
             Input::Disconnect { request, peer } => {
-                if let Some(conn) = self.book.disconnect(peer, &mut outputs.answers) {
+                let closed = self.book.disconnect(peer, &mut outputs.answers);
+                if let Ok(Some(conn)) = closed {
                     self.detach(peer, conn, CloseReason::Requested, outputs);
                 }
-                outputs.answers.push((request, Ok(Reply::Done)));
+                outputs.answers.push((request, closed.map(|_| Reply::Done)));
             }
             Input::Revoke { peers } => {
                 for (peer, conn) in self.book.revoke(peers, &mut outputs.answers) {

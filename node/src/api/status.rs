@@ -67,7 +67,9 @@ impl IntoStatus for RequestError {
             Self::Revoked(_) | Self::Refused { .. } => ConnectError::permission_denied(text),
             Self::Conflict { .. } => ConnectError::aborted(text),
             Self::Immutable(_) | Self::Sealed => ConnectError::failed_precondition(text),
-            Self::TooLarge { .. } | Self::Quota(_) => ConnectError::resource_exhausted(text),
+            Self::TooLarge { .. } | Self::Quota(_) | Self::TooManyPeers { .. } => {
+                ConnectError::resource_exhausted(text)
+            }
         }
     }
 }
@@ -134,6 +136,7 @@ mod tests {
         assert_eq!(code(storage(StorageFault::Full)), ErrorCode::ResourceExhausted);
         assert_eq!(code(RequestError::TooLarge { size: 2, limit: 1 }), ErrorCode::ResourceExhausted);
         assert_eq!(code(RequestError::Quota("--quota-bytes".into())), ErrorCode::ResourceExhausted);
+        assert_eq!(code(RequestError::TooManyPeers { limit: 1 }), ErrorCode::ResourceExhausted);
         assert_eq!(HandleError::Starting.into_status().code, ErrorCode::Unavailable);
     }
 

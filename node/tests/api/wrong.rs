@@ -42,6 +42,12 @@ fn cases() -> Vec<(&'static str, Value, &'static str, &'static str)> {
         ("ConnectPeer", json!({"endpointId": ZEROS, "addresses": ["nowhere"]}), "invalid_argument", "addresses[0]"),
         ("ConnectPeer", json!({"endpointId": ZEROS, "relayUrl": "https://relay"}), "invalid_argument", "addresses"),
         ("ConnectPeer", json!({"endpointId": ZEROS, "relayUrl": "a relay"}), "invalid_argument", "relay_url"),
+        (
+            "ConnectPeer",
+            json!({"endpointId": ZEROS, "addresses": vec!["127.0.0.1:1"; 17]}),
+            "invalid_argument",
+            "addresses has 17 of them, over the limit of 16",
+        ),
         ("DisconnectPeer", json!({"endpointId": ""}), "invalid_argument", "endpoint_id"),
         ("SetCollectionConfig", json!({}), "invalid_argument", "config"),
         ("SetCollectionConfig", json!({"config": {"collection": ""}}), "invalid_argument", "collection"),
