@@ -114,7 +114,8 @@ pub struct RawArgs {
     /// platforms,nodes,tracks,beacons,cells]
     #[arg(long, value_name = "COLLECTION", value_delimiter = ',', help_heading = "API")]
     pub latest_collections: Vec<String>,
-    /// Largest document in bytes, from 1024 to 2097152 [default: 1048576]
+    /// Largest document in bytes that a put or a patch makes, from 1024 to 2097152; one that grows beyond it as edits of
+    /// several nodes merge is kept [default: 1048576]
     #[arg(long, value_name = "BYTES", help_heading = "API")]
     pub max_document_bytes: Option<String>,
     /// Deadline of a call whose caller sets none, 1-86400 [default: 120]

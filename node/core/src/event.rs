@@ -42,8 +42,9 @@ pub enum Edit {
     /// Replaces it, or makes it.
     Put(Document),
     /// Merges a patch into it, or into an empty one: a member that is null goes, an object is merged member by member,
-    /// anything else replaces. Source: RFC 7396.
-    Merge(Document),
+    /// anything else replaces. Source: RFC 7396. `limit`: most bytes of JSON that may come of it.
+    #[expect(missing_docs, reason = "the variant's line names its fields")]
+    Merge { patch: Document, limit: usize },
     /// Replaces it by ciphertext, or makes it. The last write of such a document wins whole.
     Seal(Sealed),
     /// Deletes it; nothing happens when there is none.
@@ -270,6 +271,9 @@ pub enum RequestError {
     /// A patch for a document that is ciphertext here.
     #[error("the document is encrypted and this node does not have its key: it can be replaced, but not merged into")]
     Sealed,
+    /// The document that a patch would make exceeds the limit.
+    #[error("merge_json makes a document of {size} bytes, over the limit of {limit}")]
+    OverLimit { size: usize, limit: usize },
     /// The document would exceed the limit once encoded.
     #[error("json_data needs {size} bytes as one change, over the limit of {limit}")]
     TooLarge { size: usize, limit: usize },

@@ -290,6 +290,7 @@ impl MeshNode {
             Err(ShelfError::Immutable) => Err(RequestError::Immutable(key.collection().to_owned())),
             Err(ShelfError::Sealed) => Err(RequestError::Sealed),
             Err(ShelfError::Conflict { version }) => Err(RequestError::Conflict { version }),
+            Err(ShelfError::OverLimit { size, limit }) => Err(RequestError::OverLimit { size, limit }),
             Err(ShelfError::TooLarge { size }) => Err(RequestError::TooLarge { size, limit: LONGEST }),
             Err(ShelfError::Document(crate::docs::full::FullError::Shape(shape))) => {
                 Err(RequestError::Shape(shape.to_string()))

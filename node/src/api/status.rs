@@ -67,7 +67,7 @@ impl IntoStatus for RequestError {
             Self::Revoked(_) | Self::Refused { .. } => ConnectError::permission_denied(text),
             Self::Conflict { .. } => ConnectError::aborted(text),
             Self::Immutable(_) | Self::Sealed => ConnectError::failed_precondition(text),
-            Self::TooLarge { .. } | Self::Quota(_) | Self::TooManyPeers { .. } => {
+            Self::OverLimit { .. } | Self::TooLarge { .. } | Self::Quota(_) | Self::TooManyPeers { .. } => {
                 ConnectError::resource_exhausted(text)
             }
         }
@@ -134,6 +134,7 @@ mod tests {
         let storage = |fault| RequestError::Storage { fault, reason: "disk".into() };
         assert_eq!(code(storage(StorageFault::Failed)), ErrorCode::Unavailable);
         assert_eq!(code(storage(StorageFault::Full)), ErrorCode::ResourceExhausted);
+        assert_eq!(code(RequestError::OverLimit { size: 2, limit: 1 }), ErrorCode::ResourceExhausted);
         assert_eq!(code(RequestError::TooLarge { size: 2, limit: 1 }), ErrorCode::ResourceExhausted);
         assert_eq!(code(RequestError::Quota("--quota-bytes".into())), ErrorCode::ResourceExhausted);
         assert_eq!(code(RequestError::TooManyPeers { limit: 1 }), ErrorCode::ResourceExhausted);

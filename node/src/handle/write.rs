@@ -32,7 +32,7 @@ impl NodeHandle {
             let row = self.row(&key)?;
             let (edit, holding) = match &edit {
                 Edit::Put(document) => (seal(vault, document, row.as_ref(), &key)?, condition),
-                Edit::Merge(patch) => merge(vault, patch, row.as_ref(), &key, condition)?,
+                Edit::Merge { patch, limit } => merge(vault, (patch, *limit), row.as_ref(), &key, condition)?,
                 Edit::Seal(_) | Edit::Delete => (edit.clone(), condition),
             };
             match self.make(key.clone(), edit, Terms { condition: holding, ttl }).await {
@@ -76,7 +76,7 @@ fn seal(vault: &Vault, document: &Document, row: Option<&Row>, key: &Key) -> Res
 /// The whole document, and the condition that the row is still what the patch was merged into.
 fn merge(
     vault: &Vault,
-    patch: &Document,
+    (patch, limit): (&Document, usize),
     row: Option<&Row>,
     key: &Key,
     condition: Condition,
@@ -94,6 +94,10 @@ fn merge(
         Some(Content::Sealed(_)) => return Err(RequestError::Sealed.into()),
     };
     document.merge(patch);
+    let size = document.to_json().len();
+    if size > limit {
+        return Err(RequestError::OverLimit { size, limit }.into());
+    }
     Ok((seal(vault, &document, row, key)?, holding))
 }
 

@@ -36,6 +36,7 @@ fn cases() -> Vec<(&'static str, Value, &'static str, &'static str)> {
         ("PutNode", json!({"node": {"name": "x"}}), "invalid_argument", "node.id"),
         ("PutCell", json!({"cell": {"id": "x\0"}}), "invalid_argument", "doc_id"),
         ("PutTrack", json!({"track": {"id": "x", "latitude": "NaN"}}), "invalid_argument", "track.latitude"),
+        ("PutTrack", json!({"track": {"id": "x", "classification": long(4096)}}), "resource_exhausted", "track has "),
         ("PutCommand", json!({"command": {}}), "invalid_argument", "command.id"),
         ("ConnectPeer", json!({"endpointId": "xyz", "addresses": ["127.0.0.1:1"]}), "invalid_argument", "endpoint_id"),
         ("ConnectPeer", json!({"endpointId": ZEROS}), "invalid_argument", "addresses"),
