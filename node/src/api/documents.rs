@@ -44,8 +44,8 @@ impl Sidecar {
         Ok(())
     }
 
-    pub(super) fn get(&self, collection: &str, doc_id: &str) -> Result<Option<String>, ConnectError> {
-        let document = self.handle.get(&key(collection, doc_id)?).map_err(|error| error.into_status())?;
+    pub(super) async fn get(&self, collection: &str, doc_id: &str) -> Result<Option<String>, ConnectError> {
+        let document = self.handle.get(key(collection, doc_id)?).await.map_err(|error| error.into_status())?;
         Ok(document.map(|document| document.to_json()))
     }
 

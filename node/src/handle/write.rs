@@ -6,6 +6,7 @@
 //! What it does not do: seal the node's own rows.
 
 use super::{HandleError, NodeHandle};
+use crate::changes::blocking;
 use crate::driver::Request;
 use crate::store::Row;
 use crate::vault::{Content, Vault};
@@ -14,6 +15,7 @@ use peat_node_core::docs::row::{Version, View};
 use peat_node_core::event::{Condition, Edit, Quorum, Reply, RequestError, Terms};
 use peat_node_core::ids::Key;
 use peat_node_core::policy::RESERVED;
+use std::sync::Arc;
 use std::time::Duration;
 
 impl NodeHandle {
@@ -29,7 +31,7 @@ impl NodeHandle {
             return self.make(key, edit, terms).await;
         }
         loop {
-            let row = self.row(&key)?;
+            let row = self.row(key.clone()).await?;
             let (edit, holding) = match &edit {
                 Edit::Put(document) => (seal(vault, document, row.as_ref(), &key)?, condition),
                 Edit::Merge { patch, limit } => merge(vault, (patch, *limit), row.as_ref(), &key, condition)?,
@@ -62,8 +64,9 @@ impl NodeHandle {
         })
     }
 
-    fn row(&self, key: &Key) -> Result<Option<Row>, HandleError> {
-        Ok(self.engine()?.store.read(key)?)
+    async fn row(&self, key: Key) -> Result<Option<Row>, HandleError> {
+        let store = Arc::clone(&self.engine()?.store);
+        Ok(blocking(move || store.read(&key)).await?)
     }
 }
 
