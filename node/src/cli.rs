@@ -2,10 +2,9 @@
 //!
 //! Purpose: collect text. The flags are the one table: every flag of the node has an environment variable, `PEAT_NODE_`
 //! and its name in capitals, and is a key of the file; a flag wins over its variable and that over the file. An empty
-//! variable counts as unset, and the older `PEAT_SIDECAR_` name is read when the new one is not set, or for the log level
-//! `RUST_LOG`, as by most programs in Rust. Inputs: arguments
-//! and a look-up of variables. Outputs: a [`Cli`] whose texts [`crate::config::Config`] checks, and where each of them
-//! came from. What it does not do: judge values.
+//! variable counts as unset; the older `PEAT_SIDECAR_` name is read when the new one is not set, and for the log level
+//! then `RUST_LOG`, as by most programs in Rust. Inputs: arguments and a look-up of variables. Outputs: a [`Cli`] whose
+//! texts [`crate::config::Config`] checks, and where each of them came from. What it does not do: judge values.
 
 mod commands;
 mod file;
@@ -115,8 +114,8 @@ pub struct RawArgs {
     /// platforms,nodes,tracks,beacons,cells]
     #[arg(long, value_name = "COLLECTION", value_delimiter = ',', help_heading = "API")]
     pub latest_collections: Vec<String>,
-    /// Largest document in bytes that a put or a patch makes, from 1024 to 2097152; one that grows beyond it as edits of
-    /// several nodes merge is kept [default: 1048576]
+    /// Largest document in bytes that a put or a patch makes, from 1024 to 2097152; one that grows beyond it as edits
+    /// of several nodes merge is kept [default: 1048576]
     #[arg(long, value_name = "BYTES", help_heading = "API")]
     pub max_document_bytes: Option<String>,
     /// Deadline of a call whose caller sets none, 1-86400 [default: 120]
@@ -199,7 +198,8 @@ pub struct RawArgs {
     /// After that only a short row of it is kept, for whoever was away and still has the document.
     #[arg(long, value_name = "HOURS", help_heading = "Node")]
     pub tombstone_ttl_hours: Option<String>,
-    /// Seconds between two readings of the store for deletes that are older [default: 300]
+    /// Least seconds between two readings of the store for deletes that are older; a large store is read less often
+    /// [default: 300]
     #[arg(long, value_name = "SECONDS", help_heading = "Node")]
     pub gc_interval_secs: Option<String>,
     /// Old deletes that are collected at once [default: 1000]

@@ -1,7 +1,7 @@
 //! Peers, sync and status.
 //!
 //! Inputs: fields of requests, as they came. Outputs: plain values, or the error the caller sees.
-//! What it does not do: dial; the engine's supervisor does.
+//! What it does not do: dial peers, which the engine decides on.
 
 use super::service::Sidecar;
 use super::status::IntoStatus as _;
@@ -34,7 +34,7 @@ impl Sidecar {
         }
     }
 
-    /// A relay that this node does not use is a hint that it cannot follow.
+    /// The URL of a relay other than this node's own is checked and then left out: a node connects to no other.
     pub(super) async fn connect(&self, id: &str, addresses: &[Address], relay_url: &str) -> Result<(), ConnectError> {
         let peer = endpoint(id)?;
         let ways = ways(addresses, relay_url)?;

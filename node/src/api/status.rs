@@ -86,7 +86,7 @@ impl IntoStatus for HandleError {
     }
 }
 
-/// A full disk is the caller's to know apart: trying again at once helps with anything but that.
+/// A full disk has a code of its own: trying again soon may help with any other fault, but not with that one.
 fn storage(fault: StorageFault, text: String) -> ConnectError {
     match fault {
         StorageFault::Full => ConnectError::resource_exhausted(text),
