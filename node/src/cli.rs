@@ -2,9 +2,9 @@
 //!
 //! Purpose: collect text. The flags are the one table: every flag of the node has an environment variable, `PEAT_NODE_`
 //! and its name in capitals, and is a key of the file; a flag wins over its variable and that over the file. An empty
-//! variable counts as unset, and the older `PEAT_SIDECAR_` name is read when the new one is not set. Inputs: arguments
-//! and a look-up of variables. Outputs: a [`Cli`] whose texts [`crate::config::Config`] checks, and where each of them
-//! came from. What it does not do: judge values.
+//! variable counts as unset; the older `PEAT_SIDECAR_` name is read when the new one is not set, and for the log level
+//! then `RUST_LOG`, as by most programs in Rust. Inputs: arguments and a look-up of variables. Outputs: a [`Cli`] whose
+//! texts [`crate::config::Config`] checks, and where each of them came from. What it does not do: judge values.
 
 mod commands;
 mod file;
@@ -114,7 +114,8 @@ pub struct RawArgs {
     /// platforms,nodes,tracks,beacons,cells]
     #[arg(long, value_name = "COLLECTION", value_delimiter = ',', help_heading = "API")]
     pub latest_collections: Vec<String>,
-    /// Largest document in bytes, from 1024 to 2097152 [default: 1048576]
+    /// Largest document in bytes that a put or a patch makes, from 1024 to 2097152; one that grows beyond it as edits
+    /// of several nodes merge is kept [default: 1048576]
     #[arg(long, value_name = "BYTES", help_heading = "API")]
     pub max_document_bytes: Option<String>,
     /// Deadline of a call whose caller sets none, 1-86400 [default: 120]
@@ -197,7 +198,8 @@ pub struct RawArgs {
     /// After that only a short row of it is kept, for whoever was away and still has the document.
     #[arg(long, value_name = "HOURS", help_heading = "Node")]
     pub tombstone_ttl_hours: Option<String>,
-    /// Seconds between two readings of the store for deletes that are older [default: 300]
+    /// Least seconds between two readings of the store for deletes that are older; a large store is read less often
+    /// [default: 300]
     #[arg(long, value_name = "SECONDS", help_heading = "Node")]
     pub gc_interval_secs: Option<String>,
     /// Old deletes that are collected at once [default: 1000]
@@ -361,6 +363,7 @@ fn complete_from_environment(
         let alias = name.replacen("PEAT_NODE_", "PEAT_SIDECAR_", 1);
         let filled = |name: &str| env(name).filter(|value| !value.is_empty()).map(|value| (name.to_owned(), value));
         let found = filled(&name).or_else(|| filled(&alias).inspect(|(alias, _)| aliases.push(alias.clone())));
+        let found = found.or_else(|| filled(shared_variable(arg)?));
         if let Some((name, value)) = found {
             args.push(argument(long, &value));
             origins.insert(long.to_owned(), Origin::Variable(name));
@@ -388,6 +391,11 @@ fn variable(arg: &clap::Arg) -> Option<String> {
         "peer" => Some("PEAT_NODE_PEERS".to_owned()),
         id => arg.get_long().map(|_| format!("PEAT_NODE_{}", id.to_uppercase())),
     }
+}
+
+/// A variable that is not this program's alone, read where its own are not set.
+fn shared_variable(arg: &clap::Arg) -> Option<&'static str> {
+    (arg.get_id() == "log_level").then_some("RUST_LOG")
 }
 
 #[cfg(test)]
@@ -442,6 +450,28 @@ mod tests {
         assert_eq!(parsed.cli.run.node_id.as_deref(), Some("old"));
         assert_eq!(parsed.cli.run.app_id.as_deref(), Some("new"));
         assert_eq!(parsed.aliases, ["PEAT_SIDECAR_NODE_ID"]);
+    }
+
+    #[test]
+    fn rust_log_is_the_log_level_where_nothing_nearer_says_it_and_the_settings_tell() {
+        let level = |args: &[&str], variables: &[(&str, &str)]| {
+            let parsed = read(args, &[&[("RUST_LOG", "info,iroh=debug")], variables].concat());
+            assert!(parsed.aliases.is_empty(), "it is no older name");
+            let origin = parsed.settings.origin("log-level").map(ToString::to_string).unwrap_or_default();
+            (parsed.cli.run.log_level.unwrap_or_default(), origin)
+        };
+        let told = |level: &str, origin: &str| (level.to_owned(), origin.to_owned());
+        assert_eq!(level(&[], &[]), told("info,iroh=debug", "RUST_LOG"));
+        assert_eq!(level(&[], &[("PEAT_NODE_LOG_LEVEL", "")]), told("info,iroh=debug", "RUST_LOG"));
+        assert_eq!(level(&[], &[("PEAT_NODE_LOG_LEVEL", "warn")]), told("warn", "PEAT_NODE_LOG_LEVEL"));
+        assert_eq!(level(&["--log-level", "error"], &[]), told("error", "--log-level"));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "log-level: trace\n").unwrap();
+        let config = ["--config", file.path().to_str().unwrap()];
+        assert_eq!(level(&config, &[]), told("info,iroh=debug", "RUST_LOG"), "a variable wins over the file");
+        assert_eq!(read(&[], &[("RUST_LOG", "")]).cli.run.log_level, None);
+        let shown = read(&[], &[("RUST_LOG", "warn")]).settings.to_string();
+        assert!(shown.contains("log-level: warn # RUST_LOG\n"), "{shown}");
     }
 
     #[test]

@@ -180,7 +180,8 @@ impl NodeHandle {
     /// Wishes `peer` to be connected; answered when it is attached or its next dial failed. Lifts a ban.
     ///
     /// # Errors
-    /// [`HandleError::Request`] with `NoAddress`, `Unreachable`, `Own` or `Revoked`; `Starting` and `Stopped`.
+    /// [`HandleError::Request`] with `NoAddress`, `Unreachable`, `Own`, `Revoked` or `TooManyPeers`; `Starting` and
+    /// `Stopped`.
     pub async fn connect(&self, peer: PeerId, addresses: Vec<Address>) -> Result<(), HandleError> {
         self.call(Request::Connect { peer, addresses }).await
     }
@@ -196,7 +197,7 @@ impl NodeHandle {
     /// Closes and bans `peer` until the next [`NodeHandle::connect`]; when it returns, the peer is not connected.
     ///
     /// # Errors
-    /// `Starting` and `Stopped`.
+    /// [`HandleError::Request`] with `TooManyPeers`; `Starting` and `Stopped`.
     pub async fn disconnect(&self, peer: PeerId) -> Result<(), HandleError> {
         self.call(Request::Disconnect { peer }).await
     }
@@ -222,24 +223,25 @@ impl NodeHandle {
 
     /// A document as it is stored now; `None` when there is none or it is deleted.
     ///
-    /// Reads inline: one row, nearly always from memory.
+    /// Reads on the blocking pool: a row that is not in memory may wait for the disk.
     ///
     /// # Errors
     /// [`HandleError::Store`], also for a corrupt row; `Starting`.
-    pub fn get(&self, key: &Key) -> Result<Option<Content>, HandleError> {
-        Ok(self.read(key)?.map(|(content, _)| content))
+    pub async fn get(&self, key: Key) -> Result<Option<Content>, HandleError> {
+        let engine = self.engine()?;
+        let (store, vault) = (Arc::clone(&engine.store), engine.vault.clone());
+        let found = changes::blocking(move || content(&*store, &vault, &key)).await?;
+        Ok(found.map(|(content, _)| content))
     }
 
-    /// As [`NodeHandle::get`], with the version for [`Condition::Version`].
+    /// As [`NodeHandle::get`], with the version for [`Condition::Version`], for those who are on the blocking pool: it
+    /// waits for the disk.
     ///
     /// # Errors
     /// As [`NodeHandle::get`].
     pub fn read(&self, key: &Key) -> Result<Option<(Content, Version)>, HandleError> {
         let engine = self.engine()?;
-        let Some(row) = engine.store.read(key)? else { return Ok(None) };
-        let view = view(key, &row)?;
-        let content = engine.vault.content(key, &view).map_err(|source| corrupt(key, source))?;
-        Ok(content.map(|content| (content, view.version)))
+        Ok(content(&*engine.store, &engine.vault, key)?)
     }
 
     /// How new documents of `collection` merge.
@@ -378,6 +380,14 @@ impl NodeHandle {
         self.engine()?.messages.send(message).await.map_err(|_| HandleError::Stopped)?;
         Ok(answered.await.map_err(|_| HandleError::Stopped)??)
     }
+}
+
+/// What is stored under `key`, with its version; none for a deleted document.
+fn content(store: &dyn Store, vault: &Vault, key: &Key) -> Result<Option<(Content, Version)>, StoreError> {
+    let Some(row) = store.read(key)? else { return Ok(None) };
+    let view = view(key, &row)?;
+    let content = vault.content(key, &view).map_err(|source| corrupt(key, source))?;
+    Ok(content.map(|content| (content, view.version)))
 }
 
 /// None for a deleted document, and for one that is sealed with another key.

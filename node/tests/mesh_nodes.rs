@@ -55,7 +55,7 @@ async fn put(node: &NodeHandle, id: &str, json: &str) {
 }
 
 fn get(node: &NodeHandle, id: &str) -> Option<String> {
-    node.get(&Key::new(&ferries(), id).unwrap()).unwrap().map(|document| document.to_json())
+    node.read(&Key::new(&ferries(), id).unwrap()).unwrap().map(|(document, _)| document.to_json())
 }
 
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {

@@ -10,6 +10,7 @@ use crate::ids::{ConnId, Key, PeerId, RequestId};
 use crate::rights::Rights;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The two clocks, read by the shell once for each input.
@@ -41,8 +42,9 @@ pub enum Edit {
     /// Replaces it, or makes it.
     Put(Document),
     /// Merges a patch into it, or into an empty one: a member that is null goes, an object is merged member by member,
-    /// anything else replaces. Source: RFC 7396.
-    Merge(Document),
+    /// anything else replaces. Source: RFC 7396. `limit`: most bytes of JSON that may come of it.
+    #[expect(missing_docs, reason = "the variant's line names its fields")]
+    Merge { patch: Document, limit: usize },
     /// Replaces it by ciphertext, or makes it. The last write of such a document wins whole.
     Seal(Sealed),
     /// Deletes it; nothing happens when there is none.
@@ -81,8 +83,8 @@ impl From<Condition> for Terms {
 pub struct Quorum {
     /// How many.
     pub peers: usize,
-    /// Which.
-    pub named: BTreeSet<PeerId>,
+    /// Which. Shared: a thousand documents of one call wait for the same ones.
+    pub named: Arc<BTreeSet<PeerId>>,
 }
 
 /// What happened outside.
@@ -254,6 +256,12 @@ pub enum RequestError {
     /// The operator revoked the peer.
     #[error("endpoint {0} is revoked")]
     Revoked(PeerId),
+    /// Calls have named as many peers as are remembered.
+    #[error(
+        "ConnectPeer and DisconnectPeer have named {limit} peers since this node started, which is as many as it \
+         remembers: name one of them, or start it again"
+    )]
+    TooManyPeers { limit: usize },
     /// The condition of a write does not hold. The version that the row has; none when there is no live document.
     #[error("the document is not as the call demands: {}", current(version))]
     Conflict { version: Option<Version> },
@@ -269,6 +277,9 @@ pub enum RequestError {
     /// A patch for a document that is ciphertext here.
     #[error("the document is encrypted and this node does not have its key: it can be replaced, but not merged into")]
     Sealed,
+    /// The document that a patch would make exceeds the limit.
+    #[error("merge_json makes a document of {size} bytes, over the limit of {limit}")]
+    OverLimit { size: usize, limit: usize },
     /// The document would exceed the limit once encoded.
     #[error("json_data needs {size} bytes as one change, over the limit of {limit}")]
     TooLarge { size: usize, limit: usize },

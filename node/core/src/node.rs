@@ -202,10 +202,11 @@ impl MeshNode {
                 self.book.connect(request, peer, addresses, uptime, &mut outputs.answers);
             }
             Input::Disconnect { request, peer } => {
-                if let Some(conn) = self.book.disconnect(peer, &mut outputs.answers) {
+                let closed = self.book.disconnect(peer, &mut outputs.answers);
+                if let Ok(Some(conn)) = closed {
                     self.detach(peer, conn, CloseReason::Requested, outputs);
                 }
-                outputs.answers.push((request, Ok(Reply::Done)));
+                outputs.answers.push((request, closed.map(|_| Reply::Done)));
             }
             Input::Revoke { peers } => {
                 for (peer, conn) in self.book.revoke(peers, &mut outputs.answers) {
@@ -306,6 +307,7 @@ impl MeshNode {
             Err(ShelfError::Immutable) => Err(RequestError::Immutable(key.collection().to_owned())),
             Err(ShelfError::Sealed) => Err(RequestError::Sealed),
             Err(ShelfError::Conflict { version }) => Err(RequestError::Conflict { version }),
+            Err(ShelfError::OverLimit { size, limit }) => Err(RequestError::OverLimit { size, limit }),
             Err(ShelfError::TooLarge { size }) => Err(RequestError::TooLarge { size, limit: LONGEST }),
             Err(ShelfError::Document(crate::docs::full::FullError::Shape(shape))) => {
                 Err(RequestError::Shape(shape.to_string()))

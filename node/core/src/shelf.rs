@@ -74,6 +74,14 @@ pub(crate) enum ShelfError {
     /// The stamp is, or would be, above the last that there can be.
     #[error("the document's stamp is at the end of time")]
     EndOfTime,
+    /// The document that a patch would make is larger than its writer may make one.
+    #[error("the document would be too large")]
+    OverLimit {
+        /// Bytes of JSON.
+        size: usize,
+        /// As many may be.
+        limit: usize,
+    },
     /// What would have to be sent is larger than a frame.
     #[error("the change is too large")]
     TooLarge {
@@ -235,13 +243,16 @@ impl Shelf {
                 let held = self.load_to_write(key, rows, outputs)?;
                 self.put_latest(key, (sealed.to_text().into(), ttl), (held, rows), outputs)
             }
-            Edit::Merge(patch) => {
+            Edit::Merge { patch, limit } => {
                 if self.is_sealed(key, rows, outputs)? {
                     return Err(ShelfError::Sealed);
                 }
                 let mut document = self.document(key, rows, outputs)?.unwrap_or_default();
                 document.merge(patch);
-                fits(document.to_json().as_bytes())?;
+                let (size, limit) = (document.to_json().len(), CONTENT_LIMIT.min(*limit));
+                if size > limit {
+                    return Err(ShelfError::OverLimit { size, limit });
+                }
                 self.put(key, (&document, ttl), rows, outputs)
             }
             Edit::Delete => self.delete(key, rows, outputs),

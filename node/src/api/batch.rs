@@ -71,7 +71,9 @@ impl Sidecar {
         let key = key_to_write(&request.collection, &request.doc_id)?;
         let edit = match request.edit {
             Some(edit::Edit::PutJson(json)) => Edit::Put(self.parse("put_json", &json)?),
-            Some(edit::Edit::MergeJson(json)) => Edit::Merge(self.parse("merge_json", &json)?),
+            Some(edit::Edit::MergeJson(json)) => {
+                Edit::Merge { patch: self.parse("merge_json", &json)?, limit: self.document_limit }
+            }
             Some(edit::Edit::Delete(_)) => Edit::Delete,
             None => return Err(ConnectError::invalid_argument("none of put_json, merge_json, delete is set")),
         };

@@ -29,9 +29,9 @@ impl Sidecar {
     }
 
     /// None where none was set.
-    pub(super) fn policy(&self, collection: &str) -> Result<Option<proto::CollectionConfig>, ConnectError> {
+    pub(super) async fn policy(&self, collection: &str) -> Result<Option<proto::CollectionConfig>, ConnectError> {
         let collection = parse_collection(collection)?;
-        let document = self.handle.get(&row_of(collection.as_str())?).map_err(|error| error.into_status())?;
+        let document = self.handle.get(row_of(collection.as_str())?).await.map_err(|error| error.into_status())?;
         let document = document.and_then(Content::into_document);
         Ok(document.and_then(|document| config(collection.as_str(), &document)))
     }

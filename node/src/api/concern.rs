@@ -12,7 +12,11 @@ use peat_node_core::event::Quorum;
 use peat_node_core::ids::{Key, PeerId};
 use peat_proto::sidecar::peat::node::v1 as proto;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
+
+/// Most endpoint ids of one concern, which every answer of a peer is compared with.
+const MOST_IDS: usize = 64;
 
 /// A concern that was checked.
 #[derive(Debug)]
@@ -24,13 +28,18 @@ pub(super) struct Concern {
 impl Concern {
     /// `left`: what is left of the call's time.
     pub(super) fn parse(concern: &proto::Concern, left: Duration) -> Result<Self, ConnectError> {
+        if concern.endpoint_ids.len() > MOST_IDS {
+            let count = concern.endpoint_ids.len();
+            let text = format!("concern.endpoint_ids has {count} ids, over the limit of {MOST_IDS}");
+            return Err(ConnectError::invalid_argument(text));
+        }
         let named = concern.endpoint_ids.iter().map(|id| PeerId::parse(id));
         let named = named.collect::<Result<BTreeSet<_>, _>>().map_err(|error| error.into_status())?;
         if concern.peers == 0 && named.is_empty() {
             return Err(ConnectError::invalid_argument("concern names neither a number of peers nor an endpoint id"));
         }
         let wait = wait::within("concern.wait", concern.wait.as_option(), left)?;
-        Ok(Self { quorum: Quorum { peers: concern.peers as usize, named }, wait })
+        Ok(Self { quorum: Quorum { peers: concern.peers as usize, named: Arc::new(named) }, wait })
     }
 }
 

@@ -26,7 +26,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
-/// A retired connection gets this long to close itself; none has a running call then, but one that is no longer let in.
+/// How long a retired connection may take to close itself. It has no running call, unless it was retired because its
+/// caller is no longer let in.
 const RETIRE_GRACE: Duration = Duration::from_secs(5);
 
 /// What all connections of a listener have in common. Cheap to clone.

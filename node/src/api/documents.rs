@@ -30,15 +30,22 @@ impl Sidecar {
 
     /// `field` is its name in the request, for errors.
     pub(super) fn parse(&self, field: &str, json: &str) -> Result<Document, ConnectError> {
-        if json.len() > self.document_limit {
-            let text = format!("{field} has {} bytes, over the limit of {}", json.len(), self.document_limit);
-            return Err(ConnectError::resource_exhausted(text));
-        }
+        self.fits(field, json)?;
         Document::parse(json).map_err(|error| error.into_status())
     }
 
-    pub(super) fn get(&self, collection: &str, doc_id: &str) -> Result<Option<String>, ConnectError> {
-        let document = self.handle.get(&key(collection, doc_id)?).map_err(|error| error.into_status())?;
+    fn fits(&self, field: &str, json: &str) -> Result<(), ConnectError> {
+        let (size, limit) = (json.len(), self.document_limit);
+        if size > limit {
+            return Err(ConnectError::resource_exhausted(format!(
+                "{field} has {size} bytes, over the limit of {limit}"
+            )));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn get(&self, collection: &str, doc_id: &str) -> Result<Option<String>, ConnectError> {
+        let document = self.handle.get(key(collection, doc_id)?).await.map_err(|error| error.into_status())?;
         Ok(document.map(|document| document.to_json()))
     }
 
@@ -72,6 +79,7 @@ impl Sidecar {
         }
         let key = key(collection, &id)?;
         let document = typed::document(record).map_err(|error| wrong(&error))?;
+        self.fits(field, &document.to_json())?;
         self.handle.put(key, document).await.map_err(|error| error.into_status())
     }
 

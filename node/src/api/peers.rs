@@ -1,7 +1,7 @@
 //! Peers, sync and status.
 //!
 //! Inputs: fields of requests, as they came. Outputs: plain values, or the error the caller sees.
-//! What it does not do: dial; the engine's supervisor does.
+//! What it does not do: dial peers, which the engine decides on.
 
 use super::service::Sidecar;
 use super::status::IntoStatus as _;
@@ -11,6 +11,9 @@ use connectrpc::ConnectError;
 use peat_node_core::event::{Address, RequestError};
 use peat_node_core::ids::PeerId;
 use peat_proto::sidecar::peat::sidecar::v1 as proto;
+
+/// Most addresses of one `ConnectPeer`: all of them are dialled at once.
+const MOST_ADDRESSES: usize = 16;
 
 impl Sidecar {
     pub(super) fn status(&self) -> proto::GetStatusResponse {
@@ -31,18 +34,10 @@ impl Sidecar {
         }
     }
 
-    /// A relay that this node does not use is a hint that it cannot follow.
+    /// The URL of a relay other than this node's own is checked and then left out: a node connects to no other.
     pub(super) async fn connect(&self, id: &str, addresses: &[Address], relay_url: &str) -> Result<(), ConnectError> {
         let peer = endpoint(id)?;
-        let mut ways = Vec::new();
-        for (index, address) in addresses.iter().enumerate() {
-            let wrong = |reason| ConnectError::invalid_argument(format!("addresses[{index}] {reason}: `{address}`"));
-            ways.push(peer_address(address).map_err(wrong)?);
-        }
-        if !relay_url.is_empty() {
-            let wrong = |reason| ConnectError::invalid_argument(format!("relay_url {reason}"));
-            ways.push(config::relay_url(relay_url).map_err(wrong)?.to_string());
-        }
+        let ways = ways(addresses, relay_url)?;
         let ours = self.handle.relay().map_err(|error| error.into_status())?;
         let followed: Vec<_> = ways.iter().filter(|way| is_usable(way, ours)).cloned().collect();
         self.handle.connect(peer, followed).await.map_err(|error| match error {
@@ -86,6 +81,24 @@ impl Sidecar {
             ..Default::default()
         }
     }
+}
+
+/// The addresses of a request, each in its one form.
+fn ways(addresses: &[Address], relay_url: &str) -> Result<Vec<Address>, ConnectError> {
+    if addresses.len() > MOST_ADDRESSES {
+        let text = format!("addresses has {} of them, over the limit of {MOST_ADDRESSES}", addresses.len());
+        return Err(ConnectError::invalid_argument(text));
+    }
+    let mut ways = Vec::new();
+    for (index, address) in addresses.iter().enumerate() {
+        let wrong = |reason| ConnectError::invalid_argument(format!("addresses[{index}] {reason}: `{address}`"));
+        ways.push(peer_address(address).map_err(wrong)?);
+    }
+    if !relay_url.is_empty() {
+        let wrong = |reason| ConnectError::invalid_argument(format!("relay_url {reason}"));
+        ways.push(config::relay_url(relay_url).map_err(wrong)?.to_string());
+    }
+    Ok(ways)
 }
 
 fn endpoint(id: &str) -> Result<PeerId, ConnectError> {

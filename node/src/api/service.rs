@@ -90,7 +90,7 @@ impl PeatSidecar for Sidecar {
         _: RequestContext,
         request: Request<'_, proto::GetDocumentRequest>,
     ) -> ServiceResult<proto::GetDocumentResponse> {
-        let json_data = self.get(request.collection, request.doc_id)?;
+        let json_data = self.get(request.collection, request.doc_id).await?;
         Response::ok(proto::GetDocumentResponse { json_data, ..Default::default() })
     }
 
@@ -246,7 +246,7 @@ impl PeatSidecar for Sidecar {
         _: RequestContext,
         request: Request<'_, proto::GetCollectionConfigRequest>,
     ) -> ServiceResult<proto::GetCollectionConfigResponse> {
-        let config = self.policy(request.collection)?.into();
+        let config = self.policy(request.collection).await?.into();
         Response::ok(proto::GetCollectionConfigResponse { config, ..Default::default() })
     }
 

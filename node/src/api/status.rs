@@ -67,7 +67,9 @@ impl IntoStatus for RequestError {
             Self::Revoked(_) | Self::Refused { .. } => ConnectError::permission_denied(text),
             Self::Conflict { .. } => ConnectError::aborted(text),
             Self::Immutable(_) | Self::Sealed => ConnectError::failed_precondition(text),
-            Self::TooLarge { .. } | Self::Quota(_) => ConnectError::resource_exhausted(text),
+            Self::OverLimit { .. } | Self::TooLarge { .. } | Self::Quota(_) | Self::TooManyPeers { .. } => {
+                ConnectError::resource_exhausted(text)
+            }
         }
     }
 }
@@ -84,7 +86,7 @@ impl IntoStatus for HandleError {
     }
 }
 
-/// A full disk is the caller's to know apart: trying again at once helps with anything but that.
+/// A full disk has a code of its own: trying again soon may help with any other fault, but not with that one.
 fn storage(fault: StorageFault, text: String) -> ConnectError {
     match fault {
         StorageFault::Full => ConnectError::resource_exhausted(text),
@@ -132,8 +134,10 @@ mod tests {
         let storage = |fault| RequestError::Storage { fault, reason: "disk".into() };
         assert_eq!(code(storage(StorageFault::Failed)), ErrorCode::Unavailable);
         assert_eq!(code(storage(StorageFault::Full)), ErrorCode::ResourceExhausted);
+        assert_eq!(code(RequestError::OverLimit { size: 2, limit: 1 }), ErrorCode::ResourceExhausted);
         assert_eq!(code(RequestError::TooLarge { size: 2, limit: 1 }), ErrorCode::ResourceExhausted);
         assert_eq!(code(RequestError::Quota("--quota-bytes".into())), ErrorCode::ResourceExhausted);
+        assert_eq!(code(RequestError::TooManyPeers { limit: 1 }), ErrorCode::ResourceExhausted);
         assert_eq!(HandleError::Starting.into_status().code, ErrorCode::Unavailable);
     }
 

@@ -152,7 +152,8 @@ pub enum DocCommand {
         /// code 1 if `--timeout` comes first; the document is written nevertheless
         #[arg(long, value_name = "COUNT|ID")]
         stored_by: Vec<String>,
-        /// Seconds after which it goes by itself, on every node, unless it is written again; 0: it stays
+        /// Seconds after which it goes by itself, on every node, unless it is written again; 0: the policy of its
+        /// collection decides
         #[arg(long, value_name = "SECONDS", default_value_t = 0)]
         ttl: u64,
         /// Which node, and how to print

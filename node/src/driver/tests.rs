@@ -270,8 +270,8 @@ async fn reads_are_answered_while_a_commit_waits_for_the_disk() {
     let put = tokio::spawn(async move { writer.put(key("two"), Document::parse("{}").unwrap()).await });
     bench.until(|bench| bench.store.commits_under_way() > 0).await;
     let reads = async {
-        assert_eq!(handle.get(&key("one")).unwrap().unwrap().to_json(), r#"{"a":1}"#);
-        assert_eq!(handle.get(&key("two")).unwrap(), None, "what is not durable is not told");
+        assert_eq!(handle.get(key("one")).await.unwrap().unwrap().to_json(), r#"{"a":1}"#);
+        assert_eq!(handle.get(key("two")).await.unwrap(), None, "what is not durable is not told");
         assert_eq!(handle.status().endpoint, ME);
         let ids: Vec<_> = handle.list(&Collection::parse("ferries").unwrap()).unwrap().collect().await;
         assert_eq!(ids.len(), 1);
@@ -282,7 +282,7 @@ async fn reads_are_answered_while_a_commit_waits_for_the_disk() {
     assert!(!put.is_finished());
     bench.store.hold_commits(false);
     put.await.unwrap().unwrap();
-    assert!(handle.get(&key("two")).unwrap().is_some());
+    assert!(handle.get(key("two")).await.unwrap().is_some());
 }
 
 #[tokio::test]

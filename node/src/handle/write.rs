@@ -6,6 +6,7 @@
 //! What it does not do: seal the node's own rows.
 
 use super::{HandleError, NodeHandle};
+use crate::changes::blocking;
 use crate::driver::Request;
 use crate::store::Row;
 use crate::vault::{Content, Vault};
@@ -14,6 +15,7 @@ use peat_node_core::docs::row::{Version, View};
 use peat_node_core::event::{Condition, Edit, Quorum, Reply, RequestError, Terms};
 use peat_node_core::ids::Key;
 use peat_node_core::policy::RESERVED;
+use std::sync::Arc;
 use std::time::Duration;
 
 impl NodeHandle {
@@ -29,10 +31,10 @@ impl NodeHandle {
             return self.make(key, edit, terms).await;
         }
         loop {
-            let row = self.row(&key)?;
+            let row = self.row(key.clone()).await?;
             let (edit, holding) = match &edit {
                 Edit::Put(document) => (seal(vault, document, row.as_ref(), &key)?, condition),
-                Edit::Merge(patch) => merge(vault, patch, row.as_ref(), &key, condition)?,
+                Edit::Merge { patch, limit } => merge(vault, (patch, *limit), row.as_ref(), &key, condition)?,
                 Edit::Seal(_) | Edit::Delete => (edit.clone(), condition),
             };
             match self.make(key.clone(), edit, Terms { condition: holding, ttl }).await {
@@ -62,8 +64,9 @@ impl NodeHandle {
         })
     }
 
-    fn row(&self, key: &Key) -> Result<Option<Row>, HandleError> {
-        Ok(self.engine()?.store.read(key)?)
+    async fn row(&self, key: Key) -> Result<Option<Row>, HandleError> {
+        let store = Arc::clone(&self.engine()?.store);
+        Ok(blocking(move || store.read(&key)).await?)
     }
 }
 
@@ -76,7 +79,7 @@ fn seal(vault: &Vault, document: &Document, row: Option<&Row>, key: &Key) -> Res
 /// The whole document, and the condition that the row is still what the patch was merged into.
 fn merge(
     vault: &Vault,
-    patch: &Document,
+    (patch, limit): (&Document, usize),
     row: Option<&Row>,
     key: &Key,
     condition: Condition,
@@ -94,6 +97,10 @@ fn merge(
         Some(Content::Sealed(_)) => return Err(RequestError::Sealed.into()),
     };
     document.merge(patch);
+    let size = document.to_json().len();
+    if size > limit {
+        return Err(RequestError::OverLimit { size, limit }.into());
+    }
     Ok((seal(vault, &document, row, key)?, holding))
 }
 

@@ -290,7 +290,7 @@ impl Shared {
     ) -> Result<Met, HandshakeError> {
         let mut exporter = [0; 32];
         let exported = connection.export_keying_material(&mut exporter, EXPORTER_LABEL, b"");
-        // Only before TLS is finished, which it is.
+        // It fails only before the TLS handshake is over, and here it is over.
         exported.map_err(|_| HandshakeError::Refused(Refusal::Malformed))?;
         let peer = PeerId(*connection.remote_id().as_bytes());
         let channel = Channel { role, me: self.me, peer, exporter };

@@ -251,6 +251,10 @@ fn a_bad_configuration_is_one_line_and_code_64_and_opens_nothing() {
         assert_eq!((output.status.code(), line.lines().count()), (Some(64), 1), "{line}");
         assert!(line.starts_with(&format!("peat-node: in {path}: ")) && line.contains(word), "{line}");
     }
+    let output = peat_node(&data).env("RUST_LOG", "peat=loud=very").output().unwrap();
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), line.lines().count()), (Some(64), 1), "{line}");
+    assert!(line.starts_with("peat-node: in RUST_LOG: --log-level: "), "{line}");
     for (args, word) in [
         (&["--no-such-flag"][..], "--no-such-flag"),
         (&["--config", "/no/such/file"], "/no/such/file"),

@@ -69,10 +69,20 @@ async fn a_concern_that_is_not_met_in_time_says_how_many_have_stored_it_and_the_
 async fn a_concern_that_cannot_be_is_refused_before_anything_is_written() {
     let api = Api::start(&[]).await;
     let mut raw = Raw::tcp(&api).await;
-    for concern in [json!({}), json!({"endpointIds": ["x"]}), json!({"peers": 1, "wait": "-1s"})] {
+    let ids = |count: u8| (0..count).map(|n| format!("{n:02x}").repeat(32)).collect::<Vec<_>>();
+    for (concern, word) in [
+        (json!({}), "concern"),
+        (json!({"endpointIds": ["x"]}), "endpoint_id"),
+        (json!({"peers": 1, "wait": "-1s"}), "concern.wait"),
+        (json!({"endpointIds": ids(65)}), "concern.endpoint_ids has 65 ids, over the limit of 64"),
+    ] {
         let (status, error) = raw.call("Write", &request("wrong", concern)).await;
         assert_eq!((status, &error["code"]), (400, &json!("invalid_argument")), "{error}");
+        assert!(error["message"].as_str().unwrap().contains(word), "{error}");
     }
     assert!(api.node.list("papers").await.is_empty());
+    let (status, answer) = raw.call("Write", &request("most", json!({"endpointIds": ids(64), "wait": "0.1s"}))).await;
+    assert_eq!(status, 200, "{answer}");
+    assert!(answer["results"][0]["version"].is_string(), "{answer}");
     assert_eq!(put(&api, "wrong", &["--stored-by", "some"]).status.code(), Some(64));
 }

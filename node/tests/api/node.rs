@@ -154,6 +154,27 @@ async fn a_call_takes_a_thousand_documents_and_answers_no_more_than_its_room() {
     assert_eq!(error(&answer["results"][0]).0, "RESOURCE_EXHAUSTED");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_patch_makes_no_document_above_the_limit_that_a_put_has() {
+    for key in [&[][..], &["--encryption-key", super::sealed::STARS]] {
+        let api = Api::start(&[&["--max-document-bytes", "4096"], key].concat()).await;
+        let patch = |member: &str, length: usize| format!("{{\"{member}\":\"{}\"}}", "x".repeat(length));
+        for (way, mut caller) in Caller::all(&api).await {
+            let made = write(&mut caller, edit(way, json!({"mergeJson": patch("a", 3000)}))).await;
+            let refused = write(&mut caller, edit(way, json!({"mergeJson": patch("b", 3000)}))).await;
+            let (code, text) = error(&refused);
+            assert_eq!(code, "RESOURCE_EXHAUSTED", "{way}: {refused}");
+            assert!(
+                text.contains("merge_json makes a document of 6015 bytes, over the limit of 4096"),
+                "{way}: {text}"
+            );
+            assert_eq!(read(&mut caller, way).await["version"], made["version"], "{way}: nothing changed");
+            let fits = write(&mut caller, edit(way, json!({"mergeJson": patch("b", 1000)}))).await;
+            assert!(fits["version"].is_string(), "{way}: {fits}");
+        }
+    }
+}
+
 pub(super) async fn watch(raw: &mut Raw, request: &Value) -> Frames {
     frames_of(raw, "/peat.node.v1.Node/Watch", request).await
 }

@@ -261,3 +261,23 @@ async fn a_lost_connection_comes_back_by_itself() {
     b.node.start(&[]).await;
     has(&b.node, "c", &["while-away"]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_name_so_many_peers_and_a_further_one_is_refused() {
+    let (a, b) = pair().await;
+    connect(&a, &b).await;
+    let mut raw = Raw::tcp(&a).await;
+    let id = |n: usize| json!({"endpointId": format!("{n:064x}"), "addresses": ["127.0.0.1:1"]});
+    // One is named already.
+    for n in 1..1_024 {
+        assert_eq!(raw.call("DisconnectPeer", &id(n)).await, (200, json!({})), "{n}");
+    }
+    for method in ["DisconnectPeer", "ConnectPeer"] {
+        let (status, error) = raw.call(method, &id(1_024)).await;
+        assert_eq!((status, &error["code"]), (429, &json!("resource_exhausted")), "{method}: {error}");
+        assert!(error["message"].as_str().unwrap().contains("1024 peers"), "{method}: {error}");
+    }
+    assert_eq!(raw.call("DisconnectPeer", &id(7)).await.0, 200, "one that was named before");
+    assert_eq!(raw.call("DisconnectPeer", &json!({"endpointId": b.node.id})).await.0, 200);
+    assert_eq!(listed(&a).await, json!({}));
+}

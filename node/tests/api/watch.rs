@@ -3,10 +3,10 @@
 use super::Api;
 use super::caller::Failure;
 use super::process::PATIENCE;
-use super::raw::Raw;
+use super::raw::{Raw, frames_of};
 use connectrpc::Protocol;
 use connectrpc::client::{ClientConfig, Http2Connection};
-use peat_proto::sidecar::peat::sidecar::v1::{PeatSidecarClient, SubscribeRequest};
+use peat_proto::sidecar::peat::sidecar::v1::{PeatSidecarClient, SubscribeAttachmentBundleRequest, SubscribeRequest};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -329,4 +329,26 @@ async fn ten_thousand_writes_past_a_pausing_subscriber_all_arrive_once() {
     put(&api, "flood/last", "{}").await;
     let (_, event) = tokio::time::timeout(PATIENCE, frames.next()).await.unwrap().unwrap();
     assert_eq!(event["docId"], "last", "nothing came twice at the end either");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_to_attachments_is_unimplemented_over_every_protocol() {
+    let api = Api::start(&[]).await;
+    for protocol in [Protocol::Grpc, Protocol::GrpcWeb, Protocol::Connect] {
+        let uri: http::Uri = format!("http://{}", api.tcp).parse().unwrap();
+        let config = ClientConfig::new(uri.clone()).with_protocol(protocol);
+        let client = PeatSidecarClient::new(Http2Connection::lazy_plaintext(uri).shared(4), config);
+        let failure: Failure =
+            match client.subscribe_attachment_bundle(SubscribeAttachmentBundleRequest::default()).await {
+                Err(error) => error.into(),
+                Ok(mut stream) => stream.message().await.err().unwrap().into(),
+            };
+        assert_eq!(failure.code, "unimplemented", "{protocol:?}");
+        assert!(failure.message.contains("attachments"), "{protocol:?}: {}", failure.message);
+    }
+    let path = "/peat.sidecar.v1.PeatSidecar/SubscribeAttachmentBundle";
+    for mut raw in [Raw::tcp(&api).await, Raw::unix(&api).await] {
+        let (flags, end) = frames_of(&mut raw, path, &json!({"bundleId": "b"})).await.next().await.unwrap();
+        assert_eq!((flags, &end["error"]["code"]), (2, &json!("unimplemented")), "{end}");
+    }
 }

@@ -113,7 +113,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Machine { cores, processor, kernel, load_before } = &self.machine;
         writeln!(f, "{cores} cores ({processor}), Linux {kernel}, load before the run {load_before:.1}.\n")?;
-        writeln!(f, "| work | figure | against | ratio | budget | kept |\n|---|---|---|---|---|---|")?;
+        writeln!(f, "| work | figure | against | ratio | budget | within budget |\n|---|---|---|---|---|---|")?;
         self.figures.iter().try_for_each(|line| writeln!(f, "{}", line.figure))?;
         for (list, how) in [(&self.left_out, "left out"), (&self.failed, "failed")] {
             for LeftOut { group: _, what, reason } in list {

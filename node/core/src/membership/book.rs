@@ -11,6 +11,9 @@ use rand::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+/// Peers that calls may add: each is remembered until the node ends, wanted or kept away.
+const MOST_BY_CALL: usize = 1_024;
+
 /// A connection that lived this long clears its peer's failures.
 const LIVED: Duration = Duration::from_secs(10);
 
@@ -63,6 +66,11 @@ impl Peer {
             State::Waiting(at) => PeerState::Waiting(at),
             State::Dialing => PeerState::Dialing,
         }
+    }
+
+    /// Whether `ConnectPeer` or `DisconnectPeer` is why it is remembered.
+    fn is_by_call(&self) -> bool {
+        self.banned || self.wishes.contains_key(&Source::Api)
     }
 
     fn forgettable(&self) -> bool {
@@ -170,6 +178,7 @@ impl PeerBook {
             () if peer == self.me => Some(RequestError::Own),
             () if self.revoked.contains(&peer) => Some(RequestError::Revoked(peer)),
             () if addresses.is_empty() && !known => Some(RequestError::NoAddress(peer)),
+            () if self.is_one_too_many(&peer) => Some(RequestError::TooManyPeers { limit: MOST_BY_CALL }),
             () => None,
         };
         if let Some(refusal) = refusal {
@@ -191,11 +200,22 @@ impl PeerBook {
         }
     }
 
-    /// `DisconnectPeer`: returns the connection to close. The peer stays away until the next `connect`.
-    pub(crate) fn disconnect(&mut self, peer: PeerId, answers: &mut Answers) -> Option<ConnId> {
+    /// `DisconnectPeer`: returns the connection to close. The peer stays away until the next `connect`, also one that
+    /// nobody has heard of yet.
+    pub(crate) fn disconnect(&mut self, peer: PeerId, answers: &mut Answers) -> Result<Option<ConnId>, RequestError> {
+        if self.is_one_too_many(&peer) {
+            return Err(RequestError::TooManyPeers { limit: MOST_BY_CALL });
+        }
         let entry = self.peers.entry(peer).or_insert_with(Peer::new);
         entry.banned = true;
-        Self::close(peer, entry, "disconnected by request", answers)
+        Ok(Self::close(peer, entry, "disconnected by request", answers))
+    }
+
+    /// Whether a call names a new peer where calls have named enough. One that is here for another reason may always be
+    /// named: its like are as many as the mesh has.
+    fn is_one_too_many(&self, peer: &PeerId) -> bool {
+        let by_call = || self.peers.values().filter(|entry| entry.is_by_call()).count();
+        !self.peers.contains_key(peer) && by_call() >= MOST_BY_CALL
     }
 
     /// Refuses these peers for good; returns the connections to close.

@@ -52,7 +52,7 @@ pub enum RightsError {
     #[error("it has more than {MOST_LINES} lines")]
     Lines,
     /// More than [`MOST_COLLECTIONS`].
-    #[error("line {line} names collection {most}: a file names at most that many less one", most = MOST_COLLECTIONS + 1)]
+    #[error("line {line} names one collection too many: a file names at most {MOST_COLLECTIONS}")]
     Collections {
         /// The line that names one too many.
         line: usize,

@@ -1,8 +1,6 @@
 //! What nodes wrote apart into one document, by the kind of its collection.
 
 use crate::place::{Place, meet};
-use peat_node_core::docs::Document;
-use peat_node_core::event::{Condition, Edit};
 use std::time::Duration;
 
 /// A document of each kind: the last write wins whole, and field by field.
@@ -21,8 +19,7 @@ fn three() -> [Place; 3] {
 fn write(place: &mut Place, field: &str, later: Duration) {
     place.pass(later);
     for id in DOCUMENTS {
-        let patch = Document::parse(&format!(r#"{{"{field}":1}}"#)).unwrap();
-        place.write(id, Edit::Merge(patch), Condition::Always).unwrap();
+        place.merge(id, &format!(r#"{{"{field}":1}}"#));
     }
 }
 

@@ -1,7 +1,6 @@
 //! What it costs to become equal again.
 
 use crate::place::{Place, join};
-use peat_node_core::docs::Document;
 use peat_node_core::event::{Condition, Edit};
 
 /// Writes on one side: new documents, edits and deletes of shared ones.
@@ -12,7 +11,7 @@ fn work(place: &mut Place, name: &str, shared: &[String], [puts, edits, deletes]
     }
     for id in &shared[..edits] {
         let patch = format!(r#"{{"seen-by-{name}":1}}"#);
-        place.write(id, Edit::Merge(Document::parse(&patch).unwrap()), Condition::Always).unwrap();
+        place.merge(id, &patch);
     }
     for id in &shared[shared.len() - deletes..] {
         place.write(id, Edit::Delete, Condition::Always).unwrap();

@@ -4,6 +4,7 @@ use crate::place::{Place, join};
 use peat_node_core::event::{Quorum, Reply};
 use peat_node_core::ids::PeerId;
 use peat_node_core::sync::frame::{Frame, Push};
+use std::sync::Arc;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -36,7 +37,7 @@ fn a_writer_hears_when_a_neighbour_has_stored_its_document_and_not_before() {
         assert_eq!(a.heard, []);
         join(&mut a, &mut b);
         assert_eq!(a.heard, [STORED], "lazy: {lazy}");
-        a.wait_for("full", Quorum { named: [b.me].into(), ..one() }, LIMIT);
+        a.wait_for("full", Quorum { named: Arc::new([b.me].into()), ..one() }, LIMIT);
         join(&mut a, &mut b);
         assert_eq!(a.heard, [STORED, STORED], "what is stored already is said at once");
     }
@@ -88,7 +89,7 @@ fn after_the_limit_the_writer_hears_how_many_have_stored_it() {
     let (mut a, mut b) = pair();
     a.put("one", r#"{"n":1}"#);
     a.wait_for("one", Quorum { peers: 2, ..Quorum::default() }, LIMIT);
-    a.wait_for("one", Quorum { named: [PeerId([9; 32])].into(), ..one() }, LIMIT);
+    a.wait_for("one", Quorum { named: Arc::new([PeerId([9; 32])].into()), ..one() }, LIMIT);
     join(&mut a, &mut b);
     a.pass(LIMIT - Duration::from_secs(1));
     assert_eq!(a.heard, []);

@@ -46,8 +46,22 @@ fn a_version_of_a_document_that_is_gone_is_a_conflict_that_says_there_is_none() 
 fn a_patch_changes_its_members_and_leaves_the_others() {
     let mut place = Place::new(1);
     place.put("a", r#"{"keep":1,"n":{"x":1,"y":2},"z":3}"#);
-    place.write("a", Edit::Merge(document(r#"{"n":{"x":9},"z":null}"#)), Condition::Always).unwrap();
+    place.merge("a", r#"{"n":{"x":9},"z":null}"#);
     assert_eq!(place.read("a").unwrap(), r#"{"keep":1,"n":{"x":9,"y":2}}"#);
-    place.write("new", Edit::Merge(document(r#"{"made":true,"not":null}"#)), Condition::Always).unwrap();
+    place.merge("new", r#"{"made":true,"not":null}"#);
     assert_eq!(place.read("new").unwrap(), r#"{"made":true}"#);
+}
+
+#[test]
+fn a_patch_makes_no_document_above_the_limit_of_its_writer() {
+    for id in ["a", "tracks/a"] {
+        let mut place = Place::new(1);
+        place.put(id, r#"{"a":1}"#);
+        let patch = |limit| Edit::Merge { patch: document(r#"{"b":2}"#), limit };
+        let refused = place.write(id, patch(12), Condition::Always);
+        assert_eq!(refused, Err(RequestError::OverLimit { size: 13, limit: 12 }));
+        assert_eq!(place.read(id).unwrap(), r#"{"a":1}"#);
+        place.write(id, patch(13), Condition::Always).unwrap();
+        assert_eq!(place.read(id).unwrap(), r#"{"a":1,"b":2}"#);
+    }
 }

@@ -24,8 +24,7 @@ fn edit(place: &mut Place, times: usize) {
 
 /// Merges `patch` into the document `a`.
 fn set(place: &mut Place, patch: &str) {
-    let patch = peat_node_core::docs::Document::parse(patch).unwrap();
-    place.write("a", Edit::Merge(patch), Condition::Always).unwrap();
+    place.merge("a", patch);
 }
 
 /// Two that have a document with a list and a history that is about to be begun anew.

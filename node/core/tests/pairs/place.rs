@@ -161,6 +161,11 @@ impl Place {
         self.write(id, Edit::Put(Document::parse(json).unwrap()), Condition::Always).unwrap();
     }
 
+    pub(crate) fn merge(&mut self, id: &str, patch: &str) {
+        let patch = Document::parse(patch).unwrap();
+        self.write(id, Edit::Merge { patch, limit: usize::MAX }, Condition::Always).unwrap();
+    }
+
     pub(crate) fn read(&self, id: &str) -> Option<String> {
         let row = self.disk.rows.get(&key(id))?;
         View::parse(row).unwrap().text().map(str::to_owned)

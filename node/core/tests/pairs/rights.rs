@@ -1,7 +1,6 @@
 //! Two nodes of which one may not have, or not write, all that the other has.
 
 use crate::place::{MARKS, Place, key, talk};
-use peat_node_core::docs::Document;
 use peat_node_core::event::{Condition, Edit, Quorum, Reply};
 use peat_node_core::ids::PeerId;
 use peat_node_core::policy::{Deletion, Policy, RESERVED};
@@ -308,10 +307,6 @@ fn noise(seed: u64, bytes: usize) -> String {
     numbers.take(bytes / 16).map(|x| format!("{:016x}", x ^ x >> 29)).collect()
 }
 
-fn set(place: &mut Place, id: &str, patch: &str) {
-    place.write(id, Edit::Merge(Document::parse(patch).unwrap()), Condition::Always).unwrap();
-}
-
 #[test]
 fn edits_reach_a_reader_that_began_its_history_anew_by_itself_and_cost_their_own_bytes() {
     let (mut head, mut sensor) = pair();
@@ -319,15 +314,15 @@ fn edits_reach_a_reader_that_began_its_history_anew_by_itself_and_cost_their_own
     head.put(id, &format!(r#"{{"pad":"{}"}}"#, noise(0, 40_000)));
     for n in 0..200 {
         head.pass(Duration::from_millis(100));
-        set(&mut head, id, &format!(r#"{{"v":"{}"}}"#, noise(n, 1000)));
+        head.merge(id, &format!(r#"{{"v":"{}"}}"#, noise(n, 1000)));
     }
     meet_and_part(&mut head, &mut sensor);
     for n in 0..900 {
         sensor.pass(Duration::from_millis(100));
-        set(&mut sensor, id, &format!(r#"{{"mine":{n}}}"#));
+        sensor.merge(id, &format!(r#"{{"mine":{n}}}"#));
     }
     head.pass(Duration::from_secs(200));
-    set(&mut head, id, r#"{"order":1}"#);
+    head.merge(id, r#"{"order":1}"#);
     let history = head.stored(id).1;
     assert!((head.epoch(id), sensor.epoch(id)) == (0, 1) && history > 100_000, "several frames: {history} bytes");
     meet(&mut head, &mut sensor);
@@ -335,7 +330,7 @@ fn edits_reach_a_reader_that_began_its_history_anew_by_itself_and_cost_their_own
     assert!(head.sent < 3 * history, "not again and again: {} bytes for {history}", head.sent);
     head.sent = 0;
     for n in 2..5 {
-        set(&mut head, id, &format!(r#"{{"order":{n}}}"#));
+        head.merge(id, &format!(r#"{{"order":{n}}}"#));
         meet(&mut head, &mut sensor);
         assert!(sensor.read(id).unwrap().contains(&format!(r#""order":{n},"#)));
     }
@@ -343,7 +338,7 @@ fn edits_reach_a_reader_that_began_its_history_anew_by_itself_and_cost_their_own
     sensor.restart();
     sensor.rule(rights());
     head.cut();
-    set(&mut head, id, r#"{"order":5}"#);
+    head.merge(id, r#"{"order":5}"#);
     meet(&mut head, &mut sensor);
     assert!(sensor.read(id).unwrap().contains(r#""order":5,"#));
 }

@@ -44,7 +44,7 @@ fn the_same_ciphertext_once_more_is_no_change() {
 fn nothing_is_merged_into_ciphertext_and_a_put_replaces_it() {
     let mut place = Place::new(1);
     seal(&mut place, "AAAA");
-    let patch = Edit::Merge(Document::parse(r#"{"n":1}"#).unwrap());
+    let patch = Edit::Merge { patch: Document::parse(r#"{"n":1}"#).unwrap(), limit: 100 };
     assert_eq!(place.write("a", patch, Condition::Always), Err(RequestError::Sealed));
     assert_eq!(place.read("a"), text("AAAA"));
     place.put("a", r#"{"n":1}"#);

@@ -83,7 +83,7 @@ fn a_newer_connection_of_the_same_dialler_takes_over_from_a_dead_one() {
 fn a_disconnected_peer_stays_away_until_connect() {
     let mut book = wanting(LARGER);
     book.connected(ConnId(1), LARGER, Direction::Out, T0, &mut Vec::new());
-    assert_eq!(book.disconnect(LARGER, &mut Vec::new()), Some(ConnId(1)));
+    assert_eq!(book.disconnect(LARGER, &mut Vec::new()), Ok(Some(ConnId(1))));
     book.want(Source::Membership, LARGER, vec!["b:2".into()], T0);
     assert!(book.due(T0 + Duration::from_secs(3600)).is_empty());
     let inbound = book.connected(ConnId(2), LARGER, Direction::In, T0, &mut Vec::new());
@@ -154,4 +154,33 @@ fn a_peer_that_any_source_wants_is_dialled_again_when_its_link_is_lost() {
         assert!(again - lost <= Duration::from_secs(1), "{source:?}: {:?}", again - lost);
         assert_eq!(book.due(again).len(), 1, "{source:?}");
     }
+}
+
+#[test]
+fn calls_add_so_many_peers_and_no_more_and_those_that_are_known_are_obeyed_nevertheless() {
+    let numbered = |n: usize| {
+        let mut id = [7; 32];
+        id[..8].copy_from_slice(&n.to_be_bytes());
+        PeerId(id)
+    };
+    let mut book = wanting(LARGER);
+    let mut answers = Vec::new();
+    for n in 0..MOST_BY_CALL / 2 {
+        book.disconnect(numbered(n), &mut answers).unwrap();
+        book.connect(RequestId(1), numbered(MOST_BY_CALL + n), vec!["a:1".into()], T0, &mut answers);
+    }
+    assert!(answers.is_empty(), "{answers:?}");
+    let full = RequestError::TooManyPeers { limit: MOST_BY_CALL };
+    let new = numbered(usize::MAX);
+    assert_eq!(book.disconnect(new, &mut answers), Err(full.clone()));
+    book.connect(RequestId(2), new, vec!["a:1".into()], T0, &mut answers);
+    assert_eq!(answers, [(RequestId(2), Err(full))]);
+    assert_eq!(book.views().count(), MOST_BY_CALL + 1);
+    assert_eq!(book.disconnect(LARGER, &mut answers), Ok(None), "one of --peer");
+    assert_eq!(book.connected(ConnId(1), SMALLER, Direction::In, T0, &mut answers), Attach::Kept { replaces: None });
+    assert_eq!(book.disconnect(SMALLER, &mut answers), Ok(Some(ConnId(1))), "one that is connected");
+    let banned = book.connected(ConnId(2), numbered(0), Direction::In, T0, &mut answers);
+    assert_eq!(banned, Attach::Refused(CloseReason::Requested), "the first is not forgotten");
+    book.connect(RequestId(3), numbered(0), vec!["a:1".into()], T0, &mut answers);
+    assert_eq!(answers.len(), 1, "it is asked back, and dialled: {answers:?}");
 }

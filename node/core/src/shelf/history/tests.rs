@@ -116,7 +116,7 @@ fn a_disk_that_does_not_answer_makes_no_document_a_new_one() {
     let (mut shelf, mut disk) = (shelf(), MemoryRows::default());
     edit(&mut shelf, &mut disk, r#"{"a":1,"b":2}"#);
     shelf.forget(&ship(), &Silent);
-    let patch = Edit::Merge(Document::parse(r#"{"a":3}"#).unwrap());
+    let patch = Edit::Merge { patch: Document::parse(r#"{"a":3}"#).unwrap(), limit: 100 };
     let mut outputs = Outputs::default();
     let refused = shelf.write(&ship(), &patch, Condition::Always.into(), &Silent, &mut outputs);
     assert!(matches!(refused, Err(ShelfError::Read(_))) && outputs.writes.is_empty());
