@@ -8,6 +8,7 @@ mod counters;
 mod gauges;
 
 use crate::api::CallMetrics;
+use crate::driver::Pulse;
 use crate::handle::{NodeHandle, Phase};
 use crate::quota::QuotaMetrics;
 use crate::telemetry::SpanMetrics;
@@ -75,6 +76,7 @@ pub struct Metrics {
     calls: Arc<CallMetrics>,
     quotas: Arc<QuotaMetrics>,
     spans: Arc<SpanMetrics>,
+    pulse: Pulse,
     counters: Counters,
     commits: Histogram,
 }
@@ -87,6 +89,7 @@ impl Default for Metrics {
             calls: Arc::default(),
             quotas: Arc::default(),
             spans: Arc::default(),
+            pulse: Pulse::default(),
             counters: Counters::default(),
             commits: Histogram::new(exponential_buckets(0.000_1, 2.0, 14)),
         };
@@ -115,6 +118,11 @@ impl Metrics {
     /// What becomes of spans, which count themselves.
     pub fn spans(&self) -> &Arc<SpanMetrics> {
         &self.spans
+    }
+
+    /// How the driver is, which it tells itself.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// A batch of `rows` became durable after `took`.
