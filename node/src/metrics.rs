@@ -8,7 +8,7 @@ mod counters;
 mod gauges;
 
 use crate::api::CallMetrics;
-use crate::driver::Pulse;
+use crate::driver::{Commits, Message, Pulse};
 use crate::handle::{NodeHandle, Phase};
 use crate::quota::QuotaMetrics;
 use crate::telemetry::SpanMetrics;
@@ -19,10 +19,12 @@ use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEn
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc::WeakSender;
 
 /// How a mesh handshake ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +79,8 @@ pub struct Metrics {
     quotas: Arc<QuotaMetrics>,
     spans: Arc<SpanMetrics>,
     pulse: Pulse,
+    /// To the driver; none before there is one.
+    inputs: OnceLock<WeakSender<Message>>,
     counters: Counters,
     commits: Histogram,
 }
@@ -90,6 +94,7 @@ impl Default for Metrics {
             quotas: Arc::default(),
             spans: Arc::default(),
             pulse: Pulse::default(),
+            inputs: OnceLock::new(),
             counters: Counters::default(),
             commits: Histogram::new(exponential_buckets(0.000_1, 2.0, 14)),
         };
@@ -97,6 +102,8 @@ impl Default for Metrics {
         metrics.counters.register(&mut metrics.registry);
         let help = "Time to make a batch durable";
         metrics.registry.register_with_unit("commit", help, Unit::Seconds, metrics.commits.clone());
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        metrics.registry.register("build", "The release that runs here", build);
         metrics.calls.register(&mut metrics.registry);
         metrics.quotas.register(&mut metrics.registry);
         metrics.spans.register(&mut metrics.registry);
@@ -136,6 +143,23 @@ impl Metrics {
         self.counters.commit_failures.get_or_create(&Reason { reason: Text(category) }).inc();
     }
 
+    /// Time took so many documents away, and so many deletes are told no more.
+    pub(crate) fn ended(&self, documents: u64, deletes: u64) {
+        self.counters.documents_expired.inc_by(documents);
+        self.counters.deletes_collected.inc_by(deletes);
+    }
+
+    /// What is sent here waits for the driver; it is looked at for each scrape, and keeps nothing alive.
+    pub(crate) fn inputs(&self, inputs: WeakSender<Message>) {
+        // A second driver is a programming error; the first one stays.
+        let _ = self.inputs.set(inputs);
+    }
+
+    /// A peer could not be reached; the class of the reason.
+    pub(crate) fn dial_failed(&self, reason: &'static str) {
+        self.counters.dial_failures.get_or_create(&Reason { reason: Text(reason) }).inc();
+    }
+
     /// A handshake ended.
     pub fn handshake(&self, ended: Handshake) {
         let (outcome, reason) = match ended {
@@ -162,6 +186,11 @@ impl Metrics {
     /// Whether the file of rights holds something else than what is in force.
     pub(crate) fn rights_stale(&self, is_stale: bool) {
         self.gauges.rights_stale.set(is_stale.into());
+    }
+
+    /// Whether the file of the mesh's keys holds something else than what is in force.
+    pub(crate) fn shared_key_stale(&self, is_stale: bool) {
+        self.gauges.shared_key_stale.set(is_stale.into());
     }
 
     /// Whether peers can meet this node at its relay.
@@ -205,6 +234,7 @@ impl Metrics {
             raise(&counters.docs_refused, stats.docs_refused);
             raise(&counters.stamps_ahead, stats.stamps_ahead);
         }
+        self.read_driver();
         self.quotas.read(Instant::now());
         let traffic = node.sync_stats();
         raise(&counters.sent, traffic.bytes_sent);
@@ -218,6 +248,15 @@ impl Metrics {
             Phase::Syncing => 3,
             Phase::ShuttingDown => 4,
         });
+    }
+
+    fn read_driver(&self) {
+        if let Some(inputs) = self.inputs.get().and_then(WeakSender::upgrade) {
+            set(&self.gauges.inputs_waiting, inputs.max_capacity() - inputs.capacity());
+        }
+        set(&self.gauges.calls_waiting, self.pulse.calls());
+        self.gauges.turn.set(self.pulse.turn().map_or(0, |turn| turn.as_secs() as i64));
+        self.gauges.commits_failing.set((self.pulse.commits() != Commits::Durable).into());
     }
 }
 

@@ -7,7 +7,8 @@ use crate::quota::Limits;
 use crate::store::MemoryStore;
 use futures::StreamExt as _;
 use peat_node_core::docs::Document;
-use peat_node_core::event::{Condition, Edit};
+use peat_node_core::docs::life::Ttl;
+use peat_node_core::event::{Condition, Edit, Terms};
 use peat_node_core::ids::{Collection, ConnId, PeerId};
 use std::sync::Mutex;
 
@@ -222,6 +223,24 @@ async fn a_turn_that_waits_for_the_disk_is_seen_with_the_calls_in_it() {
     bench.store.hold_commits(false);
     answered.await.unwrap().unwrap();
     bench.until(|bench| pulse(bench) == (false, 0)).await;
+}
+
+#[tokio::test]
+async fn a_document_that_time_takes_away_is_counted_once() {
+    let bench = Bench::start().await;
+    let handle = bench.handle();
+    let terms = Terms { condition: Condition::Always, ttl: Ttl::of(1) };
+    let edit = Edit::Put(Document::parse(r#"{"a":1}"#).unwrap());
+    bench.call(Request::Write { key: key("one"), edit, terms }).await.unwrap();
+    let named = async || {
+        bench.event(Input::Expire { keys: vec![key("one"), key("none")] }).await;
+        bench.view().await;
+        bench.metrics.encode(&handle).unwrap().contains("peat_node_documents_expired_total 1\n")
+    };
+    let counted = async { while !named().await {} };
+    tokio::time::timeout(LIMIT, counted).await.unwrap();
+    assert!(named().await, "not again");
+    assert_eq!(handle.get(&key("one")).unwrap(), None);
 }
 
 #[tokio::test]

@@ -21,9 +21,12 @@ pub(super) struct Counters {
     pub(super) docs_refused: Counter,
     pub(super) stamps_ahead: Counter,
     pub(super) rows_written: Counter,
+    pub(super) documents_expired: Counter,
+    pub(super) deletes_collected: Counter,
     pub(super) commit_failures: Family<Reason, Counter>,
     pub(super) handshakes: Family<Outcome, Counter>,
     pub(super) refusals: Family<Reason, Counter>,
+    pub(super) dial_failures: Family<Reason, Counter>,
     pub(super) joins: Family<Outcome, Counter>,
 }
 
@@ -54,12 +57,19 @@ impl Counters {
                 &self.stamps_ahead,
             ),
             ("rows_written", "Rows made durable", &self.rows_written),
+            (
+                "documents_expired",
+                "Documents that this node took away because their time was over",
+                &self.documents_expired,
+            ),
+            ("deletes_collected", "Deletes of which this node tells nobody any more", &self.deletes_collected),
         ] {
             registry.register(name, help, counter.clone());
         }
         registry.register("commit_failures", "Batches that could not be persisted", self.commit_failures.clone());
         registry.register("handshakes", "Mesh handshakes by outcome", self.handshakes.clone());
         registry.register("handshake_refusals", "Peers that this node refused, by reason", self.refusals.clone());
+        registry.register("dial_failures", "Peers that could not be reached, by reason", self.dial_failures.clone());
         registry.register("joins", "Attempts to join at the operator by gRPC code", self.joins.clone());
     }
 }
