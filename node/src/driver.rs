@@ -29,7 +29,7 @@ use ended::Ended;
 use peat_node_core::docs::row;
 use peat_node_core::event::{Reply, RequestError};
 use peat_node_core::ids::{Key, RequestId};
-use peat_node_core::{Config, Input, MeshNode, Now, Output, Outputs};
+use peat_node_core::{Config, Input, MeshNode, Now, Outputs};
 use rows::StoredRows;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

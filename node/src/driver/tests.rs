@@ -6,6 +6,7 @@ use crate::handle::{Engine, NodeHandle};
 use crate::quota::Limits;
 use crate::store::MemoryStore;
 use futures::StreamExt as _;
+use peat_node_core::Output;
 use peat_node_core::docs::Document;
 use peat_node_core::docs::life::Ttl;
 use peat_node_core::event::{Condition, Edit, Terms};
