@@ -6,12 +6,16 @@
 //! commit (group commit), so one `fdatasync` serves many callers. The loop waits for its inputs and the disk, never for
 //! a peer. What it does not do: decide anything about documents or peers.
 
+mod ended;
+mod failed;
 mod message;
+mod pulse;
 mod rows;
 mod start;
 
 use message::concerns_peers;
 pub use message::{Message, Network, Request};
+pub use pulse::{Commits, Pulse};
 pub use start::{DriverError, Running, Setup, start};
 
 use crate::changes::Recent;
@@ -21,10 +25,11 @@ use crate::quota::{Gate, Refusal};
 use crate::store::{Seq, Store};
 use crate::telemetry::traces::Begun;
 use arc_swap::ArcSwapOption;
+use ended::Ended;
 use peat_node_core::docs::row;
 use peat_node_core::event::{Reply, RequestError};
 use peat_node_core::ids::{Key, RequestId};
-use peat_node_core::{Config, Input, MeshNode, Now, Output, Outputs};
+use peat_node_core::{Config, Input, MeshNode, Now, Outputs};
 use rows::StoredRows;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -60,6 +65,10 @@ struct Driver<N> {
     unsent: bool,
     /// Keys of batches that failed: a disk may have kept such a row nevertheless, which shows once it works again.
     doubtful: BTreeSet<Key>,
+    /// Documents of this turn of which the engine was told that their time may be over.
+    named: Vec<Key>,
+    /// When a commit is tried again that nobody asked for; none while commits succeed.
+    trial_at: Option<Instant>,
     metrics: Arc<Metrics>,
     gate: Gate,
 }
@@ -94,6 +103,8 @@ impl<N: Network> Driver<N> {
             stale: true,
             unsent: false,
             doubtful: BTreeSet::new(),
+            named: Vec::new(),
+            trial_at: None,
             metrics,
             gate,
         };
@@ -109,17 +120,20 @@ impl<N: Network> Driver<N> {
                 Received::Inputs | Received::Nothing => {}
                 Received::Closed => return,
             }
+            self.metrics.pulse().turn_begins();
             if self.turn(&mut batch) {
                 return self.store.close();
             }
+            self.try_again();
+            self.metrics.pulse().turn_ends(self.waiting.len());
         }
     }
 
-    /// Waits for inputs, but not longer than to the engine's deadline or the renewal of the view.
+    /// Waits for inputs, but not longer than to the engine's deadline, the renewal of the view or a trial of the disk.
     fn receive(&self, inputs: &mut mpsc::Receiver<Message>, batch: &mut Vec<Message>) -> Received {
         let deadline = self.node.deadline().map(|at| self.began + at);
         let view = self.stale.then(|| self.viewed + VIEW_AGE);
-        let until = deadline.into_iter().chain(view).min();
+        let until = deadline.into_iter().chain(view).chain(self.trial_at).min();
         let received = self.timer.block_on(async {
             let receive = inputs.recv_many(batch, BATCH);
             match until {
@@ -168,8 +182,7 @@ impl<N: Network> Driver<N> {
                 }
             };
             peers_changed |= concerns_peers(&input);
-            let writes = matches!(input, Input::Write { .. });
-            self.unsent = self.unsent || writes && self.node.stats().connected_peers == 0;
+            self.note(&input);
             self.node.handle(self.now(), input, &StoredRows(&*self.store), &mut outputs);
         }
         if self.node.deadline().is_some_and(|at| at <= self.began.elapsed()) {
@@ -191,6 +204,15 @@ impl<N: Network> Driver<N> {
         last
     }
 
+    /// What is remembered of an input, beside what the engine makes of it.
+    fn note(&mut self, input: &Input) {
+        match input {
+            Input::Write { .. } => self.unsent = self.unsent || self.node.stats().connected_peers == 0,
+            Input::Expire { keys } => self.named.extend(keys.iter().cloned()),
+            _ => {}
+        }
+    }
+
     /// Rows that somebody found damaged are set aside now; neighbours have them, and are asked.
     fn forget_damaged(&mut self, outputs: &Outputs) {
         match self.store.set_damaged_aside(&outputs.writes) {
@@ -202,63 +224,32 @@ impl<N: Network> Driver<N> {
         }
     }
 
-    /// Persist, then send, then answer. The only place where the engine's outputs take effect.
+    /// Persist, then send, then answer. The only place where the engine's outputs take effect, but for a batch that
+    /// fails.
     fn finish(&mut self, outputs: Outputs, peers_changed: bool) {
+        self.metrics.pulse().calls_wait(self.waiting.len());
+        let (began, named) = (Instant::now(), std::mem::take(&mut self.named));
+        let writes = &outputs.writes;
+        let persisted = if writes.is_empty() { Ok(self.store.last()) } else { self.store.commit(writes) };
+        let seq = match persisted {
+            Ok(seq) => seq,
+            Err(failed) => return self.commit_failed(&failed, outputs),
+        };
         let Outputs { writes, sends, answers } = outputs;
-        let began = Instant::now();
-        let persisted = if writes.is_empty() { Ok(self.store.last()) } else { self.store.commit(&writes) };
-        match persisted {
-            Ok(seq) => {
-                if !writes.is_empty() {
-                    self.metrics.committed(writes.len(), began.elapsed());
-                    self.recent.keep(seq, writes);
-                    self.committed.send_replace(seq);
-                    self.gate.look(self.store.usage(), Instant::now());
-                    self.look_again();
-                }
-                sends.into_iter().for_each(|output| self.network.act(output));
-                if peers_changed || self.viewed.elapsed() >= VIEW_AGE {
-                    self.renew_view();
-                }
-                answers.into_iter().for_each(|(request, answer)| self.answer(request, answer));
-            }
-            Err(error) => {
-                let cause: &dyn std::error::Error = &error;
-                error!(cause, rows = writes.len(), "rows could not be persisted");
-                self.metrics.commit_failed(error.category());
-                self.node.persist_failed(writes.keys(), &StoredRows(&*self.store));
-                self.doubtful.extend(writes.into_keys());
-                self.drop_frames(sends);
-                self.renew_view();
-                let failed = RequestError::Storage { fault: error.fault(), reason: causes(&error) };
-                answers.into_iter().for_each(|(request, _)| self.answer(request, Err(failed.clone())));
-            }
+        if !writes.is_empty() {
+            self.metrics.committed(writes.len(), began.elapsed());
+            let Ended { documents, deletes } = Ended::of(&named, &writes);
+            self.metrics.ended(documents, deletes);
+            self.recent.keep(seq, writes);
+            self.committed.send_replace(seq);
+            self.gate.look(self.store.usage(), Instant::now());
+            self.commit_succeeded();
         }
-    }
-
-    /// Frames may tell of rows that are not there, so none leaves; dials and closes do. What neighbours miss by this is
-    /// found by the next comparison of roots.
-    fn drop_frames(&mut self, sends: Vec<Output>) {
-        let mut outputs = Outputs::default();
-        for output in sends {
-            match output {
-                Output::Send { conn, peer, frame } => {
-                    let given_back = Input::Sent { conn, peer, bytes: frame.len() };
-                    self.node.handle(self.now(), given_back, &StoredRows(&*self.store), &mut outputs);
-                }
-                act @ (Output::Dial { .. } | Output::Close { .. }) => self.network.act(act),
-            }
+        sends.into_iter().for_each(|output| self.network.act(output));
+        if peers_changed || self.viewed.elapsed() >= VIEW_AGE {
+            self.renew_view();
         }
-        // Room given back writes nothing and answers nobody.
-        outputs.sends.into_iter().for_each(|output| self.network.act(output));
-    }
-
-    /// The disk works again: the engine learns what really became of the batches that failed.
-    fn look_again(&mut self) {
-        if !self.doubtful.is_empty() {
-            let keys = std::mem::take(&mut self.doubtful);
-            self.node.persist_failed(keys.iter(), &StoredRows(&*self.store));
-        }
+        answers.into_iter().for_each(|(request, answer)| self.answer(request, answer));
     }
 
     /// Why an edit is refused, if it is. What this turn has written so far counts as stored.

@@ -4,21 +4,27 @@
 //! read from the node at the moment of a scrape. Inputs: calls of the driver, transport and membership. Outputs:
 //! OpenMetrics text. What it does not do: measure API calls, which is the API's.
 
+mod counters;
+mod gauges;
+
 use crate::api::CallMetrics;
+use crate::driver::{Commits, Message, Pulse};
 use crate::handle::{NodeHandle, Phase};
 use crate::quota::QuotaMetrics;
 use crate::telemetry::SpanMetrics;
+use counters::Counters;
+use gauges::Gauges;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc::WeakSender;
 
 /// How a mesh handshake ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +40,7 @@ pub enum Handshake {
 /// What the node knows of its operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MembershipState {
-    /// Not a managed mesh.
+    /// Not a managed mesh; what a gauge is that nobody set.
     Unmanaged = 0,
     /// No certificate yet: waits for the operator, peers with nobody.
     Waiting = 1,
@@ -64,23 +70,6 @@ impl EncodeLabelValue for Text {
     }
 }
 
-#[derive(Debug, Default)]
-struct Gauges {
-    rows: Gauge,
-    connected: Gauge,
-    known: Gauge,
-    backlog: Gauge,
-    sync_active: Gauge,
-    cache_bytes: Gauge,
-    rights_stale: Gauge,
-    relay_connected: Gauge,
-    rows_set_aside: Gauge,
-    stores_set_aside: Gauge,
-    phase: Gauge,
-    membership: Gauge,
-    certificate_expiry: Gauge,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Metrics {
@@ -89,59 +78,32 @@ pub struct Metrics {
     calls: Arc<CallMetrics>,
     quotas: Arc<QuotaMetrics>,
     spans: Arc<SpanMetrics>,
-    sent: Counter,
-    received: Counter,
-    frames_malformed: Counter,
-    frames_unknown: Counter,
-    merges_failed: Counter,
-    histories_mended: Counter,
-    histories_begun: Counter,
-    docs_received: Counter,
-    docs_redundant: Counter,
-    docs_refused: Counter,
-    stamps_ahead: Counter,
-    rows_written: Counter,
+    pulse: Pulse,
+    /// To the driver; none before there is one.
+    inputs: OnceLock<WeakSender<Message>>,
+    counters: Counters,
     commits: Histogram,
-    commit_failures: Family<Reason, Counter>,
-    handshakes: Family<Outcome, Counter>,
-    refusals: Family<Reason, Counter>,
-    joins: Family<Outcome, Counter>,
-    membership: AtomicI64,
-    certificate_expiry: AtomicI64,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        let gauges = Gauges::default();
-        let commits = Histogram::new(exponential_buckets(0.000_1, 2.0, 14));
         let mut metrics = Self {
             registry: Registry::with_prefix("peat_node"),
-            gauges,
+            gauges: Gauges::default(),
             calls: Arc::default(),
             quotas: Arc::default(),
             spans: Arc::default(),
-            sent: Counter::default(),
-            received: Counter::default(),
-            frames_malformed: Counter::default(),
-            frames_unknown: Counter::default(),
-            merges_failed: Counter::default(),
-            histories_mended: Counter::default(),
-            histories_begun: Counter::default(),
-            docs_received: Counter::default(),
-            docs_redundant: Counter::default(),
-            docs_refused: Counter::default(),
-            stamps_ahead: Counter::default(),
-            rows_written: Counter::default(),
-            commits,
-            commit_failures: Family::default(),
-            handshakes: Family::default(),
-            refusals: Family::default(),
-            joins: Family::default(),
-            membership: AtomicI64::new(MembershipState::Unmanaged as i64),
-            certificate_expiry: AtomicI64::new(0),
+            pulse: Pulse::default(),
+            inputs: OnceLock::new(),
+            counters: Counters::default(),
+            commits: Histogram::new(exponential_buckets(0.000_1, 2.0, 14)),
         };
-        metrics.register_gauges();
-        metrics.register_counters();
+        metrics.gauges.register(&mut metrics.registry);
+        metrics.counters.register(&mut metrics.registry);
+        let help = "Time to make a batch durable";
+        metrics.registry.register_with_unit("commit", help, Unit::Seconds, metrics.commits.clone());
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        metrics.registry.register("build", "The release that runs here", build);
         metrics.calls.register(&mut metrics.registry);
         metrics.quotas.register(&mut metrics.registry);
         metrics.spans.register(&mut metrics.registry);
@@ -165,15 +127,37 @@ impl Metrics {
         &self.spans
     }
 
+    /// How the driver is, which it tells itself.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+
     /// A batch of `rows` became durable after `took`.
     pub fn committed(&self, rows: usize, took: Duration) {
         self.commits.observe(took.as_secs_f64());
-        self.rows_written.inc_by(rows as u64);
+        self.counters.rows_written.inc_by(rows as u64);
     }
 
     /// A batch could not be persisted; `category` is that of the error.
     pub fn commit_failed(&self, category: &'static str) {
-        self.commit_failures.get_or_create(&Reason { reason: Text(category) }).inc();
+        self.counters.commit_failures.get_or_create(&Reason { reason: Text(category) }).inc();
+    }
+
+    /// Time took so many documents away, and so many deletes are told no more.
+    pub(crate) fn ended(&self, documents: u64, deletes: u64) {
+        self.counters.documents_expired.inc_by(documents);
+        self.counters.deletes_collected.inc_by(deletes);
+    }
+
+    /// What is sent here waits for the driver; it is looked at for each scrape, and keeps nothing alive.
+    pub(crate) fn inputs(&self, inputs: WeakSender<Message>) {
+        // A second driver is a programming error; the first one stays.
+        let _ = self.inputs.set(inputs);
+    }
+
+    /// A peer could not be reached; the class of the reason.
+    pub(crate) fn dial_failed(&self, reason: &'static str) {
+        self.counters.dial_failures.get_or_create(&Reason { reason: Text(reason) }).inc();
     }
 
     /// A handshake ended.
@@ -183,25 +167,30 @@ impl Metrics {
             Handshake::Refused(reason) => ("refused", Some(reason)),
             Handshake::RefusedByPeer => ("refused_by_peer", None),
         };
-        self.handshakes.get_or_create(&Outcome { outcome: Text(outcome) }).inc();
+        self.counters.handshakes.get_or_create(&Outcome { outcome: Text(outcome) }).inc();
         if let Some(reason) = reason {
-            self.refusals.get_or_create(&Reason { reason: Text(reason) }).inc();
+            self.counters.refusals.get_or_create(&Reason { reason: Text(reason) }).inc();
         }
     }
 
     /// An attempt to join ended with this gRPC code, or succeeded with `ok`.
     pub fn join(&self, code: &'static str) {
-        self.joins.get_or_create(&Outcome { outcome: Text(code) }).inc();
+        self.counters.joins.get_or_create(&Outcome { outcome: Text(code) }).inc();
     }
 
     /// What the node knows of its operator from now on.
     pub fn membership(&self, state: MembershipState) {
-        self.membership.store(state as i64, Ordering::Relaxed);
+        self.gauges.membership.set(state as i64);
     }
 
     /// Whether the file of rights holds something else than what is in force.
     pub(crate) fn rights_stale(&self, is_stale: bool) {
         self.gauges.rights_stale.set(is_stale.into());
+    }
+
+    /// Whether the file of the mesh's keys holds something else than what is in force.
+    pub(crate) fn shared_key_stale(&self, is_stale: bool) {
+        self.gauges.shared_key_stale.set(is_stale.into());
     }
 
     /// Whether peers can meet this node at its relay.
@@ -211,7 +200,7 @@ impl Metrics {
 
     /// When the certificate ends, since the Unix epoch.
     pub fn certificate(&self, not_after: Duration) {
-        self.certificate_expiry.store(i64::try_from(not_after.as_secs()).unwrap_or(i64::MAX), Ordering::Relaxed);
+        self.gauges.certificate_expiry.set(i64::try_from(not_after.as_secs()).unwrap_or(i64::MAX));
     }
 
     /// OpenMetrics text of this moment.
@@ -226,7 +215,7 @@ impl Metrics {
     }
 
     fn read(&self, node: &NodeHandle) {
-        let gauges = &self.gauges;
+        let (gauges, counters) = (&self.gauges, &self.counters);
         if let Some(published) = node.published() {
             let stats = published.stats;
             set(&gauges.rows, stats.rows);
@@ -235,20 +224,21 @@ impl Metrics {
             set(&gauges.backlog, stats.backlog);
             set(&gauges.cache_bytes, stats.cache_bytes);
             gauges.sync_active.set(stats.sync_active.into());
-            raise(&self.frames_malformed, stats.frames_malformed);
-            raise(&self.frames_unknown, stats.frames_unknown);
-            raise(&self.merges_failed, stats.merges_failed);
-            raise(&self.histories_mended, stats.histories_mended);
-            raise(&self.histories_begun, stats.histories_begun);
-            raise(&self.docs_received, stats.docs_received);
-            raise(&self.docs_redundant, stats.docs_redundant);
-            raise(&self.docs_refused, stats.docs_refused);
-            raise(&self.stamps_ahead, stats.stamps_ahead);
+            raise(&counters.frames_malformed, stats.frames_malformed);
+            raise(&counters.frames_unknown, stats.frames_unknown);
+            raise(&counters.merges_failed, stats.merges_failed);
+            raise(&counters.histories_mended, stats.histories_mended);
+            raise(&counters.histories_begun, stats.histories_begun);
+            raise(&counters.docs_received, stats.docs_received);
+            raise(&counters.docs_redundant, stats.docs_redundant);
+            raise(&counters.docs_refused, stats.docs_refused);
+            raise(&counters.stamps_ahead, stats.stamps_ahead);
         }
+        self.read_driver();
         self.quotas.read(Instant::now());
         let traffic = node.sync_stats();
-        raise(&self.sent, traffic.bytes_sent);
-        raise(&self.received, traffic.bytes_received);
+        raise(&counters.sent, traffic.bytes_sent);
+        raise(&counters.received, traffic.bytes_received);
         let aside = node.set_aside();
         gauges.rows_set_aside.set(aside.rows as i64);
         gauges.stores_set_aside.set(aside.stores as i64);
@@ -258,78 +248,15 @@ impl Metrics {
             Phase::Syncing => 3,
             Phase::ShuttingDown => 4,
         });
-        gauges.membership.set(self.membership.load(Ordering::Relaxed));
-        gauges.certificate_expiry.set(self.certificate_expiry.load(Ordering::Relaxed));
     }
 
-    fn register_gauges(&mut self) {
-        let Gauges {
-            rows,
-            connected,
-            known,
-            backlog,
-            sync_active,
-            cache_bytes,
-            rights_stale,
-            relay_connected,
-            rows_set_aside,
-            stores_set_aside,
-            phase,
-            membership,
-            certificate_expiry,
-        } = &self.gauges;
-        for (name, help, gauge) in [
-            ("rows", "Documents of which neighbours are told, deletes that were not collected included", rows),
-            ("peers_connected", "Peers with a live, authenticated connection", connected),
-            ("peers_known", "Peers this node was told of", known),
-            ("backlog_documents", "Documents that wait to be sent, over all neighbours", backlog),
-            ("sync_active", "1 while documents are exchanged", sync_active),
-            ("rights_stale", "1 while the file of rights cannot be used and older rights are in force", rights_stale),
-            ("relay_connected", "1 while peers can meet this node at its relay", relay_connected),
-            ("cache_bytes", "Estimated memory of hot documents", cache_bytes),
-            ("rows_set_aside", "Rows that were corrupt and are kept apart", rows_set_aside),
-            ("stores_set_aside", "Damaged stores that were renamed", stores_set_aside),
-            ("phase", "1 initializing, 2 ready, 3 syncing, 4 shutting down", phase),
-            ("membership_state", "0 by flags, 1 waits for the operator, 2 without it for now, 3 joined", membership),
-            (
-                "certificate_not_after_seconds",
-                "When the certificate ends, since the epoch; 0 without one",
-                certificate_expiry,
-            ),
-        ] {
-            self.registry.register(name, help, gauge.clone());
+    fn read_driver(&self) {
+        if let Some(inputs) = self.inputs.get().and_then(WeakSender::upgrade) {
+            set(&self.gauges.inputs_waiting, inputs.max_capacity() - inputs.capacity());
         }
-    }
-
-    fn register_counters(&mut self) {
-        let registry = &mut self.registry;
-        registry.register("mesh_sent", "Mesh traffic sent in QUIC packets", self.sent.clone());
-        registry.register("mesh_received", "Mesh traffic received in QUIC packets", self.received.clone());
-        registry.register("frames_malformed", "Frames of peers that could not be read", self.frames_malformed.clone());
-        registry.register(
-            "frames_unknown",
-            "Frames of kinds that this release leaves out",
-            self.frames_unknown.clone(),
-        );
-        registry.register("merges_failed", "Documents of peers that could not be merged", self.merges_failed.clone());
-        let help = "Documents that went on from their text because their history was damaged";
-        registry.register("histories_mended", help, self.histories_mended.clone());
-        let help = "Documents whose history had grown long and was begun anew here";
-        registry.register("histories_begun", help, self.histories_begun.clone());
-        registry.register("docs_received", "Documents that peers sent with content", self.docs_received.clone());
-        let help = "Documents that peers sent with content that was already here";
-        registry.register("docs_redundant", help, self.docs_redundant.clone());
-        let help = "Documents of peers that may not write them, dropped";
-        registry.register("docs_refused", help, self.docs_refused.clone());
-        let help = "Documents of peers with stamps too far ahead of the clock here, which does not follow them";
-        registry.register("stamps_ahead", help, self.stamps_ahead.clone());
-        registry.register("rows_written", "Rows made durable", self.rows_written.clone());
-        let help = "Time to make a batch durable";
-        registry.register_with_unit("commit", help, Unit::Seconds, self.commits.clone());
-        registry.register("commit_failures", "Batches that could not be persisted", self.commit_failures.clone());
-        registry.register("handshakes", "Mesh handshakes by outcome", self.handshakes.clone());
-        registry.register("handshake_refusals", "Peers that this node refused, by reason", self.refusals.clone());
-        registry.register("joins", "Attempts to join at the operator by gRPC code", self.joins.clone());
+        set(&self.gauges.calls_waiting, self.pulse.calls());
+        self.gauges.turn.set(self.pulse.turn().map_or(0, |turn| turn.as_secs() as i64));
+        self.gauges.commits_failing.set((self.pulse.commits() != Commits::Durable).into());
     }
 }
 
@@ -340,4 +267,27 @@ fn set(gauge: &Gauge, value: usize) {
 /// Brings a counter up to a total that is counted elsewhere.
 fn raise(counter: &Counter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use peat_node_core::ids::PeerId;
+
+    #[test]
+    fn every_metric_is_told_of_in_the_documentation() {
+        let metrics = Metrics::default();
+        metrics.commit_failed("full");
+        let text = metrics.encode(&NodeHandle::starting(PeerId([1; 32]))).unwrap();
+        let documented = include_str!("../../docs/api.md");
+        let names = text.lines().filter_map(|line| line.strip_prefix("# HELP peat_node_")?.split(' ').next());
+        let missing: Vec<_> = names.filter(|name| !documented.contains(&format!("`{name}"))).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+        let build = concat!("peat_node_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1");
+        for line in
+            [build, "peat_node_commits_failing 0", "peat_node_driver_turn_seconds 0", "peat_node_shared_key_stale 0"]
+        {
+            assert!(text.lines().any(|found| found == line), "{line} in {text}");
+        }
+    }
 }

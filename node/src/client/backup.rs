@@ -1,8 +1,9 @@
 //! `peat-node backup` and `peat-node restore`.
 //!
 //! Inputs: a running node and the name of a file; or a backup and an empty data folder. Outputs: the file, or the
-//! store; what is in it as lines. A file has its name only when it is whole, sound and on disk. What it does not do:
-//! back up the node's key, which is as good as the node; restore while a node runs on the folder.
+//! store; what is in it as lines, and an error where the store had damaged entries that the file does not have. A file
+//! has its name only when it is whole, sound and on disk. What it does not do: back up the node's key, which is as good
+//! as the node; restore while a node runs on the folder.
 
 use super::ClientError;
 use super::api::Client;
@@ -25,7 +26,11 @@ pub(super) async fn backup(file: &Path, api: &ApiArgs) -> Result<(), ClientError
     fetch(&unfinished, api, failed).await?;
     let counts = backup::verify(&unfinished.0)?;
     fs::rename(&unfinished.0, file).and_then(|()| sync::parent(&absolute(file)?)).map_err(failed)?;
-    print(api.output, counts)
+    print(api.output, counts)?;
+    match counts.left_out {
+        0 => Ok(()),
+        left_out => Err(ClientError::LeftOut(left_out)),
+    }
 }
 
 pub(super) fn restore(args: &RestoreArgs) -> Result<(), ClientError> {
@@ -35,8 +40,9 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<(), ClientError> {
     print(args.output, counts)
 }
 
-fn print(output: Format, Counts { rows, history }: Counts) -> Result<(), ClientError> {
-    Printer::new(output).fields(&[("rows", json!(rows)), ("historyRecords", json!(history))])?;
+fn print(output: Format, Counts { rows, history, left_out }: Counts) -> Result<(), ClientError> {
+    let fields = [("rows", json!(rows)), ("historyRecords", json!(history)), ("leftOut", json!(left_out))];
+    Printer::new(output).fields(&fields)?;
     Ok(())
 }
 

@@ -78,6 +78,9 @@ pub enum ClientError {
     /// What was written is not a whole backup.
     #[error(transparent)]
     Backup(#[from] BackupError),
+    /// A backup has everything but what is damaged in the store.
+    #[error("the backup is written, without {0} damaged entries of the store")]
+    LeftOut(u64),
     /// A backup was not restored.
     #[error(transparent)]
     Restore(#[from] RestoreError),

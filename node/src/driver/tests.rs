@@ -6,8 +6,10 @@ use crate::handle::{Engine, NodeHandle};
 use crate::quota::Limits;
 use crate::store::MemoryStore;
 use futures::StreamExt as _;
+use peat_node_core::Output;
 use peat_node_core::docs::Document;
-use peat_node_core::event::{Condition, Edit};
+use peat_node_core::docs::life::Ttl;
+use peat_node_core::event::{Condition, Edit, Terms};
 use peat_node_core::ids::{Collection, ConnId, PeerId};
 use std::sync::Mutex;
 
@@ -38,6 +40,7 @@ struct Bench {
     messages: mpsc::Sender<Message>,
     acts: Arc<Mutex<Vec<(String, Seq)>>>,
     published: Arc<ArcSwapOption<Published>>,
+    metrics: Arc<Metrics>,
     running: Running,
 }
 
@@ -47,7 +50,7 @@ impl Bench {
         let (messages, inputs) = mpsc::channel(INPUTS);
         let acts = Arc::default();
         let network = Recorder { store: Arc::clone(&store), acts: Arc::clone(&acts) };
-        let published = Arc::default();
+        let (published, metrics): (_, Arc<Metrics>) = (Arc::default(), Arc::default());
         let (actor, seed, tombstone_ttl) = ([3; 16], [4; 32], Duration::from_secs(3600));
         let rights = peat_node_core::rights::Rights::default();
         let history = peat_node_core::docs::epoch::Limits::default();
@@ -72,10 +75,10 @@ impl Bench {
             network,
             inputs,
             published: Arc::clone(&published),
-            metrics: Arc::default(),
+            metrics: Arc::clone(&metrics),
         };
         let running = start(setup).await.unwrap();
-        Self { store, messages, acts, published, running }
+        Self { store, messages, acts, published, metrics, running }
     }
 
     async fn call(&self, request: Request) -> Result<Reply, RequestError> {
@@ -199,6 +202,56 @@ async fn a_failed_commit_is_an_error_to_the_caller_and_lets_no_frame_out() {
     assert_eq!(bench.store.last(), 1);
     assert!(bench.acts().iter().any(|(name, _)| name == "send"));
     assert_eq!(bench.view().await.stats.rows, 1);
+}
+
+#[tokio::test]
+async fn commits_that_fail_are_seen_until_one_succeeds_that_nobody_asked_for_and_that_changes_nothing() {
+    let bench = Bench::start().await;
+    let commits = || bench.metrics.pulse().commits();
+    bench.put("one", r#"{"a":1}"#).await.unwrap();
+    let before = (bench.store.read(&key("one")).unwrap(), bench.store.last());
+    assert_eq!(commits(), Commits::Durable);
+    bench.store.fail_commits(true);
+    bench.put("two", r#"{"a":1}"#).await.unwrap_err();
+    assert_eq!(commits(), Commits::Failed);
+    bench.store.fail_commits(false);
+    bench.until(|bench| bench.metrics.pulse().commits() == Commits::Durable).await;
+    assert_eq!((bench.store.read(&key("one")).unwrap(), bench.store.last()), before);
+    assert_eq!(bench.store.read(&key("two")).unwrap(), None, "what was refused is not made up for");
+}
+
+#[tokio::test]
+async fn a_turn_that_waits_for_the_disk_is_seen_with_the_calls_in_it() {
+    let bench = Bench::start().await;
+    let pulse = |bench: &Bench| (bench.metrics.pulse().turn().is_some(), bench.metrics.pulse().calls());
+    bench.store.hold_commits(true);
+    let (answer, answered) = oneshot::channel();
+    let edit = Edit::Put(Document::parse("{}").unwrap());
+    let request = Request::Write { key: key("one"), edit, terms: Condition::Always.into() };
+    bench.messages.send(Message::Request { request, answer }).await.unwrap();
+    bench.until(|bench| bench.store.commits_under_way() == 1).await;
+    assert_eq!(pulse(&bench), (true, 1));
+    bench.store.hold_commits(false);
+    answered.await.unwrap().unwrap();
+    bench.until(|bench| pulse(bench) == (false, 0)).await;
+}
+
+#[tokio::test]
+async fn a_document_that_time_takes_away_is_counted_once() {
+    let bench = Bench::start().await;
+    let handle = bench.handle();
+    let terms = Terms { condition: Condition::Always, ttl: Ttl::of(1) };
+    let edit = Edit::Put(Document::parse(r#"{"a":1}"#).unwrap());
+    bench.call(Request::Write { key: key("one"), edit, terms }).await.unwrap();
+    let named = async || {
+        bench.event(Input::Expire { keys: vec![key("one"), key("none")] }).await;
+        bench.view().await;
+        bench.metrics.encode(&handle).unwrap().contains("peat_node_documents_expired_total 1\n")
+    };
+    let counted = async { while !named().await {} };
+    tokio::time::timeout(LIMIT, counted).await.unwrap();
+    assert!(named().await, "not again");
+    assert_eq!(handle.get(&key("one")).unwrap(), None);
 }
 
 #[tokio::test]

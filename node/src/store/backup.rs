@@ -10,8 +10,8 @@
 //! span sections: kind (1 byte: 1 row, 2 history record, 3 data key, first and of a sealed store only), length of the
 //! key (2, none for a data key), length of the value (4), key, value; both as the store has them, so that a value
 //! brings its own checksum, sealed values stay sealed, and the data key is wrapped by a key of `--store-key-file`. One
-//! section of kind 2 is the last: rows (8), history records (8). Nothing follows it. Source of the checksum: see
-//! [`super::stored`].
+//! section of kind 2 is the last: rows (8), history records (8), and how many damaged entries of the store were left out
+//! (8; not in format 1). Nothing follows it. Source of the checksum: see [`super::stored`].
 
 mod import;
 mod read;
@@ -29,7 +29,10 @@ use xxhash_rust::xxh3::Xxh3Default;
 const MAGIC: &[u8; 8] = b"PEATBKUP";
 
 /// Of this layout.
-const FORMAT: u16 = 1;
+const FORMAT: u16 = 2;
+
+/// Of files that do not tell what was left out, and are read as ever.
+const FIRST_FORMAT: u16 = 1;
 
 /// Most bytes of a section's body: what a reader asks memory for at once.
 const LARGEST_SECTION: usize = 256 * 1024;
@@ -82,6 +85,8 @@ pub struct Counts {
     pub rows: u64,
     /// History records.
     pub history: u64,
+    /// Damaged entries of the store that it does not hold.
+    pub left_out: u64,
 }
 
 impl Counts {
@@ -91,6 +96,15 @@ impl Counts {
             Entry::History(..) => self.history += 1,
             Entry::Seal(_) => {}
         }
+    }
+
+    /// The body of the last section.
+    fn end(&self, format: u16) -> Vec<u8> {
+        let mut body = [self.rows.to_be_bytes(), self.history.to_be_bytes()].concat();
+        if format > FIRST_FORMAT {
+            body.extend(self.left_out.to_be_bytes());
+        }
+        body
     }
 }
 
@@ -148,7 +162,7 @@ impl Encoder {
                 self.fill()?;
                 if self.waiting.is_empty() {
                     self.stage = Stage::Done;
-                    let counts = [self.counts.rows.to_be_bytes(), self.counts.history.to_be_bytes()].concat();
+                    let counts = self.counts.end(FORMAT);
                     return Ok(Some(self.section(END, &counts)));
                 }
                 let rest = self.waiting.split_off(self.waiting.len().min(LARGEST_SECTION));
@@ -166,6 +180,7 @@ impl Encoder {
             let lengths = (u16::try_from(key.len()), u32::try_from(value.len()));
             let (Ok(key_length), Ok(value_length), true) = (lengths.0, lengths.1, entry.is_sound()) else {
                 warn!("a damaged entry of the store is left out of a backup");
+                self.counts.left_out += 1;
                 continue;
             };
             self.waiting.push(kind);

@@ -51,6 +51,19 @@ enum DialError {
 }
 
 impl DialError {
+    /// The class, for metrics.
+    const fn category(&self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::OtherRelay(_) => "other_relay",
+            Self::Unresolved(_) => "unresolved",
+            Self::Silent(_) => "silent",
+            Self::Connect(_) => "connect",
+            Self::RefusedByPeer { .. } => "refused_by_peer",
+            Self::Refused(_) => "refused",
+        }
+    }
+
     fn into_failure(self) -> DialFailure {
         let reason = self.to_string();
         let lasting = match &self {
@@ -80,6 +93,7 @@ impl Shared {
                 self.serve(met, Direction::Out).await;
             }
             Err(error) => {
+                self.metrics.dial_failed(error.category());
                 let reason = error.to_string();
                 let before = self.failures().insert(peer, reason.clone());
                 if before.as_ref() != Some(&reason) {

@@ -101,6 +101,7 @@ async fn follow(shared: Arc<Shared>, keyring: Arc<Keyring>, mut watched: Watched
             return;
         };
         watched = again;
+        shared.metrics.shared_key_stale(watched.is_stale());
         match found {
             None => {}
             Some(Ok(keys)) => {

@@ -131,6 +131,7 @@ impl Transport {
     pub async fn bind(setup: Setup<'_>) -> Result<Self, TransportError> {
         let Setup { identity, config, credentials, messages, traffic, metrics, stop } = setup;
         let endpoint = bind(identity, config).await?;
+        metrics.inputs(messages.downgrade());
         Ok(Self(Arc::new(Shared {
             endpoint,
             me: identity.id(),

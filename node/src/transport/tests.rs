@@ -95,9 +95,13 @@ impl End {
     }
 
     fn refused(&self, reason: &str) -> bool {
+        self.counts("handshake_refusals", reason)
+    }
+
+    fn counts(&self, what: &str, reason: &str) -> bool {
         let node = crate::handle::NodeHandle::starting(self.identity.id());
         let text = self.metrics.encode(&node).unwrap();
-        text.contains(&format!("peat_node_handshake_refusals_total{{reason=\"{reason}\"}} 1"))
+        text.contains(&format!("peat_node_{what}_total{{reason=\"{reason}\"}} 1"))
     }
 
     fn silent(&mut self) -> bool {
@@ -321,6 +325,7 @@ async fn a_dial_without_an_answer_or_an_address_fails_with_what_was_tried() {
     let closed = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     a.transport.act(Output::Dial { peer, addresses: vec![closed.to_string()] });
     assert_eq!(a.failure().await, format!("no answer from {closed}"));
+    assert!(a.counts("dial_failures", "unresolved") && a.counts("dial_failures", "silent"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

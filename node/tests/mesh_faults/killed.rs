@@ -18,6 +18,9 @@ const WRITERS: usize = 8;
 /// Documents of one writer: so few that they are edited, deleted and made again.
 const DOCUMENTS: usize = 12;
 
+/// After so many kills the node is told to end once, which is a round of its own.
+const KILLS_FOR_A_STOP: u64 = 4;
+
 /// What a document may be: what was last acknowledged, or what was asked for since and not answered. `None` is no
 /// document.
 #[derive(Debug, Clone, Default)]
@@ -170,29 +173,43 @@ fn nothing() -> Owed {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_five_kills_and_stops_in_bursts_of_puts_deletes_and_policies_lose_nothing_that_was_acknowledged() {
+async fn twenty_five_kills_and_six_stops_in_bursts_of_puts_deletes_and_policies_lose_nothing_that_was_acknowledged() {
     let seed = number("PEAT_SEED", rand::rng().next_u64());
     let mut rng = StdRng::seed_from_u64(seed);
     let (mut a, mut b) = (node("127.0.0.1"), node("127.0.0.1"));
     b.start(&[]).await;
     let mut owed = nothing();
-    let rounds = number("PEAT_KILLS", 25);
-    for round in 0..rounds {
-        if round % 50 == 49 {
-            eprintln!("{} of {rounds} rounds, nothing lost", round + 1);
+    let (kills, mut stops) = (number("PEAT_KILLS", 25), 0);
+    for kill in 1..=kills {
+        round(&mut a, &b, &mut owed, &mut rng, (End::Kill, &format!("PEAT_SEED={seed}, kill {kill}"))).await;
+        if kill % KILLS_FOR_A_STOP == 0 {
+            stops += 1;
+            round(&mut a, &b, &mut owed, &mut rng, (End::Stop, &format!("PEAT_SEED={seed}, stop {stops}"))).await;
         }
-        let end = if round % 5 == 4 { End::Stop } else { End::Kill };
-        a.start(&["--peer", &b.address()]).await;
-        owed = burst(&mut a, owed, &mut rng, end).await;
-        a.start(&[]).await;
-        settle(&a, &mut owed, &format!("PEAT_SEED={seed}, round {round}, {end:?}")).await;
-        a.kill();
+        if kill % 50 == 0 {
+            eprintln!("{kill} of {kills} kills, nothing lost");
+        }
     }
+    agreed(&mut a, &b, &owed, seed).await;
+    eprintln!("{kills} kills and {stops} stops, nothing lost");
+}
+
+/// A burst that ends like this, and a look at what is left of it.
+async fn round(a: &mut Node, b: &Node, owed: &mut Owed, rng: &mut StdRng, (end, what): (End, &str)) {
     a.start(&["--peer", &b.address()]).await;
-    let documents = agree(&a, &b, "kill").await;
+    *owed = burst(a, std::mem::replace(owed, nothing()), rng, end).await;
+    a.start(&[]).await;
+    settle(a, owed, what).await;
+    a.kill();
+}
+
+/// In the end both nodes have what is owed, and no start found damage.
+async fn agreed(a: &mut Node, b: &Node, owed: &Owed, seed: u64) {
+    a.start(&["--peer", &b.address()]).await;
+    let documents = agree(a, b, "kill").await;
     let count = owed.documents.iter().flatten().filter(|(_, entry)| entry.acknowledged.is_some()).count();
     assert_eq!(documents.len(), count, "PEAT_SEED={seed}");
-    let same = || async { (ruled(&b).await == owed.policy.acknowledged).then_some(()) };
+    let same = || async { (ruled(b).await == owed.policy.acknowledged).then_some(()) };
     wait_for("the peer to have the policy", same).await;
     let log = a.log();
     let errors: Vec<&str> = log.lines().filter(|line| line.contains(" ERROR ")).collect();

@@ -4,7 +4,8 @@
 //! for one section at a time, and for an entry only as its sections come. What it does not do: write anything.
 
 use super::{
-    Counts, END, ENTRIES, Entry, FORMAT, HISTORY, LARGEST_SECTION, MAGIC, ROW, SEAL, SECTION_HEADER, checksum,
+    Counts, END, ENTRIES, Entry, FIRST_FORMAT, FORMAT, HISTORY, LARGEST_SECTION, MAGIC, ROW, SEAL, SECTION_HEADER,
+    checksum,
 };
 use crate::store::engine;
 use std::fs::File;
@@ -76,6 +77,7 @@ pub(super) struct Decoder<R> {
     body: Vec<u8>,
     used: usize,
     sections: u64,
+    format: u16,
     counts: Counts,
 }
 
@@ -91,13 +93,16 @@ impl<R: Read> Decoder<R> {
         }
         let (mut format, mut store) = ([0; 2], [0; 4]);
         exactly(&mut source, &mut format)?;
-        known("format", u16::from_be_bytes(format).into(), FORMAT.into())?;
+        let format = u16::from_be_bytes(format);
+        if format != FIRST_FORMAT {
+            known("format", format.into(), FORMAT.into())?;
+        }
         exactly(&mut source, &mut store)?;
         let store = u32::from_be_bytes(store);
         if store != engine::SEALED_FORMAT {
             known("store format", store, engine::FORMAT)?;
         }
-        Ok(Self { source, body: Vec::new(), used: 0, sections: 0, counts: Counts::default() })
+        Ok(Self { source, body: Vec::new(), used: 0, sections: 0, format, counts: Counts::default() })
     }
 
     /// The next entry; none when the backup was whole.
@@ -163,8 +168,10 @@ impl<R: Read> Decoder<R> {
     }
 
     fn end(&mut self) -> Result<(), BackupError> {
-        let counts = [self.counts.rows.to_be_bytes(), self.counts.history.to_be_bytes()].concat();
-        if self.body != counts {
+        // What is not in the file only its end can tell.
+        let left_out = self.counts.end(FIRST_FORMAT).len()..;
+        self.counts.left_out = self.body.get(left_out).map_or(0, number);
+        if self.body != self.counts.end(self.format) {
             return Err(self.damaged("it counts other entries than there are"));
         }
         match exactly(&mut self.source, &mut [0]) {

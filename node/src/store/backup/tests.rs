@@ -63,7 +63,7 @@ fn a_restored_store_has_the_rows_histories_and_numbers_of_the_first_and_another_
     put(&store, "large", &large, History::Replace { base: large.clone(), count: 0 });
     let file = folder.path().join("backup");
     write_to(&file, store.entries().unwrap());
-    let counts = Counts { rows: 3001, history: 3001 };
+    let counts = Counts { rows: 3001, history: 3001, left_out: 0 };
     assert_eq!(verify(&file).unwrap(), counts);
     let data = folder.path().join("second");
     assert_eq!(restore(&file, &data).unwrap(), counts);
@@ -116,7 +116,7 @@ fn damage_anywhere_and_any_shorter_file_is_refused_and_leaves_nothing() {
     }
     refused(&[&whole[..], b"x"].concat(), 0);
     fs::write(&file, &whole).unwrap();
-    assert_eq!(restore(&file, &data).unwrap(), Counts { rows: 200, history: 200 });
+    assert_eq!(restore(&file, &data).unwrap(), Counts { rows: 200, history: 200, left_out: 0 });
 }
 
 #[test]
@@ -128,11 +128,11 @@ fn sections_out_of_order_and_impossible_lengths_are_refused() {
     long[HEAD + 1..HEAD + 5].copy_from_slice(&u32::MAX.to_be_bytes());
     fs::write(&file, long).unwrap();
     assert!(matches!(verify(&file), Err(BackupError::Damaged { section: 0, wrong: "its length is impossible" })));
-    let end = whole.len() - SECTION_HEADER - 16;
+    let end = whole.len() - SECTION_HEADER - 24;
     fs::write(&file, [&whole[..HEAD], &whole[end..], &whole[HEAD..end]].concat()).unwrap();
     assert!(matches!(verify(&file), Err(BackupError::Damaged { section: 0, .. })));
     fs::write(&file, [&whole[..8], &[0, 9], &whole[10..]].concat()).unwrap();
-    assert!(matches!(verify(&file), Err(BackupError::Format { found: 9, known: 1, .. })));
+    assert!(matches!(verify(&file), Err(BackupError::Format { found: 9, known: 2, .. })));
     fs::write(&file, "a text").unwrap();
     assert!(matches!(verify(&file), Err(BackupError::Magic)));
 }
@@ -150,12 +150,32 @@ fn a_folder_with_anything_in_it_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn damaged_rows_and_records_are_left_out() {
+fn damaged_rows_and_records_are_left_out_and_counted_to_whoever_backs_up_or_restores() {
     let (good, bad) = (stored::clear(b"k", 1, b"row"), stored::clear(b"other", 1, b"row"));
     let entries =
         [Entry::Row(b"k".to_vec(), good), Entry::Row(b"k".to_vec(), bad.clone()), Entry::History(b"k".to_vec(), bad)];
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("backup");
     write_to(&file, Box::new(entries.into_iter().map(Ok)));
-    assert_eq!(verify(&file).unwrap(), Counts { rows: 1, history: 0 });
+    assert_eq!(verify(&file).unwrap(), Counts { rows: 1, history: 0, left_out: 2 });
+    assert_eq!(restore(&file, &folder.path().join("data")).unwrap().left_out, 2);
+}
+
+#[test]
+fn a_file_of_the_first_format_is_read_and_tells_nothing_of_what_was_left_out() {
+    let (_folder, file, data) = small();
+    let mut first = fs::read(&file).unwrap();
+    first[8..10].copy_from_slice(&FIRST_FORMAT.to_be_bytes());
+    let counts = Counts { rows: 200, history: 200, left_out: 0 };
+    let (body, end) = (counts.end(FIRST_FORMAT), first.len() - SECTION_HEADER - 24);
+    first.truncate(end);
+    first.push(END);
+    first.extend((body.len() as u32).to_be_bytes());
+    first.extend(checksum(1, END, &body).to_be_bytes());
+    first.extend(body);
+    fs::write(&file, &first).unwrap();
+    assert_eq!((verify(&file).unwrap(), restore(&file, &data).unwrap()), (counts, counts));
+    first[8..10].copy_from_slice(&FORMAT.to_be_bytes());
+    fs::write(&file, &first).unwrap();
+    assert!(matches!(verify(&file), Err(BackupError::Damaged { .. })), "one of this format has to tell");
 }
