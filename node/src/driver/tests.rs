@@ -251,7 +251,7 @@ async fn a_document_that_time_takes_away_is_counted_once() {
     let counted = async { while !named().await {} };
     tokio::time::timeout(LIMIT, counted).await.unwrap();
     assert!(named().await, "not again");
-    assert_eq!(handle.get(&key("one")).unwrap(), None);
+    assert_eq!(handle.get(key("one")).await.unwrap(), None);
 }
 
 #[tokio::test]
