@@ -13,7 +13,6 @@ mod shapes;
 
 use super::check::Problem;
 use super::{Report, SKEW, Scenario, now};
-use crate::docs::Document;
 use crate::event::{Input, Outputs};
 use crate::ids::{ConnId, Key, PeerId, RequestId};
 use crate::node::MeshNode;
@@ -87,10 +86,10 @@ enum Event {
         length: Duration,
     },
     Rejoin,
-    /// Nodes that have heard nothing over a connection for so long give it up.
-    Silence,
     /// Each node looks for deletes of which nobody is to be told any more.
     Sweep,
+    /// Nodes that have heard nothing over a connection for so long give it up.
+    Silence,
 }
 
 struct SimNode {
