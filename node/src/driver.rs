@@ -239,18 +239,12 @@ impl<N: Network> Driver<N> {
     /// Frames may tell of rows that are not there, so none leaves; dials and closes do. What neighbours miss by this is
     /// found by the next comparison of roots.
     fn drop_frames(&mut self, sends: Vec<Output>) {
-        let mut outputs = Outputs::default();
         for output in sends {
             match output {
-                Output::Send { conn, peer, frame } => {
-                    let given_back = Input::Sent { conn, peer, bytes: frame.len() };
-                    self.node.handle(self.now(), given_back, &StoredRows(&*self.store), &mut outputs);
-                }
+                Output::Send { conn, peer, frame } => self.node.give_back(conn, peer, frame.len()),
                 act @ (Output::Dial { .. } | Output::Close { .. }) => self.network.act(act),
             }
         }
-        // Room given back writes nothing and answers nobody.
-        outputs.sends.into_iter().for_each(|output| self.network.act(output));
     }
 
     /// The disk works again: the engine learns what really became of the batches that failed.

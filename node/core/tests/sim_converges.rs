@@ -23,15 +23,18 @@ fn a_seed_replays_exactly() {
 
 #[test]
 fn two_nodes_converge_under_loss_partitions_and_restarts() {
-    let (mut stored, mut epochs) = (0, 0);
+    let (mut stored, mut epochs, mut twice, mut failed) = (0, 0, 0, 0);
     for seed in 0..50 {
         let scenario = Scenario { writes: 120, ..Scenario::rough(seed, 2) };
         let report = run(&scenario).unwrap_or_else(|failure| panic!("{failure}"));
         (stored, epochs) = (stored + report.stored, epochs + report.epochs);
+        (twice, failed) = (twice + report.twice, failed + report.failed);
     }
     println!(
-        "{stored} writers heard that the other node had stored what they wrote; {epochs} histories were begun anew"
+        "{stored} writers heard that the other node had stored what they wrote; {epochs} histories were begun anew; \
+         {twice} frames came twice, {failed} commits failed"
     );
+    assert!(twice > 0 && failed > 0, "{twice} frames came twice, {failed} commits failed");
     assert!(stored > 0, "a word that is never given is never wrong");
     assert!(epochs > 100, "{epochs} histories were begun anew");
 }

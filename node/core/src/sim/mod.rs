@@ -117,6 +117,10 @@ pub struct Report {
     pub frames: u64,
     /// Bytes sent.
     pub bytes: u64,
+    /// Frames that came twice.
+    pub twice: u64,
+    /// Commits that failed.
+    pub failed: u64,
     /// Documents that came with content, over all nodes, until all were equal.
     pub payloads: u64,
     /// Those of them that told nothing new.

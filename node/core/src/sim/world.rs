@@ -129,6 +129,8 @@ pub(super) struct World {
     /// The first bound that a queue broke.
     overflow: Option<Problem>,
     pending: BTreeMap<RequestId, Written>,
+    /// Who sets the policy, until it is set.
+    policy: Option<RequestId>,
     kept: Vec<Written>,
     /// Writers that wait for a neighbour to have stored what they wrote.
     concerns: BTreeMap<RequestId, Written>,
@@ -138,6 +140,9 @@ pub(super) struct World {
     acknowledged: usize,
     frames: u64,
     bytes: u64,
+    /// Frames that came twice, and commits that failed.
+    twice: u64,
+    failed: u64,
     trace: DefaultHasher,
     files: Files,
 }
@@ -186,6 +191,7 @@ impl World {
             in_flight: InFlight::default(),
             overflow: None,
             pending: BTreeMap::new(),
+            policy: None,
             kept: Vec::new(),
             concerns: BTreeMap::new(),
             stored: 0,
@@ -193,6 +199,8 @@ impl World {
             acknowledged: 0,
             frames: 0,
             bytes: 0,
+            twice: 0,
+            failed: 0,
             trace: DefaultHasher::new(),
             files: Files::new(scenario.seed),
         };
@@ -384,6 +392,8 @@ impl World {
             redundant: 0,
             frames: self.frames,
             bytes: self.bytes,
+            twice: self.twice,
+            failed: self.failed,
             healed_in: Duration::ZERO,
             trace: self.trace.finish(),
         }

@@ -23,6 +23,10 @@ impl World {
             return;
         }
         self.acknowledged += usize::from(answer.is_ok());
+        if self.policy.take_if(|policy| *policy == request).is_some() && answer.is_err() {
+            // Without it, marks of deletes would live for days.
+            return self.set_policy();
+        }
         if let (Some(written), Ok(Reply::Written(_))) = (self.pending.remove(&request), answer) {
             self.wait_for_a_neighbour(node, &written);
             self.kept.push(written);
@@ -110,6 +114,7 @@ impl World {
     /// Sets, at the first node, how long the deletes of a collection are told that has a policy of its own.
     pub(super) fn set_policy(&mut self) {
         let (request, boot) = (RequestId(self.id()), self.nodes[0].boot);
+        self.policy = Some(request);
         let tombstone_ttl = Some(self.scenario.marks.as_secs());
         let policy = Policy { deletion: Deletion::Tombstone, soft_delete_ttl: None, tombstone_ttl };
         let edit = Edit::Put(policy.to_document());

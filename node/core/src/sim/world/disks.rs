@@ -5,9 +5,8 @@
 //! does not do: damage what it once kept.
 
 use super::{Node, SimNode, World};
-use crate::event::{Input, Output, Outputs, RequestError, StorageFault, Write};
+use crate::event::{Output, Outputs, RequestError, StorageFault, Write};
 use crate::ids::Key;
-use crate::sim::now;
 use rand::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -136,22 +135,21 @@ impl World {
 
     /// The engine takes back what is not durable, no frame leaves, and whoever asked hears of it.
     fn fail(&mut self, node: Node, outputs: Outputs) {
-        let now = now(self.uptime, self.nodes[node].skew);
+        self.failed += 1;
         let SimNode { core: Some(core), disk, commits, .. } = &mut self.nodes[node] else { return };
         core.persist_failed(outputs.writes.keys(), disk);
         commits.doubtful.extend(outputs.writes.into_keys());
-        let (mut acts, mut more) = (Vec::new(), Outputs::default());
+        let mut acts = Vec::new();
         for output in outputs.sends {
             match output {
                 Output::Send { conn, peer, frame } => {
-                    let room = Input::Sent { conn, peer, bytes: frame.len() };
-                    self.in_flight.note_input(node, &room);
-                    core.handle(now, room, disk, &mut more);
+                    self.in_flight.give_back(node, conn, frame.len());
+                    core.give_back(conn, peer, frame.len());
                 }
                 act @ (Output::Dial { .. } | Output::Close { .. }) => acts.push(act),
             }
         }
-        acts.into_iter().chain(more.sends).for_each(|act| self.send(node, act));
+        acts.into_iter().for_each(|act| self.send(node, act));
         let failed = RequestError::Storage { fault: StorageFault::Failed, reason: "the disk failed".into() };
         outputs.answers.into_iter().for_each(|(request, _)| self.answer(node, request, Err(failed.clone())));
         // What it took back may end at a time of its own.

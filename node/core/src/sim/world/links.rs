@@ -69,6 +69,7 @@ impl World {
         // No stream of QUIC gives anything twice. The engine takes no advantage of that: a frame of any kind only adds
         // to what is known, or says what a later one says again. So every kind may come twice, the second time late.
         if self.chance.random_bool(self.scenario.twice) {
+            self.twice += 1;
             let again = latency_of(&mut self.chance, self.scenario.slow);
             let input = Input::Frame { conn, peer, frame: frame.clone() };
             self.after(again, Event::Arrive { node: to, boot, input });

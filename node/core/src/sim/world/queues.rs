@@ -30,13 +30,18 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
-    /// Room that the transport gives back.
+    /// Notes room that the transport gives back.
     pub(super) fn note_input(&mut self, node: Node, input: &Input) {
-        let Input::Sent { conn, bytes, .. } = input else { return };
-        if let Some(in_flight) = self.bytes.get_mut(&(node, *conn)) {
-            *in_flight = in_flight.saturating_sub(*bytes);
+        if let Input::Sent { conn, bytes, .. } = input {
+            self.give_back(node, *conn, *bytes);
+        }
+    }
+
+    pub(super) fn give_back(&mut self, node: Node, conn: ConnId, bytes: usize) {
+        if let Some(in_flight) = self.bytes.get_mut(&(node, conn)) {
+            *in_flight = in_flight.saturating_sub(bytes);
             if *in_flight == 0 {
-                self.bytes.remove(&(node, *conn));
+                self.bytes.remove(&(node, conn));
             }
         }
     }
