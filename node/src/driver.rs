@@ -237,7 +237,8 @@ impl<N: Network> Driver<N> {
     }
 
     /// Frames may tell of rows that are not there, so none leaves; dials and closes do. What neighbours miss by this is
-    /// found by the next comparison of roots.
+    /// found by the next comparison of roots. The engine handles nothing here: there is no batch that could take what it
+    /// writes.
     fn drop_frames(&mut self, sends: Vec<Output>) {
         for output in sends {
             match output {

@@ -221,7 +221,11 @@ impl MeshNode {
 
     /// The batch with these keys was not persisted: forgets what was in memory only.
     pub fn persist_failed<'a>(&mut self, keys: impl Iterator<Item = &'a Key>, rows: &dyn Rows) {
-        keys.for_each(|key| self.shelf.forget(key, rows));
+        for key in keys {
+            self.shelf.forget(key, rows);
+            // What a disk kept without saying so, no neighbour heard of.
+            self.neighbours.values_mut().for_each(|neighbour| neighbour.doubt(key));
+        }
     }
 
     /// So much of what [`Output::Send`] gave does not wait for the network any more, because it left or was dropped.

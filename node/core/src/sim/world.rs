@@ -24,6 +24,7 @@ use links::Cut;
 use queues::InFlight;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use shapes::Written;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -32,16 +33,6 @@ type Node = usize;
 
 /// How often nodes look for deletes to be collected.
 const SWEEP: Duration = Duration::from_secs(3);
-
-/// A leaf that some application wrote and nobody removes.
-#[derive(Debug, Clone)]
-pub(super) struct Written {
-    pub(super) key: Key,
-    /// The object that has the leaf; none: the document itself.
-    pub(super) object: Option<&'static str>,
-    pub(super) leaf: String,
-    pub(super) value: u64,
-}
 
 #[derive(Debug)]
 enum Event {

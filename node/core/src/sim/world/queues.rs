@@ -19,6 +19,11 @@ const MOST_CACHED: usize = CACHE + (8 << 20);
 /// What the engine hands to the transport for one neighbour before it waits. The last frame may reach beyond.
 const WINDOW: usize = (1 << 20) + LONGEST;
 
+/// Beyond four for each row, so many documents may count as owed to one neighbour: a row may be owed, gathered, waiting
+/// to be announced, and announced of late; what was announced counts again with each change within a second, and for
+/// that time also where a commit failed and there is no row.
+const COUNTED_AGAIN: usize = 64;
+
 /// Batches between two looks at one world's figures: they cost more than what they are about.
 const EVERY: u64 = 16;
 
@@ -84,7 +89,7 @@ impl World {
         let rows = node.disk.rows.len() + new;
         let backlog = core.peers().iter().map(|peer| peer.backlog).max().unwrap_or(0);
         let stats = core.stats();
-        exceeds("documents that one neighbour is owed", backlog, rows)
+        exceeds("documents that one neighbour is owed", backlog, rows * 4 + COUNTED_AGAIN)
             .or_else(|| exceeds("neighbours", stats.connected_peers, self.nodes.len() - 1))
             .or_else(|| exceeds("bytes of hot documents", stats.cache_bytes, MOST_CACHED))
     }

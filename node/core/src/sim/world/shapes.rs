@@ -4,9 +4,10 @@
 //! chance; outputs: an edit that has the leaf of a [`Written`]. What it does not do: take away a leaf, or an object with
 //! leaves, that must survive.
 
-use super::{Node, World, Written};
+use super::{Node, World};
 use crate::docs::Document;
 use crate::event::Edit;
+use crate::ids::Key;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value, json};
@@ -14,6 +15,16 @@ use std::fmt;
 
 /// The object that has leaves that must survive: nobody replaces it.
 const OBJECT: &str = "object";
+
+/// A leaf that some application wrote and nobody removes.
+#[derive(Debug, Clone)]
+pub(in crate::sim) struct Written {
+    pub(in crate::sim) key: Key,
+    /// The object that has the leaf; none: the document itself.
+    pub(in crate::sim) object: Option<&'static str>,
+    pub(in crate::sim) leaf: String,
+    pub(in crate::sim) value: u64,
+}
 
 /// How an application writes a leaf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
