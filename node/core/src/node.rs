@@ -226,11 +226,7 @@ impl MeshNode {
                 }
             }
             Input::Frame { conn, peer, frame } => self.receive(now, (conn, peer), frame, rows, outputs),
-            Input::Sent { conn, peer, bytes } => {
-                if let Some(neighbour) = self.neighbours.get_mut(&peer).filter(|n| n.conn == conn) {
-                    neighbour.sent(bytes);
-                }
-            }
+            Input::Sent { conn, peer, bytes } => self.give_back(conn, peer, bytes),
             Input::Rights(rights) => self.on_rights(rights, uptime),
             Input::Sync { request, active } => {
                 self.switch_sync(active, uptime);
@@ -243,7 +239,19 @@ impl MeshNode {
 
     /// The batch with these keys was not persisted: forgets what was in memory only.
     pub fn persist_failed<'a>(&mut self, keys: impl Iterator<Item = &'a Key>, rows: &dyn Rows) {
-        keys.for_each(|key| self.shelf.forget(key, rows));
+        for key in keys {
+            self.shelf.forget(key, rows);
+            // What a disk kept without saying so, no neighbour heard of.
+            self.neighbours.values_mut().for_each(|neighbour| neighbour.doubt(key));
+        }
+    }
+
+    /// So much of what [`Output::Send`] gave does not wait for the network any more, because it left or was dropped.
+    /// Nothing else happens, also where it is time for something: what a failed batch leaves behind has no outputs.
+    pub fn give_back(&mut self, conn: ConnId, peer: PeerId, bytes: usize) {
+        if let Some(neighbour) = self.neighbours.get_mut(&peer).filter(|neighbour| neighbour.conn == conn) {
+            neighbour.sent(bytes);
+        }
     }
 
     /// Uptime at which [`Input::Tick`] is due.

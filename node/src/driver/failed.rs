@@ -45,20 +45,15 @@ impl<N: Network> Driver<N> {
     }
 
     /// Frames may tell of rows that are not there, so none leaves; dials and closes do. What neighbours miss by this is
-    /// found by the next comparison of roots.
+    /// found by the next comparison of roots. The engine handles nothing here: there is no batch that could take what it
+    /// writes.
     fn drop_frames(&mut self, sends: Vec<Output>) {
-        let mut outputs = Outputs::default();
         for output in sends {
             match output {
-                Output::Send { conn, peer, frame } => {
-                    let given_back = Input::Sent { conn, peer, bytes: frame.len() };
-                    self.node.handle(self.now(), given_back, &StoredRows(&*self.store), &mut outputs);
-                }
+                Output::Send { conn, peer, frame } => self.node.give_back(conn, peer, frame.len()),
                 act @ (Output::Dial { .. } | Output::Close { .. }) => self.network.act(act),
             }
         }
-        // Room given back writes nothing and answers nobody.
-        outputs.sends.into_iter().for_each(|output| self.network.act(output));
     }
 
     fn note_failure(&mut self, failed: &StoreError) {

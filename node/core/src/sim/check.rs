@@ -1,8 +1,8 @@
 //! Invariants of a simulated run.
 //!
-//! Inputs: the world after it healed; outputs: the first [`Problem`]. What it does not do: change the world.
+//! Inputs: the world after it healed, or as it breaks a bound on the way; outputs: the first [`Problem`]. What it does not do: change the world.
 
-use super::world::{World, Written};
+use super::world::World;
 use crate::docs::row::{Have, State, View};
 use crate::ids::{Key, PeerId};
 use crate::policy::RESERVED;
@@ -58,6 +58,18 @@ pub enum Problem {
         key: String,
         /// Which leaf.
         what: String,
+    },
+    /// A queue grew beyond what bounds it.
+    #[error("node {node:?} has {holds} {queue}, and {most} is the most that there may be")]
+    Overflow {
+        /// Where.
+        node: PeerId,
+        /// Of what.
+        queue: &'static str,
+        /// How much.
+        holds: usize,
+        /// How much there may be.
+        most: usize,
     },
     /// A neighbour gave its word too early.
     #[error("a neighbour said that it had stored {what} of {key}, and no disk but the writer's had it")]
@@ -153,12 +165,11 @@ pub(super) fn divergence(world: &World) -> Problem {
 
 /// Every acknowledged write is on every node. Returns the rows of one.
 pub(super) fn acknowledged(world: &World) -> Result<usize, Problem> {
-    for Written { key, leaf, value } in world.kept_writes() {
+    for written in world.kept_writes() {
         for (node, disk) in world.disks() {
-            let document = disk.rows.get(key).and_then(|row| View::parse(row).ok()?.document().ok()?);
-            let found = document.as_ref().and_then(|document| document.as_map().get(leaf)?.as_u64());
-            if found != Some(*value) {
-                return Err(Problem::Lost { node, key: format!("{key:?}"), what: format!("{leaf}={value}") });
+            let document = disk.rows.get(&written.key).and_then(|row| View::parse(row).ok()?.document().ok()?);
+            if !document.is_some_and(|document| written.is_in(&document)) {
+                return Err(Problem::Lost { node, key: format!("{:?}", written.key), what: written.to_string() });
             }
         }
     }
@@ -177,9 +188,7 @@ pub(super) fn epochs(world: &World) -> u64 {
 /// Whoever heard that a neighbour had stored a write, heard so when it was on that disk.
 pub(super) fn what_was_said_to_be_stored_was(world: &World) -> Result<(), Problem> {
     match world.unstored() {
-        Some(Written { key, leaf, value }) => {
-            Err(Problem::Unstored { key: format!("{key:?}"), what: format!("{leaf}={value}") })
-        }
+        Some(written) => Err(Problem::Unstored { key: format!("{:?}", written.key), what: written.to_string() }),
         None => Ok(()),
     }
 }

@@ -4,20 +4,27 @@
 //! every map is ordered, so that a seed is a run. What it does not do: judge; [`super::check`] does.
 
 mod apps;
+mod disks;
 mod faults;
 mod files;
 mod links;
+mod queues;
+mod shapes;
 
+use super::check::Problem;
 use super::{Report, SKEW, Scenario, now};
-use crate::docs::epoch::Limits;
 use crate::event::{Input, Outputs};
 use crate::ids::{ConnId, Key, PeerId, RequestId};
 use crate::node::MeshNode;
 use crate::rights::Rights;
 use crate::rows::MemoryRows;
+use disks::Commits;
 use files::Files;
+use links::Cut;
+use queues::InFlight;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use shapes::Written;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -26,14 +33,6 @@ type Node = usize;
 
 /// How often nodes look for deletes to be collected.
 const SWEEP: Duration = Duration::from_secs(3);
-
-/// A leaf that some application wrote and nobody removes.
-#[derive(Debug, Clone)]
-pub(super) struct Written {
-    pub(super) key: Key,
-    pub(super) leaf: String,
-    pub(super) value: u64,
-}
 
 #[derive(Debug)]
 enum Event {
@@ -80,6 +79,8 @@ enum Event {
     Rejoin,
     /// Each node looks for deletes of which nobody is to be told any more.
     Sweep,
+    /// Nodes that have heard nothing over a connection for so long give it up.
+    Silence,
 }
 
 struct SimNode {
@@ -88,6 +89,7 @@ struct SimNode {
     /// None while the node is down.
     core: Option<MeshNode>,
     disk: MemoryRows,
+    commits: Commits,
     inbox: VecDeque<Input>,
     /// Whether a batch is on its way to the disk; the driver waits for it.
     writing: bool,
@@ -99,6 +101,11 @@ struct SimNode {
 
 pub(super) struct World {
     rng: ChaCha8Rng,
+    /// Chance of what came to the simulator later (frames that come twice, cuts of one direction, the troubles of
+    /// disks, the shapes of documents), so that a run without those is what it always was.
+    chance: ChaCha8Rng,
+    /// What is simulated; some of its faults end before the others.
+    scenario: Scenario,
     uptime: Duration,
     queue: BTreeMap<(Duration, u64), Event>,
     births: u64,
@@ -107,11 +114,14 @@ pub(super) struct World {
     next_id: u64,
     /// Side of the partition each node is on; all zero when there is none.
     side: Vec<u8>,
-    loss: f64,
-    slow: f64,
-    marks: Duration,
-    history: Limits,
+    /// What does not pass between the sides.
+    cut: Cut,
+    in_flight: InFlight,
+    /// The first bound that a queue broke.
+    overflow: Option<Problem>,
     pending: BTreeMap<RequestId, Written>,
+    /// Who sets the policy, until it is set.
+    policy: Option<RequestId>,
     kept: Vec<Written>,
     /// Writers that wait for a neighbour to have stored what they wrote.
     concerns: BTreeMap<RequestId, Written>,
@@ -121,6 +131,9 @@ pub(super) struct World {
     acknowledged: usize,
     frames: u64,
     bytes: u64,
+    /// Frames that came twice, and commits that failed.
+    twice: u64,
+    failed: u64,
     trace: DefaultHasher,
     files: Files,
 }
@@ -128,6 +141,8 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(scenario: &Scenario) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(scenario.seed);
+        let mut chance = rng.clone();
+        chance.set_stream(1);
         let all: Vec<Node> = (0..scenario.nodes).collect();
         let nodes = all
             .iter()
@@ -143,6 +158,7 @@ impl World {
                     boot: 0,
                     core: None,
                     disk: MemoryRows::default(),
+                    commits: Commits::new(chance.random_bool(scenario.stalling)),
                     inbox: VecDeque::new(),
                     writing: false,
                     skew,
@@ -153,6 +169,8 @@ impl World {
             .collect();
         let mut world = Self {
             rng,
+            chance,
+            scenario: scenario.clone(),
             uptime: Duration::ZERO,
             queue: BTreeMap::new(),
             births: 0,
@@ -160,11 +178,11 @@ impl World {
             conns: BTreeMap::new(),
             next_id: 0,
             side: vec![0; scenario.nodes],
-            loss: scenario.loss,
-            slow: scenario.slow,
-            marks: scenario.marks,
-            history: scenario.history,
+            cut: Cut::Both,
+            in_flight: InFlight::default(),
+            overflow: None,
             pending: BTreeMap::new(),
+            policy: None,
             kept: Vec::new(),
             concerns: BTreeMap::new(),
             stored: 0,
@@ -172,6 +190,8 @@ impl World {
             acknowledged: 0,
             frames: 0,
             bytes: 0,
+            twice: 0,
+            failed: 0,
             trace: DefaultHasher::new(),
             files: Files::new(scenario.seed),
         };
@@ -218,14 +238,19 @@ impl World {
         self.next_id
     }
 
-    pub(super) fn run_until(&mut self, end: Duration) {
+    /// Lets time pass until `end`, or until a queue breaks its bound.
+    pub(super) fn run_until(&mut self, end: Duration) -> Result<(), Problem> {
         while let Some(entry) = self.queue.first_entry().filter(|entry| entry.key().0 <= end) {
             let ((at, birth), event) = entry.remove_entry();
             self.uptime = at;
             (at, birth, std::mem::discriminant(&event)).hash(&mut self.trace);
             self.step(event);
+            if let Some(problem) = self.overflow.take() {
+                return Err(problem);
+            }
         }
         self.uptime = end;
+        Ok(())
     }
 
     fn step(&mut self, event: Event) {
@@ -239,7 +264,7 @@ impl World {
             Event::Durable { node, boot, outputs } => {
                 if self.runs(node, boot) {
                     self.nodes[node].writing = false;
-                    self.perform(node, outputs);
+                    self.finish(node, outputs);
                     self.drive(node);
                 }
             }
@@ -257,6 +282,7 @@ impl World {
             Event::Boot { node } => self.boot(node),
             Event::Partition { length } => self.partition(length),
             Event::Rejoin => self.side.fill(0),
+            Event::Silence => self.close_what_is_cut(),
             Event::Sweep => self.sweep(),
         }
     }
@@ -273,30 +299,30 @@ impl World {
         let mut outputs = Outputs::default();
         let now = now(uptime, *skew);
         for input in inbox.drain(..) {
+            self.in_flight.note_input(node, &input);
             core.handle(now, input, disk, &mut outputs);
         }
         core.flush(now, disk, &mut outputs);
-        let (boot, deadline) = (*boot, core.deadline());
-        let idle = outputs.writes.is_empty();
+        let (boot, idle) = (*boot, outputs.writes.is_empty());
         *writing = !idle;
         self.watch(node, &outputs);
-        if let Some(at) = deadline {
-            self.at(at.max(uptime), Event::Wake { node, boot });
-        }
+        self.bound(node, &outputs);
+        self.wake(node);
         if idle {
-            self.perform(node, outputs);
+            self.finish(node, outputs);
         } else {
-            let fsync = Duration::from_micros(self.rng.random_range(100..8_000));
-            self.after(fsync, Event::Durable { node, boot, outputs });
+            let delay = self.commit_takes(node);
+            self.after(delay, Event::Durable { node, boot, outputs });
         }
     }
 
-    /// Persist, then send, then answer.
-    fn perform(&mut self, node: Node, outputs: Outputs) {
-        let Outputs { writes, sends, answers } = outputs;
-        self.nodes[node].disk.commit(writes);
-        sends.into_iter().for_each(|output| self.send(node, output));
-        answers.into_iter().for_each(|(request, answer)| self.answer(node, request, answer));
+    /// Plans for the node's own deadline.
+    fn wake(&mut self, node: Node) {
+        let SimNode { core, boot, .. } = &self.nodes[node];
+        let boot = *boot;
+        if let Some(at) = core.as_ref().and_then(MeshNode::deadline) {
+            self.at(at.max(self.uptime), Event::Wake { node, boot });
+        }
     }
 
     /// Whether all nodes are up and have equal rows, in memory and on disk.
@@ -357,6 +383,8 @@ impl World {
             redundant: 0,
             frames: self.frames,
             bytes: self.bytes,
+            twice: self.twice,
+            failed: self.failed,
             healed_in: Duration::ZERO,
             trace: self.trace.finish(),
         }

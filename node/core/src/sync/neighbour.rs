@@ -153,6 +153,16 @@ impl Neighbour {
         self.flow.sends(key)
     }
 
+    /// What is here of `key` is not what it was. Our word of it is not given; and since no comparison of digests tells a
+    /// peer that does not tell us in turn, it is asked for its own.
+    pub(crate) fn doubt(&mut self, key: &Key) {
+        self.stored.remove(key);
+        self.one_way.forget_moot(key);
+        if self.flow.tells(key) {
+            self.one_way.open(key);
+        }
+    }
+
     /// Sets what the peer may do here; whether that changes anything. One that cannot be told may do nothing, if it may
     /// not do everything: it would compare all that it has with what it may see, for ever.
     pub(crate) fn permit(&mut self, grants: Grants) -> bool {

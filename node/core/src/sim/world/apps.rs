@@ -7,6 +7,7 @@ use crate::docs::row::{State, View};
 use crate::event::{Condition, Edit, Input, Quorum, Reply, RequestError, Terms};
 use crate::ids::{Collection, Key, RequestId};
 use crate::policy::{Deletion, Policy, RESERVED};
+use crate::sim::check::Problem;
 use rand::Rng;
 use std::time::Duration;
 
@@ -22,6 +23,10 @@ impl World {
             return;
         }
         self.acknowledged += usize::from(answer.is_ok());
+        if self.policy.take_if(|policy| *policy == request).is_some() && answer.is_err() {
+            // Without it, marks of deletes would live for days.
+            return self.set_policy();
+        }
         if let (Some(written), Ok(Reply::Written(_))) = (self.pending.remove(&request), answer) {
             self.wait_for_a_neighbour(node, &written);
             self.kept.push(written);
@@ -30,7 +35,7 @@ impl World {
 
     /// Where things fail, every fourth writer goes on only when a neighbour has stored what it wrote.
     fn wait_for_a_neighbour(&mut self, node: Node, written: &Written) {
-        if self.loss <= 0.0 || !written.value.is_multiple_of(4) {
+        if self.scenario.loss <= 0.0 || !written.value.is_multiple_of(4) {
             return;
         }
         let request = RequestId(self.id());
@@ -42,12 +47,7 @@ impl World {
     }
 
     fn is_stored_beside(&mut self, writer: Node, written: Written) {
-        let Written { key, leaf, value } = &written;
-        let has = |node: Node| {
-            let document = self.document(node, key);
-            document
-                .is_some_and(|document| document.as_map().get(leaf).and_then(serde_json::Value::as_u64) == Some(*value))
-        };
+        let has = |node: Node| self.document(node, &written.key).is_some_and(|document| written.is_in(&document));
         if (0..self.nodes.len()).any(|node| node != writer && has(node)) {
             self.stored += 1;
         } else {
@@ -77,22 +77,22 @@ impl World {
             4 => (key("tracks", &format!("doc-{shared}")), "last".to_owned()),
             _ => (key("notes", &format!("doc-{shared}")), format!("leaf-{}", value % 3)),
         };
-        if kind < 4 {
-            self.pending.insert(request, Written { key: key.clone(), leaf: leaf.clone(), value });
+        let shape = self.shape();
+        let written = Written { key, object: Written::object_of(shape), leaf, value };
+        let stays = kind < 4;
+        if stays {
+            self.pending.insert(request, written.clone());
         }
-        let written = key.clone();
-        let input = if kind >= 4 && self.rng.random_bool(0.3) {
-            Input::Write { request, key, edit: Edit::Delete, terms: Condition::Always.into() }
+        let input = if !stays && self.rng.random_bool(0.3) {
+            Input::Write { request, key: written.key.clone(), edit: Edit::Delete, terms: Condition::Always.into() }
         } else {
-            let mut members = self.document(node, &key).map(Document::into_map).unwrap_or_default();
-            members.insert(leaf, value.into());
-            let edit = Edit::Put(Document::from_map(members));
+            let edit = self.edit(node, &written, shape);
             // Where things fail, some of the documents that come and go do so by themselves.
-            let ttl = Ttl::of(value % 7).filter(|_| kind >= 4 && self.loss > 0.0);
+            let ttl = Ttl::of(value % 7).filter(|_| !stays && self.scenario.loss > 0.0);
             let terms = Terms { condition: Condition::Always, ttl };
-            Input::Write { request, key, edit, terms }
+            Input::Write { request, key: written.key.clone(), edit, terms }
         };
-        self.note_own(node, &written);
+        self.note_own(node, &written.key);
         self.nodes[node].inbox.push_back(input);
         self.drive(node);
     }
@@ -114,7 +114,8 @@ impl World {
     /// Sets, at the first node, how long the deletes of a collection are told that has a policy of its own.
     pub(super) fn set_policy(&mut self) {
         let (request, boot) = (RequestId(self.id()), self.nodes[0].boot);
-        let tombstone_ttl = Some(self.marks.as_secs());
+        self.policy = Some(request);
+        let tombstone_ttl = Some(self.scenario.marks.as_secs());
         let policy = Policy { deletion: Deletion::Tombstone, soft_delete_ttl: None, tombstone_ttl };
         let edit = Edit::Put(policy.to_document());
         let input = Input::Write { request, key: key(RESERVED, "tracks"), edit, terms: Condition::Always.into() };
@@ -122,12 +123,12 @@ impl World {
     }
 
     /// What an application reads at `node`: what is durable.
-    fn document(&self, node: Node, key: &Key) -> Option<Document> {
+    pub(super) fn document(&self, node: Node, key: &Key) -> Option<Document> {
         View::parse(self.nodes[node].disk.rows.get(key)?).ok()?.document().ok()?
     }
 
     /// Deletes every live document at the first node.
-    pub(in crate::sim) fn delete_everything(&mut self) {
+    pub(in crate::sim) fn delete_everything(&mut self) -> Result<(), Problem> {
         self.concerns.clear();
         let keys = self.nodes[0].disk.rows.keys().filter(|key| key.collection() != RESERVED);
         let keys: Vec<Key> = keys.cloned().collect();
@@ -137,7 +138,7 @@ impl World {
             let input = Input::Write { request, key, edit: Edit::Delete, terms: Condition::Always.into() };
             self.after(Duration::ZERO, Event::Arrive { node: 0, boot, input });
         }
-        self.run_until(self.uptime + Duration::from_secs(1));
+        self.run_until(self.uptime + Duration::from_secs(1))
     }
 }
 

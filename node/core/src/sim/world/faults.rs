@@ -1,5 +1,7 @@
 //! Faults of the simulated world: crashes, restarts, partitions, and their end.
 
+use super::links::Cut;
+use super::queues::CACHE;
 use super::{Event, Node, SimNode, World};
 use crate::docs::Kinds;
 use crate::event::{Input, Source};
@@ -10,13 +12,24 @@ use crate::sim::now;
 use rand::Rng;
 use std::time::Duration;
 
+/// How long a connection lives over which one side hears nothing. The node's own limit is seven seconds; a partition
+/// lasts hardly longer here, and nodes that try in vain to meet again are to be seen too.
+const SILENCE: Duration = Duration::from_secs(5);
+
 impl World {
-    /// Divides the nodes by chance for `length`.
+    /// Divides the nodes by chance for `length`: nothing passes between the two sides, or nothing of what one of them
+    /// says.
     pub(super) fn partition(&mut self, length: Duration) {
         for side in &mut self.side {
             *side = self.rng.random_range(0..2);
         }
-        self.cut();
+        if self.chance.random_bool(self.scenario.one_way) {
+            self.cut = Cut::From(self.chance.random_range(0..2));
+            self.after(SILENCE, Event::Silence);
+        } else {
+            self.cut = Cut::Both;
+            self.close_what_is_cut();
+        }
         self.after(length, Event::Rejoin);
     }
 
@@ -26,6 +39,9 @@ impl World {
         }
         self.nodes[node].inbox.clear();
         self.nodes[node].writing = false;
+        self.in_flight.forget(node);
+        // Whatever the disk has, the next process sees.
+        self.show_late(node);
         let of_node = |(_, (a, b)): &(&ConnId, &(Node, Node))| *a == node || *b == node;
         let lost: Vec<ConnId> = self.conns.iter().filter(of_node).map(|(conn, _)| *conn).collect();
         lost.into_iter().for_each(|conn| self.close(conn));
@@ -42,14 +58,13 @@ impl World {
         let wall = now(self.uptime, self.nodes[node].skew).wall;
         let SimNode { me, boot, core, disk, inbox, rights, .. } = &mut self.nodes[node];
         *boot += 1;
-        let tombstone_ttl = self.marks;
-        let history = self.history;
+        let (tombstone_ttl, history) = (self.scenario.marks, self.scenario.history);
         let config = Config {
             me: *me,
             actor,
             seed,
             sync_active: true,
-            cache_bytes: 2 << 20,
+            cache_bytes: CACHE,
             tombstone_ttl,
             known_time: None,
             history,
@@ -70,6 +85,7 @@ impl World {
     /// Ends all faults; what was planned and has not happened does not.
     pub(in crate::sim) fn heal(&mut self) {
         self.side.fill(0);
+        self.mend_disks();
         self.queue.retain(|_, event| {
             !matches!(event, Event::Crash { .. } | Event::Partition { .. } | Event::Write { .. } | Event::File { .. })
         });

@@ -1,7 +1,7 @@
 //! Links of the simulated world: dials, frames, closes.
 //!
-//! A frame is late, lost alone, or cut off by a partition; a closed connection is told to both sides, each in its own
-//! time. What it does not do: decide when links fail; the faults do.
+//! A frame is late, lost alone, cut off by a partition, or comes twice; a closed connection is told to both sides, each
+//! in its own time. What it does not do: decide when links fail; the faults do.
 
 use super::{Event, Node, World};
 use crate::event::{DialFailure, Direction, Input, Output};
@@ -9,13 +9,35 @@ use crate::ids::ConnId;
 use crate::sync::frame::THIRD;
 use bytes::Bytes;
 use rand::Rng;
+use rand_chacha::ChaCha8Rng;
 use std::time::Duration;
 
+/// What does not pass between the two sides of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// Nothing passes.
+    Both,
+    /// What this side says does not arrive; it hears the other.
+    From(u8),
+}
+
 impl World {
-    /// One-way delay of a message: mostly a few milliseconds, sometimes a second.
     fn latency(&mut self) -> Duration {
-        let slow = self.rng.random_bool(self.slow);
-        Duration::from_micros(self.rng.random_range(200..if slow { 1_000_000 } else { 20_000 }))
+        latency_of(&mut self.rng, self.scenario.slow)
+    }
+
+    /// Whether nothing that `from` says arrives at `to`.
+    fn is_cut(&self, from: Node, to: Node) -> bool {
+        let silent = match self.cut {
+            Cut::Both => true,
+            Cut::From(side) => self.side[from] == side,
+        };
+        silent && self.side[from] != self.side[to]
+    }
+
+    /// Whether no two messages make a round between them.
+    fn is_apart(&self, a: Node, b: Node) -> bool {
+        self.is_cut(a, b) || self.is_cut(b, a)
     }
 
     pub(super) fn send(&mut self, node: Node, output: Output) {
@@ -40,11 +62,19 @@ impl World {
     fn deliver(&mut self, from: Node, conn: ConnId, frame: Bytes) {
         let Some(&(a, b)) = self.conns.get(&conn) else { return };
         let to = if from == a { b } else { a };
-        if self.side[from] != self.side[to] || self.rng.random_bool(self.loss) {
+        if self.is_cut(from, to) || self.rng.random_bool(self.scenario.loss) {
             return;
         }
-        let input = Input::Frame { conn, peer: self.nodes[from].me, frame };
-        let (boot, latency) = (self.nodes[to].boot, self.latency());
+        let (peer, boot, latency) = (self.nodes[from].me, self.nodes[to].boot, self.latency());
+        // No stream of QUIC gives anything twice. The engine takes no advantage of that: a frame of any kind only adds
+        // to what is known, or says what a later one says again. So every kind may come twice, the second time late.
+        if self.chance.random_bool(self.scenario.twice) {
+            self.twice += 1;
+            let again = latency_of(&mut self.chance, self.scenario.slow);
+            let input = Input::Frame { conn, peer, frame: frame.clone() };
+            self.after(again, Event::Arrive { node: to, boot, input });
+        }
+        let input = Input::Frame { conn, peer, frame };
         self.after(latency, Event::Arrive { node: to, boot, input });
     }
 
@@ -54,7 +84,8 @@ impl World {
         }
         let latency = self.latency();
         let (me, peer) = (self.nodes[from].me, self.nodes[to].me);
-        if self.side[from] != self.side[to] || self.nodes[to].core.is_none() || self.rng.random_bool(self.loss) {
+        // A handshake needs both directions.
+        if self.is_apart(from, to) || self.nodes[to].core.is_none() || self.rng.random_bool(self.scenario.loss) {
             let input = Input::DialFailed { peer, failure: DialFailure::Unreachable("no answer".into()) };
             self.after(latency, Event::Arrive { node: from, boot, input });
             return;
@@ -80,9 +111,17 @@ impl World {
         }
     }
 
-    pub(super) fn cut(&mut self) {
-        let crossing = |(_, (a, b)): &(&ConnId, &(Node, Node))| self.side[*a] != self.side[*b];
-        let cut: Vec<ConnId> = self.conns.iter().filter(crossing).map(|(conn, _)| *conn).collect();
+    /// Closes every connection over which no round is possible. QUIC does so where only one direction is cut, too: one
+    /// side hears nothing, the other no acknowledgement.
+    pub(super) fn close_what_is_cut(&mut self) {
+        let is_cut = |(_, (a, b)): &(&ConnId, &(Node, Node))| self.is_apart(*a, *b);
+        let cut: Vec<ConnId> = self.conns.iter().filter(is_cut).map(|(conn, _)| *conn).collect();
         cut.into_iter().for_each(|conn| self.close(conn));
     }
+}
+
+/// One-way delay of a message: mostly a few milliseconds, sometimes a second.
+fn latency_of(rng: &mut ChaCha8Rng, slow: f64) -> Duration {
+    let slow = rng.random_bool(slow);
+    Duration::from_micros(rng.random_range(200..if slow { 1_000_000 } else { 20_000 }))
 }
