@@ -268,3 +268,26 @@ fn set(gauge: &Gauge, value: usize) {
 fn raise(counter: &Counter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use peat_node_core::ids::PeerId;
+
+    #[test]
+    fn every_metric_is_told_of_in_the_documentation() {
+        let metrics = Metrics::default();
+        metrics.commit_failed("full");
+        let text = metrics.encode(&NodeHandle::starting(PeerId([1; 32]))).unwrap();
+        let documented = include_str!("../../docs/api.md");
+        let names = text.lines().filter_map(|line| line.strip_prefix("# HELP peat_node_")?.split(' ').next());
+        let missing: Vec<_> = names.filter(|name| !documented.contains(&format!("`{name}"))).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+        let build = concat!("peat_node_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1");
+        for line in
+            [build, "peat_node_commits_failing 0", "peat_node_driver_turn_seconds 0", "peat_node_shared_key_stale 0"]
+        {
+            assert!(text.lines().any(|found| found == line), "{line} in {text}");
+        }
+    }
+}
