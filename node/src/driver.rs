@@ -65,8 +65,6 @@ struct Driver<N> {
     unsent: bool,
     /// Keys of batches that failed: a disk may have kept such a row nevertheless, which shows once it works again.
     doubtful: BTreeSet<Key>,
-    /// Documents of this turn of which the engine was told that their time may be over.
-    named: Vec<Key>,
     /// When a commit is tried again that nobody asked for; none while commits succeed.
     trial_at: Option<Instant>,
     metrics: Arc<Metrics>,
@@ -103,7 +101,6 @@ impl<N: Network> Driver<N> {
             stale: true,
             unsent: false,
             doubtful: BTreeSet::new(),
-            named: Vec::new(),
             trial_at: None,
             metrics,
             gate,
@@ -182,7 +179,8 @@ impl<N: Network> Driver<N> {
                 }
             };
             peers_changed |= concerns_peers(&input);
-            self.note(&input);
+            let writes = matches!(input, Input::Write { .. });
+            self.unsent = self.unsent || writes && self.node.stats().connected_peers == 0;
             self.node.handle(self.now(), input, &StoredRows(&*self.store), &mut outputs);
         }
         if self.node.deadline().is_some_and(|at| at <= self.began.elapsed()) {
@@ -204,15 +202,6 @@ impl<N: Network> Driver<N> {
         last
     }
 
-    /// What is remembered of an input, beside what the engine makes of it.
-    fn note(&mut self, input: &Input) {
-        match input {
-            Input::Write { .. } => self.unsent = self.unsent || self.node.stats().connected_peers == 0,
-            Input::Expire { keys } => self.named.extend(keys.iter().cloned()),
-            _ => {}
-        }
-    }
-
     /// Rows that somebody found damaged are set aside now; neighbours have them, and are asked.
     fn forget_damaged(&mut self, outputs: &Outputs) {
         match self.store.set_damaged_aside(&outputs.writes) {
@@ -228,7 +217,7 @@ impl<N: Network> Driver<N> {
     /// fails.
     fn finish(&mut self, outputs: Outputs, peers_changed: bool) {
         self.metrics.pulse().calls_wait(self.waiting.len());
-        let (began, named) = (Instant::now(), std::mem::take(&mut self.named));
+        let began = Instant::now();
         let writes = &outputs.writes;
         let persisted = if writes.is_empty() { Ok(self.store.last()) } else { self.store.commit(writes) };
         let seq = match persisted {
@@ -238,7 +227,7 @@ impl<N: Network> Driver<N> {
         let Outputs { writes, sends, answers } = outputs;
         if !writes.is_empty() {
             self.metrics.committed(writes.len(), began.elapsed());
-            let Ended { documents, deletes } = Ended::of(&named, &writes);
+            let Ended { documents, deletes } = Ended::of(&writes);
             self.metrics.ended(documents, deletes);
             self.recent.keep(seq, writes);
             self.committed.send_replace(seq);

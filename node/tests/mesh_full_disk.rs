@@ -60,13 +60,14 @@ async fn ready_without_a_writer(admin: SocketAddr) {
 
 /// Puts large documents until one is refused; how many were taken, and the refusal.
 async fn put_until_refused(node: &Node) -> (usize, ConnectError) {
-    let large = format!(r#"{{"text":"{}"}}"#, "x".repeat(1 << 20));
-    for number in 0..100 {
+    // Smaller than what is refused for its size alone.
+    let large = format!(r#"{{"text":"{}"}}"#, "x".repeat(1 << 19));
+    for number in 0..200 {
         if let Err(error) = put(&node.client(), "large", &format!("doc-{number}"), &large).await {
             return (number, error);
         }
     }
-    unreachable!("a disk of 48 MiB takes 100 documents of 1 MiB");
+    unreachable!("a disk of 48 MiB takes 200 documents of half a MiB");
 }
 
 /// Writes to `file` until the disk takes no more.

@@ -244,6 +244,7 @@ impl MeshNode {
             // What a disk kept without saying so, no neighbour heard of.
             self.neighbours.values_mut().for_each(|neighbour| neighbour.doubt(key));
         }
+        self.neighbours.values_mut().for_each(|neighbour| neighbour.last.ask_again());
     }
 
     /// So much of what [`Output::Send`] gave does not wait for the network any more, because it left or was dropped.

@@ -1,9 +1,9 @@
 //! What the driver does while the disk takes no writes.
 //!
 //! Purpose: callers are told, neighbours hear nothing of it, and the node finds the way back without anybody writing:
-//! every [`TRIAL_EVERY`] a stored row is written again as it is, which changes nothing and is as durable as any batch.
-//! Inputs: a batch that failed. Outputs: answers, dials and closes; [`Commits`]. What it does not do: keep what failed:
-//! callers were told, and neighbours offer theirs again.
+//! every [`TRIAL_EVERY`] some stored rows are written again as they are, which changes nothing and is as durable as any
+//! batch. Inputs: a batch that failed. Outputs: answers, dials and closes; [`Commits`]. What it does not do: keep what
+//! failed: callers were told, and neighbours offer theirs again.
 
 use super::rows::StoredRows;
 use super::{Commits, Driver, Network, causes};
@@ -18,9 +18,6 @@ use tracing::{debug, error, info};
 /// Time between two trials while commits fail. Seldom, since after each that fails the store is opened again, for which
 /// readers wait.
 const TRIAL_EVERY: Duration = if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(10) };
-
-/// A document that nobody can write, since the collection is of the mesh itself, and that is never stored.
-const NOTHING: (&str, &str) = ("peat.trial", "trial");
 
 type Answers = Vec<(RequestId, Result<Reply, RequestError>)>;
 
@@ -98,18 +95,29 @@ impl<N: Network> Driver<N> {
         }
     }
 
-    /// The first row that can be read, as it is. None in an empty store: there the next write of anybody tells.
+    /// The first page of what can be read, as it is: more than fits the blocks that a full disk has already given. None
+    /// in an empty store: there the next write of anybody tells.
     fn trial(&self) -> Option<BTreeMap<Key, Write>> {
-        let (key, row) = match self.store.page(&Position::first()) {
-            Ok((rows, _)) => rows.into_iter().next().map(|(key, row)| (key, row.bytes))?,
+        let writes: BTreeMap<Key, Write> = match self.store.page(&Position::first()) {
+            Ok((rows, _)) => rows.into_iter().map(|(key, row)| (key, unchanged(row.bytes))).collect(),
             // A closed store refuses whatever it is given, and opens.
-            Err(StoreError::Stopped) => (Key::new(&Collection::parse(NOTHING.0).ok()?, NOTHING.1).ok()?, Vec::new()),
+            Err(StoreError::Stopped) => [(nothing()?, unchanged(Vec::new()))].into(),
             Err(_) => return None,
         };
-        Some(BTreeMap::from([(key, Write { row, history: None, visible: false })]))
+        (!writes.is_empty()).then_some(writes)
     }
 
     fn is_closed(&self) -> bool {
         matches!(self.store.id(), Err(StoreError::Stopped))
     }
+}
+
+/// Readers see no difference, and the history stays.
+const fn unchanged(row: Vec<u8>) -> Write {
+    Write { row, history: None, visible: false }
+}
+
+/// A document that nobody has, and that is never stored.
+fn nothing() -> Option<Key> {
+    Key::new(&Collection::parse("peat.trial").ok()?, "nothing").ok()
 }

@@ -59,7 +59,7 @@ impl Counters {
             ("rows_written", "Rows made durable", &self.rows_written),
             (
                 "documents_expired",
-                "Documents that this node took away because their time was over",
+                "Documents that went because their time was over, here or first at a peer",
                 &self.documents_expired,
             ),
             ("deletes_collected", "Deletes of which this node tells nobody any more", &self.deletes_collected),

@@ -14,7 +14,7 @@ mod shapes;
 use super::check::Problem;
 use super::{Report, SKEW, Scenario, now};
 use crate::event::{Input, Outputs};
-use crate::ids::{ConnId, Key, PeerId, RequestId};
+use crate::ids::{ConnId, PeerId, RequestId};
 use crate::node::MeshNode;
 use crate::rights::Rights;
 use crate::rows::MemoryRows;
@@ -88,6 +88,8 @@ struct SimNode {
     boot: u32,
     /// None while the node is down.
     core: Option<MeshNode>,
+    /// What the last process knew of the time.
+    known_time: Option<Duration>,
     disk: MemoryRows,
     commits: Commits,
     inbox: VecDeque<Input>,
@@ -157,6 +159,7 @@ impl World {
                     me,
                     boot: 0,
                     core: None,
+                    known_time: None,
                     disk: MemoryRows::default(),
                     commits: Commits::new(chance.random_bool(scenario.stalling)),
                     inbox: VecDeque::new(),

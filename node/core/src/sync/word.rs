@@ -30,9 +30,7 @@ impl LastWord {
     /// A frame left of which this is the last document.
     pub(crate) fn sent(&mut self, key: &Key) {
         self.sent = Some(key.clone());
-        if matches!(self.word, Word::Asked(_)) {
-            self.word = Word::Wanted;
-        }
+        self.ask_again();
     }
 
     /// Whether somebody waits until the peer has stored what it was sent, and what it will be sent.
@@ -59,6 +57,13 @@ impl LastWord {
     pub(crate) fn asked(&mut self, key: &Key, number: u64) {
         if self.due() == Some(key) {
             self.word = Word::Asked(number);
+        }
+    }
+
+    /// A question that was on its way may never have left.
+    pub(crate) const fn ask_again(&mut self) {
+        if matches!(self.word, Word::Asked(_)) {
+            self.word = Word::Wanted;
         }
     }
 

@@ -34,9 +34,8 @@ impl World {
     }
 
     pub(super) fn crash(&mut self, node: Node) {
-        if self.nodes[node].core.take().is_none() {
-            return;
-        }
+        let Some(mut core) = self.nodes[node].core.take() else { return };
+        self.nodes[node].known_time = Some(core.known_time(now(self.uptime, self.nodes[node].skew)));
         self.nodes[node].inbox.clear();
         self.nodes[node].writing = false;
         self.in_flight.forget(node);
@@ -56,7 +55,7 @@ impl World {
         let (actor, seed) = (self.rng.random(), self.rng.random());
         let peers: Vec<PeerId> = self.nodes[node].peers.iter().map(|&peer| self.nodes[peer].me).collect();
         let wall = now(self.uptime, self.nodes[node].skew).wall;
-        let SimNode { me, boot, core, disk, inbox, rights, .. } = &mut self.nodes[node];
+        let SimNode { me, boot, core, known_time, disk, inbox, rights, .. } = &mut self.nodes[node];
         *boot += 1;
         let (tombstone_ttl, history) = (self.scenario.marks, self.scenario.history);
         let config = Config {
@@ -66,7 +65,7 @@ impl World {
             sync_active: true,
             cache_bytes: CACHE,
             tombstone_ttl,
-            known_time: None,
+            known_time: *known_time,
             history,
             rights: rights.clone(),
             kinds: Kinds::default(),

@@ -59,7 +59,7 @@ impl World {
             Shape::Deep => besides(&mut self.chance, &mut members),
             Shape::Patch => {
                 besides(&mut self.chance, &mut members);
-                return Edit::Merge(Document::from_map(members));
+                return Edit::Merge { patch: Document::from_map(members), limit: usize::MAX };
             }
         }
         Edit::Put(Document::from_map(members))
