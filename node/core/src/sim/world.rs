@@ -14,7 +14,7 @@ mod shapes;
 use super::check::Problem;
 use super::{Report, SKEW, Scenario, now};
 use crate::event::{Input, Outputs};
-use crate::ids::{ConnId, Key, PeerId, RequestId};
+use crate::ids::{ConnId, PeerId, RequestId};
 use crate::node::MeshNode;
 use crate::rights::Rights;
 use crate::rows::MemoryRows;
