@@ -138,7 +138,7 @@ pub struct Report {
 pub fn run(scenario: &Scenario) -> Result<Report, Failure> {
     let Scenario { seed, nodes, writes, files, .. } = *scenario;
     let fail = |problem| Failure { seed, nodes, writes, files: files > 0, problem: Box::new(problem) };
-    Run { world: World::new(scenario), scenario }.to_its_end().map_err(fail)
+    Run { world: World::new(scenario), scenario }.go().map_err(fail)
 }
 
 /// A world on its way.
@@ -148,7 +148,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn to_its_end(mut self) -> Result<Report, Problem> {
+    fn go(mut self) -> Result<Report, Problem> {
         self.world.run_until(self.scenario.trouble)?;
         self.world.heal();
         if self.scenario.files > 0 {
