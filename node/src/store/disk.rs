@@ -20,6 +20,7 @@ use super::seal::StoreKeys;
 use super::usage::Tally;
 use super::{Page, Position, Row, Seq, SetAside, Source, Store, StoreError, StoreId, Usage, Visit};
 use super::{history, journal, restore};
+use fjall::KvPair;
 use peat_node_core::event::Write;
 use peat_node_core::ids::Key;
 use std::collections::BTreeMap;
@@ -144,6 +145,17 @@ impl DiskStore {
         Ok(())
     }
 
+    /// Out of every read, to what is kept for a person.
+    fn move_rows(&self, unsound: Vec<KvPair>) -> Result<(), StoreError> {
+        let rows = unsound.len();
+        let mut engine = self.engine.write().unwrap_or_else(PoisonError::into_inner);
+        let engine = engine.as_mut().ok_or(StoreError::Stopped)?;
+        let moved = move_rows(engine, unsound, self.last());
+        moved.map_err(|source| StoreError::Commit { rows, source: Box::new(source) })?;
+        self.rows_set_aside.fetch_add(rows as u64, Ordering::AcqRel);
+        Ok(())
+    }
+
     fn needs_reopening(&self) -> bool {
         let engine = self.engine.read().unwrap_or_else(PoisonError::into_inner);
         engine.as_ref().is_none_or(|engine| engine.is_poisoned())
@@ -225,9 +237,7 @@ impl Store for DiskStore {
         let rows = unsound.len();
         if rows > 0 {
             error!(rows, "rows are corrupt and are set aside; peers will send these documents again");
-            let failed = |source| StoreError::Commit { rows, source: Box::new(source) };
-            self.with(|engine| move_rows(engine, unsound).map_err(failed))?;
-            self.rows_set_aside.fetch_add(rows as u64, Ordering::AcqRel);
+            self.move_rows(unsound)?;
         }
         Ok(())
     }
@@ -244,19 +254,17 @@ impl Store for DiskStore {
             }
             Err(error) => Some(Err(read_error(error))),
         };
-        self.with(|engine| {
+        let unsound = self.with(|engine| {
             let noted = noted.into_iter().filter(|raw| !is_pending(raw));
-            let unsound = noted.filter_map(|raw| still(engine, raw)).collect::<Result<Vec<fjall::KvPair>, _>>()?;
-            let keys: Vec<Key> = unsound.iter().filter_map(|(raw, _)| Key::decode(raw).ok()).collect();
-            let rows = unsound.len();
-            if rows > 0 {
-                error!(rows, "rows are corrupt and are set aside; peers are asked for these documents");
-                let failed = |source| StoreError::Commit { rows, source: Box::new(source) };
-                move_rows(engine, unsound).map_err(failed)?;
-                self.rows_set_aside.fetch_add(rows as u64, Ordering::AcqRel);
-            }
-            Ok(keys)
-        })
+            noted.filter_map(|raw| still(engine, raw)).collect::<Result<Vec<KvPair>, _>>()
+        })?;
+        let keys: Vec<Key> = unsound.iter().filter_map(|(raw, _)| Key::decode(raw).ok()).collect();
+        let rows = unsound.len();
+        if rows > 0 {
+            error!(rows, "rows are corrupt and are set aside; peers are asked for these documents");
+            self.move_rows(unsound)?;
+        }
+        Ok(keys)
     }
 
     fn keep_history(&self, key: &Key) {

@@ -10,7 +10,7 @@ use super::failure::{Damage, EnginePanicked};
 use super::seal::{StoreKeys, Wrapped};
 use super::stored::{Codec, StoredError};
 use super::{PAGE_BYTES, PAGE_ROWS, Page, Position, Row, Seq, StoreError, StoreId, Usage};
-use super::{format, fresh, history, journal, stored, tables};
+use super::{batches, format, fresh, history, journal, stored, tables};
 use fjall::{
     Database, Guard, Keyspace, KeyspaceCreateOptions, KvPair, OwnedWriteBatch, PersistMode, Readable as _, Slice,
 };
@@ -58,6 +58,7 @@ pub(super) const KEYSPACES: [(u64, &str); 5] = [(1, ROWS), (2, HISTORY), (3, LOG
 
 const META_FORMAT: &str = "format";
 const META_ID: &str = "id";
+const META_LAST: &str = "last";
 const META_STORES: &str = "stores-set-aside";
 
 /// What a commit did.
@@ -98,6 +99,7 @@ impl Engine {
         std::fs::create_dir_all(folder).map_err(fatal)?;
         format::settle(folder).map_err(Damage::Fatal)?;
         journal::settle(folder).map_err(fatal)?;
+        batches::check(folder).map_err(|error| Damage::of(folder, error.into()))?;
         tables::check(folder).map_err(|error| Damage::of(folder, error.into()))?;
         Self::open_in_place(folder, keys)
     }
@@ -176,9 +178,25 @@ impl Engine {
         keys.map(|key| key.map(|key| usize::from(!history::is_record(&key)))).sum()
     }
 
+    /// The last number that was given out. The log has it, unless that entry was set aside.
     pub(super) fn last_seq(&self) -> fjall::Result<Seq> {
-        let Some(guard) = self.log.last_key_value() else { return Ok(0) };
-        Ok(stored::seq(&guard.key()?).unwrap_or(0))
+        let noted = self.meta.get(META_LAST)?.and_then(|value| stored::seq(&value)).unwrap_or(0);
+        let Some(guard) = self.log.last_key_value() else { return Ok(noted) };
+        Ok(stored::seq(&guard.key()?).unwrap_or(0).max(noted))
+    }
+
+    /// Remembers that numbers were given out up to this one, whatever the log has of them.
+    pub(super) fn note_last(&self, last: Seq) -> fjall::Result<()> {
+        self.note([(META_LAST, &last.to_be_bytes())])
+    }
+
+    /// With the batch, the store gets another id, the one that is answered, and gives no number out again up to `last`:
+    /// whoever read the log until then cannot know what went.
+    pub(super) fn begin_anew(&self, batch: &mut OwnedWriteBatch, last: Seq) -> StoreId {
+        let id = uuid::Uuid::new_v4().into_bytes();
+        batch.insert(&self.meta, META_ID, id);
+        batch.insert(&self.meta, META_LAST, last.to_be_bytes());
+        id
     }
 
     /// Remembers that so many stores were set aside, where that is more than is remembered; gives the number.
@@ -297,10 +315,11 @@ impl Engine {
         batch.commit()
     }
 
-    /// A row with the log entry that its number asks for.
+    /// A row with the log entry that its number asks for, if the row is sound: the number may be what is damaged.
     pub(super) fn insert_row(&self, batch: &mut OwnedWriteBatch, key: impl Into<Slice>, value: impl Into<Slice>) {
         let (key, value): (Slice, Slice) = (key.into(), value.into());
-        if let Some(seq) = stored::seq(&value).filter(|seq| *seq != 0) {
+        let seq = stored::seq(&value).filter(|seq| *seq != 0);
+        if let Some(seq) = seq.filter(|_| stored::is_sound(&key, &value)) {
             batch.insert(&self.log, seq.to_be_bytes(), key.clone());
         }
         batch.insert(&self.rows, key, value);

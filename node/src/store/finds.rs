@@ -253,4 +253,25 @@ mod tests {
         assert_eq!(found(&aside, false), (Vec::new(), finds.clone()));
         assert_eq!(found(&aside, true), (vec!["a {\"n\":2}".to_owned()], finds));
     }
+
+    #[test]
+    fn of_a_journal_with_a_damaged_batch_every_other_document_is_found() {
+        let data = tempfile::tempdir().unwrap();
+        let store = DiskStore::open(data.path()).unwrap();
+        for (id, text) in [("a", "{\"n\":1}"), ("b", "{\"n\":2}"), ("c", "{\"n\":3}")] {
+            store.commit(&BTreeMap::from([(key(id), row(Some(text)))])).unwrap();
+        }
+        drop(store);
+        let aside = data.path().join("store.set-aside-1");
+        fs::rename(data.path().join(FOLDER), &aside).unwrap();
+        let (_, journal) = journal::journals(&aside).unwrap().pop().unwrap();
+        let mut bytes = fs::read(&journal).unwrap();
+        let place = bytes.windows(7).position(|window| window == b"{\"n\":2}").unwrap();
+        bytes[place] ^= 1;
+        fs::write(&journal, &bytes).unwrap();
+        let (lines, finds) = found(&aside, false);
+        assert_eq!(lines, ["a {\"n\":1}", "c {\"n\":3}"]);
+        assert_eq!(finds, Finds { documents: 2, left_out: vec![JOURNALS], ..Finds::default() });
+        assert!(!finds.has_all_rows() && fs::read(&journal).unwrap() == bytes, "the place is as it was");
+    }
 }

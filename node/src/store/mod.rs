@@ -6,6 +6,7 @@
 //! with their `seq`; every failure is a value. What it does not do: look into a row.
 
 pub mod backup;
+mod batches;
 mod copies;
 mod damaged;
 mod disk;
@@ -44,7 +45,7 @@ use std::path::PathBuf;
 pub type Seq = u64;
 
 /// Tells one log of changes from every other: random, made with the store, and anew with a copy of what a damaged one
-/// still had.
+/// still had, and when rows are set aside, for the log does not tell that.
 pub type StoreId = [u8; 16];
 
 /// Most rows of one [`Page`].

@@ -2,12 +2,14 @@
 //!
 //! Purpose: fjall opens all of a store or nothing, and changes files as it does. So what is sound is put together
 //! anew, beside it: the skeleton of a new store, in which each keyspace is replaced by the damaged store's, its tables
-//! by hard links (they never change) and the rest by copies. One that keeps the whole from opening is left out, as are
-//! journals. A keyspace whose file `current` names no list of tables gets the newest list that is there.
+//! by hard links (they never change) and the rest by copies. Of each journal it gets the sound batches, so that one bad
+//! byte costs one batch and not all that is in no table yet. A part that keeps the whole from opening all the same is
+//! left out. A keyspace whose file `current` names no list of tables gets the newest list that is there.
 //! Inputs: the folder of a store that nobody has open. Outputs: an engine that lives in a folder of its own, which goes
 //! with the value. What it does not do: write to the damaged store; read a table that its list does not name, or around
-//! a list of tables that is itself damaged: that keyspace is empty then.
+//! a list of tables that is itself damaged: that keyspace is empty then; find batches behind one whose framing is broken.
 
+use super::batches::Journals;
 use super::engine::{Engine, KEYSPACES};
 use super::failure::Damage;
 use super::seal::StoreKeys;
@@ -27,7 +29,7 @@ const TABLES: &str = "tables";
 const CURRENT: &str = "current";
 const CURRENT_BYTES: usize = 25;
 
-/// How journals that cannot be read are told.
+/// How it is told that journals, or batches in them, cannot be read.
 pub(super) const JOURNALS: &str = "journals";
 
 /// Bytes that are copied at once; a stretch of zeros takes no room.
@@ -37,7 +39,7 @@ const PIECE: usize = 64 * 1024;
 pub(super) struct Replica {
     /// Closed before its folder goes.
     engine: Engine,
-    /// Keyspaces of which only what the journals have is there, and [`JOURNALS`] where those are not.
+    /// Keyspaces of which only what the journals have is there, and [`JOURNALS`] where those are not, or not whole.
     pub(super) left_out: Vec<&'static str>,
     _folder: Scratch,
 }
@@ -58,9 +60,14 @@ impl Replica {
     /// [`StoreError::Key`].
     pub(super) fn of(store: &Path, keys: &StoreKeys) -> Result<Option<Self>, StoreError> {
         let folder = Scratch(store.with_extension("replica"));
-        for with_journals in [true, false] {
+        let found = Journals::of(store).inspect_err(|error| {
+            let error: &dyn std::error::Error = error;
+            warn!(error, "the journals of a damaged store cannot be listed");
+        });
+        let found = found.ok();
+        for journals in [found.as_ref(), None] {
             let attempt = |keyspaces: &[u64]| {
-                assemble(store, &folder.0, keyspaces, with_journals);
+                assemble(store, &folder.0, keyspaces, journals);
                 match Engine::open(&folder.0, keys) {
                     Ok(engine) => Ok(Some(engine)),
                     Err(Damage::Fatal(StoreError::Key { source, .. })) => {
@@ -81,9 +88,9 @@ impl Replica {
             }
             if let Some(engine) = engine {
                 let left_out = KEYSPACES.into_iter().filter(|(id, _)| !kept.contains(id)).map(|(_, name)| name);
-                let journals = (!with_journals).then_some(JOURNALS);
-                let left_out: Vec<_> = left_out.chain(journals).collect();
-                warn!(?left_out, with_journals, "a damaged store was put together beside itself");
+                let lost = journals.is_none_or(|journals| !journals.are_whole).then_some(JOURNALS);
+                let left_out: Vec<_> = left_out.chain(lost).collect();
+                warn!(?left_out, with_journals = journals.is_some(), "a damaged store was put together beside itself");
                 return Ok(Some(Self { engine, left_out, _folder: folder }));
             }
         }
@@ -98,14 +105,14 @@ impl Borrow<Engine> for Replica {
 }
 
 /// Makes a store at `at` with these keyspaces of `store`; where that fails, what is there shows when it is opened.
-fn assemble(store: &Path, at: &Path, keyspaces: &[u64], with_journals: bool) {
-    if let Err(error) = make(store, at, keyspaces, with_journals) {
+fn assemble(store: &Path, at: &Path, keyspaces: &[u64], journals: Option<&Journals>) {
+    if let Err(error) = make(store, at, keyspaces, journals) {
         let error: &dyn std::error::Error = &error;
         warn!(error, "a damaged store could not be put together beside itself");
     }
 }
 
-fn make(store: &Path, at: &Path, keyspaces: &[u64], with_journals: bool) -> io::Result<()> {
+fn make(store: &Path, at: &Path, keyspaces: &[u64], journals: Option<&Journals>) -> io::Result<()> {
     if at.exists() {
         fs::remove_dir_all(at)?;
     }
@@ -120,11 +127,10 @@ fn make(store: &Path, at: &Path, keyspaces: &[u64], with_journals: bool) -> io::
             point_to_newest(&to)?;
         }
     }
-    let journals = journal::journals(store)?;
-    if with_journals && !journals.is_empty() {
+    if let Some(Journals { files, .. }) = journals.filter(|journals| !journals.files.is_empty()) {
         journal::journals(at)?.into_iter().try_for_each(|(_, path)| fs::remove_file(path))?;
-        for path in journals.iter().map(|(_, path)| path) {
-            copy(path, &at.join(path.file_name().unwrap_or_default()))?;
+        for (path, batches) in files {
+            batches.copy(path, &at.join(path.file_name().unwrap_or_default()))?;
         }
     }
     Ok(())
