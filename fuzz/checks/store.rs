@@ -61,7 +61,7 @@ impl Fault {
         let mut changed = before.iter().zip(after).enumerate().filter(|(_, (before, after))| before != after);
         let first = changed.next().map(|(place, _)| place);
         let is_one_byte = before.len() == after.len() && changed.next().is_none();
-        let place = first.or((before.len() != after.len()).then_some(after.len()))?;
+        let place = first.or_else(|| (before.len() != after.len()).then_some(after.len()))?;
         Some(Self { place, is_one_byte: is_one_byte && place + 1 < before.len() })
     }
 }

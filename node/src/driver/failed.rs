@@ -10,7 +10,7 @@ use super::{Commits, Driver, Network, causes};
 use crate::store::{Position, StoreError};
 use peat_node_core::event::{Reply, RequestError, StorageFault, Write};
 use peat_node_core::ids::{Collection, Key, RequestId};
-use peat_node_core::{Input, Output, Outputs};
+use peat_node_core::{Output, Outputs};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tracing::{debug, error, info};

@@ -107,7 +107,7 @@ fn a_journal_that_ends_anywhere_is_whole_or_torn_and_one_with_a_changed_byte_is_
     for length in 0..=killed.bytes.len() {
         let whole = all.iter().map(|batch| batch.end).filter(|end| *end <= length).max().unwrap_or(0);
         let state = if whole == length { State::Whole } else { State::Torn };
-        let sound = if whole == 0 { vec![] } else { vec![0..whole as u64] };
+        let sound = (whole > 0).then_some(0..whole as u64).into_iter().collect();
         assert_eq!(found(&killed.bytes[..length]), Batches { sound, state }, "cut at {length}");
     }
     // The engine's checksum does not cover the number of a batch.
