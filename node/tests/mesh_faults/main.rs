@@ -1,6 +1,6 @@
 //! What nodes do when the network, a neighbour, the disk or they themselves fail: real processes, real faults.
 //!
-//! Inputs: none needed. For longer runs by hand: `PEAT_SEED`, `PEAT_KILLS` (ends of a process, 25), `PEAT_DAMAGES`
+//! Inputs: none needed. For longer runs by hand: `PEAT_SEED`, `PEAT_KILLS` (25), `PEAT_DAMAGES`
 //! (24), `PEAT_PARTED_PUTS` (on each side of a cut, 1,000), `PEAT_IMPAIRED_SECS` (of writes over a bad link, 10) and
 //! `PEAT_SOAK_SECONDS` (15).
 #![allow(
