@@ -12,7 +12,7 @@ pub(crate) struct Args {
     /// Nodes in each mesh.
     #[arg(long, default_value_t = 100)]
     nodes: usize,
-    /// Writes in each mesh; without it, three for each node, and with `--files` twenty-four.
+    /// Writes in each mesh; without it, five for every two nodes, and with `--files` twenty-four.
     #[arg(long)]
     writes: Option<usize>,
     /// Seeds, each a run of its own.

@@ -77,8 +77,8 @@ fn every_seed_that_once_failed_converges() {
 #[test]
 fn a_hundred_nodes_converge_under_loss_partitions_and_restarts_for_every_rotating_seed() {
     let nodes = size("PEAT_SIM_NODES").unwrap_or(100) as usize;
-    // Half as many writes as elsewhere, so that fifty seeds take three minutes on two cores.
-    every_rotating_seed(|seed| Scenario { writes: nodes * 3, ..Scenario::rough(seed, nodes) });
+    // Fewer than half as many writes as elsewhere, so that fifty seeds take three minutes on two cores.
+    every_rotating_seed(|seed| Scenario { writes: nodes * 5 / 2, ..Scenario::rough(seed, nodes) });
 }
 
 fn every_rotating_seed(scenario: impl Fn(u64) -> Scenario + Sync) {
