@@ -1,11 +1,13 @@
 //! The time that the next start goes on from.
 //!
-//! Purpose: a clock that is a year ahead takes no document away while the node runs; a start with such a clock must not
-//! either. So the wall time that is sure to have come is kept in the data folder. Inputs: what the driver publishes.
-//! Outputs: the file `clock`, in milliseconds since the Unix epoch, at most two minutes old while the node runs. What it
-//! does not do: judge clocks, which the engine does; sync the file, since an older one is as good.
+//! Purpose: a clock that is a year ahead takes no document away while the node runs; a process that starts again with
+//! such a clock must not either. So the wall time that is sure to have come is kept in the data folder, with how long
+//! the machine was up then: the next process knows from that how much has passed. Once the machine itself was started
+//! again there is nothing to measure by. Inputs: what the driver publishes. Outputs: the file `clock`: milliseconds
+//! since the Unix epoch, the boot, and milliseconds since that. What it does not do: judge clocks, which the engine
+//! does; sync the file, since an older one is as good.
 
-use crate::handle::NodeHandle;
+use crate::handle::{NodeHandle, Published};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,30 +15,45 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::debug;
 
 /// Name of the file in the data folder.
 const FILE: &str = "clock";
 
-/// How often it is written: less than what the engine allows a clock to be ahead.
+/// How often it is written.
 const EVERY: Duration = Duration::from_secs(120);
 
-/// The kept time; none before the first start.
-pub(crate) fn read(data_dir: &Path) -> Option<Duration> {
-    let path = data_dir.join(FILE);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        Err(error) => {
-            warn!(%error, path = %path.display(), "the kept time cannot be read, the clock is believed");
-            return None;
-        }
-    };
-    let millis = text.trim().parse().ok();
-    if millis.is_none() {
-        warn!(path = %path.display(), "the kept time is no number, the clock is believed");
+/// A machine from one start to the next, and how long that was ago: by the kernel, for which setting the clock changes
+/// nothing and sleep counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Uptime {
+    boot: String,
+    lasts: Duration,
+}
+
+impl Uptime {
+    fn now() -> Option<Self> {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned();
+        let uptime = fs::read_to_string("/proc/uptime").ok()?;
+        let seconds: f64 = uptime.split(' ').next()?.parse().ok()?;
+        Some(Self { boot, lasts: Duration::try_from_secs_f64(seconds).ok()? })
     }
-    millis.map(Duration::from_millis)
+}
+
+/// The time that is sure to have come; none where nobody can know.
+pub(crate) fn read(data_dir: &Path) -> Option<Duration> {
+    known(&fs::read_to_string(data_dir.join(FILE)).ok()?, &Uptime::now()?)
+}
+
+/// What `text` of a file says at `now`.
+fn known(text: &str, now: &Uptime) -> Option<Duration> {
+    let mut words = text.split_whitespace();
+    let time = Duration::from_millis(words.next()?.parse().ok()?);
+    let boot = words.next()?;
+    let lasted = Duration::from_millis(words.next()?.parse().ok()?);
+    // Less than before: the uptime is that of a container.
+    let passed = now.lasts.checked_sub(lasted).filter(|_| boot == now.boot)?;
+    time.checked_add(passed)
 }
 
 /// Keeps the time until `stop`, and then once more.
@@ -45,9 +62,9 @@ pub(crate) async fn keep(data_dir: PathBuf, node: NodeHandle, stop: Cancellation
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let stopped = stop.run_until_cancelled(ticks.tick()).await.is_none();
-        if let Some(view) = node.view().load_full() {
-            let (folder, time) = (data_dir.clone(), view.known_time);
-            if let Ok(Err(error)) = spawn_blocking(move || write(&folder, time)).await {
+        if let Some(view) = node.published() {
+            let folder = data_dir.clone();
+            if let Ok(Err(error)) = spawn_blocking(move || write(&folder, &view)).await {
                 debug!(%error, "the time is not kept");
             }
         }
@@ -57,9 +74,12 @@ pub(crate) async fn keep(data_dir: PathBuf, node: NodeHandle, stop: Cancellation
     }
 }
 
-fn write(data_dir: &Path, time: Duration) -> io::Result<()> {
+fn write(data_dir: &Path, view: &Published) -> io::Result<()> {
+    let Some(Uptime { boot, lasts }) = Uptime::now() else { return Ok(()) };
+    // The view may be an old one, where nothing happens.
+    let then = lasts.saturating_sub(view.at.elapsed());
     let unfinished = data_dir.join(FILE).with_extension("new");
-    fs::write(&unfinished, time.as_millis().to_string())?;
+    fs::write(&unfinished, format!("{} {boot} {}\n", view.known_time.as_millis(), then.as_millis()))?;
     fs::rename(unfinished, data_dir.join(FILE))
 }
 
@@ -68,12 +88,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_is_read_as_it_was_kept_and_nonsense_is_none() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(read(folder.path()), None);
-        write(folder.path(), Duration::from_millis(1_700_000_000_123)).unwrap();
-        assert_eq!(read(folder.path()), Some(Duration::from_millis(1_700_000_000_123)));
-        fs::write(folder.path().join(FILE), "yesterday").unwrap();
-        assert_eq!(read(folder.path()), None);
+    fn time_goes_on_while_the_machine_does_and_is_not_known_after_it_was_started() {
+        let at = |boot: &str, seconds| Uptime { boot: boot.to_owned(), lasts: Duration::from_secs(seconds) };
+        let text = "1700000000123 b1 60000\n";
+        assert_eq!(known(text, &at("b1", 60)), Some(Duration::from_millis(1_700_000_000_123)));
+        assert_eq!(known(text, &at("b1", 70)), Some(Duration::from_millis(1_700_000_010_123)));
+        for unknown in [at("b2", 70), at("b1", 59)] {
+            assert_eq!(known(text, &unknown), None, "{unknown:?}");
+        }
+        for wrong in ["", "yesterday", "1700000000123", "1700000000123 b1", "1700000000123 b1 -1"] {
+            assert_eq!(known(wrong, &at("b1", 70)), None, "{wrong}");
+        }
+        assert!(Uptime::now().is_some_and(|uptime| !uptime.boot.is_empty() && !uptime.lasts.is_zero()));
     }
 }

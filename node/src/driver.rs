@@ -285,7 +285,8 @@ impl<N: Network> Driver<N> {
     fn publish(&mut self) {
         let known_time = self.node.known_time(self.now());
         let (peers, stats) = (self.node.peers(), self.node.stats());
-        let view = Published { peers, stats, unsent: self.unsent, began: self.began, known_time };
+        let (unsent, began, at) = (self.unsent, self.began, Instant::now());
+        let view = Published { peers, stats, unsent, began, known_time, at };
         self.published.store(Some(Arc::new(view)));
     }
 

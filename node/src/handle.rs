@@ -108,6 +108,8 @@ pub struct Published {
     pub began: Instant,
     /// Wall time that is sure to have come, since the Unix epoch.
     pub known_time: Duration,
+    /// When this was so.
+    pub at: Instant,
 }
 
 /// The running half behind a handle.
@@ -218,7 +220,7 @@ impl NodeHandle {
     /// `Starting`; [`HandleError::Drain`] after `limit`, with what is left.
     pub async fn drain(&self, limit: Duration) -> Result<(), HandleError> {
         let engine = self.engine()?;
-        Ok(shutdown::drain(&engine.messages, &engine.told, limit).await?)
+        Ok(shutdown::drain(&engine.messages, &engine.told, (limit, limit)).await?)
     }
 
     /// A document as it is stored now; `None` when there is none or it is deleted.

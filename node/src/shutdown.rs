@@ -18,6 +18,9 @@ use tracing::info;
 /// and last batch need some of it.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(16);
 
+/// How long a node that leaves waits for a peer's word when everything was handed over: that may leave too, or not sync.
+pub(crate) const WORD_LIMIT: Duration = Duration::from_secs(4);
+
 /// How often the driver is asked while it drains.
 const ASK_EVERY: Duration = Duration::from_millis(20);
 
@@ -63,23 +66,28 @@ impl<'a> Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        // Where there is no room now, peers are asked for their word a little longer than needed.
-        let _ = self.0.try_send(Message::Event(Input::Drain { begins: false }));
+        let ends = Message::Event(Input::Drain { begins: false });
+        let Err(mpsc::error::TrySendError::Full(ends)) = self.0.try_send(ends) else { return };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let messages = self.0.clone();
+            // Fails when the driver is gone.
+            runtime.spawn(async move { drop(messages.send(ends).await) });
+        }
     }
 }
 
-/// Waits until some connected peer says that it has stored everything, at most `limit`. Until `told` is true it is not
-/// known whom this node has for peers.
+/// Waits until some connected peer says that it has stored what it was sent of everything, at most `limit`, and at most
+/// `word_limit` once it was handed over. Until `told` is true it is not known whom this node has for peers.
 ///
 /// # Errors
-/// [`DrainError`] at the limit.
+/// [`DrainError`] at a limit.
 pub(crate) async fn drain(
     messages: &mpsc::Sender<Message>,
     told: &watch::Receiver<bool>,
-    limit: Duration,
+    (limit, word_limit): (Duration, Duration),
 ) -> Result<(), DrainError> {
     let end = Instant::now() + limit;
-    let mut left = None;
+    let (mut left, mut handed_over) = (None, None);
     let Ok(Some(_waiting)) = timeout_at(end, Waiting::begin(messages)).await else { return Err(DrainError::Silent) };
     loop {
         let (answer, view) = oneshot::channel();
@@ -93,11 +101,17 @@ pub(crate) async fn drain(
         let told = *told.borrow();
         match pending(&view, told) {
             None => return Ok(()),
+            Some(UNCONFIRMED) if handed_over.get_or_insert_with(Instant::now).elapsed() >= word_limit => {
+                return Err(DrainError::Pending(UNCONFIRMED));
+            }
             Some(what) => left = Some(what),
         }
         sleep_until(Instant::now() + ASK_EVERY).await;
     }
 }
+
+/// Everything was handed over to a connection.
+const UNCONFIRMED: &str = "no peer has said that it stored what it was sent";
 
 /// What no peer has yet; none when some connected peer has everything, or nobody is to have anything.
 fn pending(view: &Published, told: bool) -> Option<&'static str> {
@@ -109,7 +123,8 @@ fn pending(view: &Published, told: bool) -> Option<&'static str> {
         [] if view.unsent && wished => Some("documents were written while no peer was connected"),
         [] if view.unsent && !told => Some("documents were written before the operator told of any peer"),
         [] => None,
-        peers if peers.iter().all(|peer| peer.backlog > 0) => Some("documents wait to be sent, or to be stored there"),
+        peers if peers.iter().all(|peer| peer.backlog > 0) => Some("documents wait to be sent"),
+        peers if peers.iter().all(|peer| peer.backlog > 0 || peer.unconfirmed) => Some(UNCONFIRMED),
         _ => None,
     }
 }
@@ -137,7 +152,14 @@ mod tests {
             cache_bytes: 0,
             digest: 0,
         };
-        Published { peers: Vec::new(), stats, unsent, began: std::time::Instant::now(), known_time: Duration::ZERO }
+        Published {
+            peers: Vec::new(),
+            stats,
+            unsent,
+            began: std::time::Instant::now(),
+            known_time: Duration::ZERO,
+            at: std::time::Instant::now(),
+        }
     }
 
     #[test]

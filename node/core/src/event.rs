@@ -120,8 +120,8 @@ pub enum Input {
     Frame { conn: ConnId, peer: PeerId, frame: Bytes },
     /// `bytes` of what [`Output::Send`] gave have left for the network; room for more.
     Sent { conn: ConnId, peer: PeerId, bytes: usize },
-    /// Somebody waits until peers have what is here, or not any more: meanwhile what they were sent counts as sent
-    /// ([`PeerView::backlog`](crate::PeerView::backlog)) when they have said that it is stored.
+    /// Somebody waits until peers have what is here, or not any more: meanwhile they are asked whether what they were
+    /// sent is stored ([`PeerView::unconfirmed`](crate::PeerView::unconfirmed)).
     Drain {
         /// Whether a caller begins to wait, or ends.
         begins: bool,

@@ -267,8 +267,13 @@ impl MeshNode {
 
     /// Every peer, connected or not.
     pub fn peers(&self) -> Vec<PeerView> {
-        let backlog = |peer: &PeerId| self.neighbours.get(peer).map_or(0, |neighbour| neighbour.backlog(self.uptime));
-        self.book.views().map(|view| PeerView { backlog: backlog(&view.peer), ..view }).collect()
+        let views = self.book.views().map(|view| match self.neighbours.get(&view.peer) {
+            Some(neighbour) => {
+                PeerView { backlog: neighbour.backlog(self.uptime), unconfirmed: neighbour.last.is_missing(), ..view }
+            }
+            None => view,
+        });
+        views.collect()
     }
 
     /// Whether any source wants `peer`.

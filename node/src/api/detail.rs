@@ -19,7 +19,7 @@ impl Sidecar {
 
 fn peer(detail: PeerDetail) -> proto::Peer {
     let PeerDetail { view, link, next_dial } = detail;
-    let PeerView { peer, addresses, connected: _, sources, state, failures, failure, backlog } = view;
+    let PeerView { peer, addresses, connected: _, sources, state, failures, failure, backlog, unconfirmed: _ } = view;
     let (state, direction) = match state {
         PeerState::Idle => (proto::PeerState::PEER_STATE_IDLE, None),
         PeerState::Banned => (proto::PeerState::PEER_STATE_BANNED, None),
@@ -127,6 +127,7 @@ mod tests {
             failures: 0,
             failure: None,
             backlog: 3,
+            unconfirmed: false,
         };
         let told = serde_json::to_value(peer(PeerDetail { view, link: Some(link), next_dial: None })).unwrap();
         let expected = serde_json::json!({

@@ -13,7 +13,7 @@ use crate::identity::Identity;
 use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::rights;
-use crate::shutdown::{DRAIN_LIMIT, drain};
+use crate::shutdown::{DRAIN_LIMIT, WORD_LIMIT, drain};
 use crate::store::Store;
 use crate::transport::{self, Certificates, Credentials, Keyring, Transport};
 use peat_node_core::docs::epoch::Limits;
@@ -96,8 +96,8 @@ impl Mesh {
     pub(super) async fn leave(mut self) {
         // Fails when the driver is gone, which the drain then tells.
         let _ = self.messages.send(Message::Event(Input::Leave)).await;
-        if let Err(reason) = drain(&self.messages, &self.told, DRAIN_LIMIT).await {
-            warn!(%reason, "leaving nevertheless; the store keeps it");
+        if let Err(reason) = drain(&self.messages, &self.told, (DRAIN_LIMIT, WORD_LIMIT)).await {
+            warn!(%reason, "leaving nevertheless; the store keeps what it has");
         }
         self.transport.close(GOODBYE_LIMIT).await;
         if self.messages.send(Message::Stop).await.is_ok() {

@@ -154,7 +154,7 @@ async fn status_is_answered_at_once_while_every_commit_takes_half_a_second() {
     }
     assert!(writing.await.unwrap() >= 4 * COMMIT, "the commits were not slow");
     took.sort();
-    let p99 = took[took.len() * 99 / 100];
-    // The contract says 10 ms; the rest is for busy machines.
-    assert!(p99 < COMMIT / 5, "{p99:?} of {} answers", took.len());
+    let (median, p99) = (took[took.len() / 2], took[took.len() * 99 / 100]);
+    // The contract says 10 ms; the rest is for busy machines. One that waited for commits would wait for half of one.
+    assert!(median < COMMIT / 10 && p99 < COMMIT, "{median:?}, {p99:?} of {} answers", took.len());
 }

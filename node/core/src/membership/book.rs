@@ -112,6 +112,9 @@ pub struct PeerView {
     pub failure: Option<String>,
     /// Documents that wait to be sent to it.
     pub backlog: usize,
+    /// Whether somebody waits for its word that it has stored what it was sent; see
+    /// [`Input::Drain`](crate::Input::Drain).
+    pub unconfirmed: bool,
 }
 
 /// Answers to callers, appended by the book.
@@ -378,6 +381,7 @@ impl PeerBook {
             failures: entry.backoff.failures(),
             failure: entry.failure.clone(),
             backlog: 0,
+            unconfirmed: false,
         })
     }
 

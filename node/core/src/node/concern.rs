@@ -142,7 +142,10 @@ impl MeshNode {
         let covered = self.covers(&key, &theirs, rows, outputs)?;
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Ok(()) };
         if !covered && !neighbour.one_way.take_moot(&key, theirs.version()) {
-            want(neighbour, &key);
+            // Who leaves takes nothing in.
+            if !self.leaves {
+                want(neighbour, &key);
+            }
         } else if neighbour.stored.len() < MOST_ANSWERS {
             neighbour.stored.insert(key, number);
         }

@@ -118,10 +118,9 @@ impl Neighbour {
         self.in_flight = self.in_flight.saturating_sub(bytes);
     }
 
-    /// Documents that the peer was not sent, and does not have for all that is known; one more while its word for the
-    /// others is waited for.
+    /// Documents that the peer was not sent, and does not have for all that is known.
     pub(crate) fn backlog(&self, uptime: Duration) -> usize {
-        self.dirty.len() + self.spread.untold(uptime) + usize::from(self.last.is_missing())
+        self.dirty.len() + self.spread.untold(uptime)
     }
 
     /// Owes the state of `key` from `since` on. What is owed already reaches further back and stays.
@@ -200,6 +199,7 @@ impl Neighbour {
         self.dirty.retain(|key| flow.sends(key));
         self.unsure.retain(|key| flow.sends(key));
         self.collected.retain(|key, _| flow.sends(key));
+        self.last.retain(|key| flow.sends(key));
         self.wanted.retain(|key| flow.takes(key));
         self.stored.retain(|key, _| flow.takes(key));
         self.spread.retain(|key| flow.sends(key), |key| flow.takes(key));
@@ -263,7 +263,7 @@ impl Neighbour {
 
     /// Asks about what was sent last, once nothing more is to be sent.
     pub(crate) fn ask_about_last(&mut self) {
-        if let Some(key) = self.last.due().filter(|_| self.dirty.is_empty()) {
+        if let Some(key) = self.last.due().filter(|key| self.dirty.is_empty() && self.flow.sends(key)) {
             self.unsure.insert(key.clone());
         }
     }

@@ -24,11 +24,18 @@ pub(crate) struct LastWord {
     /// The document that was sent last, until the peer has confirmed it.
     sent: Option<Key>,
     word: Word,
+    /// How often in a row the peer was asked about it and wanted it once more instead.
+    again: u8,
 }
+
+/// A peer that wants a document so often is one that cannot store it.
+const MOST: u8 = 8;
 
 impl LastWord {
     /// A frame left of which this is the last document.
     pub(crate) fn sent(&mut self, key: &Key) {
+        let is_same = self.sent.as_ref() == Some(key);
+        self.again = if is_same { self.again.saturating_add(1) } else { 0 };
         self.sent = Some(key.clone());
         self.ask_again();
     }
@@ -50,7 +57,7 @@ impl LastWord {
 
     /// What to ask about now.
     pub(crate) fn due(&self) -> Option<&Key> {
-        self.sent.as_ref().filter(|_| matches!(self.word, Word::Wanted))
+        self.sent.as_ref().filter(|_| matches!(self.word, Word::Wanted) && self.again < MOST)
     }
 
     /// A question about `key` left.
@@ -72,6 +79,11 @@ impl LastWord {
         if matches!(self.word, Word::Asked(asked) if asked <= number) {
             self.forget(key);
         }
+    }
+
+    /// Forgets what was sent where `stays` says that it is not for the peer any more.
+    pub(crate) fn retain(&mut self, stays: impl Fn(&Key) -> bool) {
+        self.sent.take_if(|key| !stays(key));
     }
 
     /// There is nothing of `key` here that one could ask about.
@@ -112,6 +124,11 @@ mod tests {
         word.sent(&key("c"));
         assert_eq!(word.due(), Some(&key("c")), "somebody still waits");
         word.want(false);
+        assert!(!word.is_missing());
+        word.want(true);
+        (0..100).for_each(|_| word.sent(&key("c")));
+        assert!(word.due().is_none() && word.is_missing(), "it cannot be stored there");
+        word.retain(|_| false);
         assert!(!word.is_missing());
     }
 }

@@ -33,19 +33,35 @@ fn what_was_sent_counts_when_the_peer_has_stored_it_while_somebody_waits_for_tha
     join(&mut a, &mut b);
     a.put("last", r#"{"n":1}"#);
     let sent = a.frames();
-    assert_eq!(a.backlog(), 0, "handed over, and nobody waits");
+    assert_eq!(a.unconfirmed(), 0, "handed over, and nobody waits");
     a.drain(true);
-    assert_eq!(a.backlog(), 1, "it may still be on its way");
+    assert_eq!(a.unconfirmed(), 1, "it may still be on its way");
     let asked = a.frames();
     assert!(matches!(asked.as_slice(), [Frame::Confirm(_)]), "{asked:?}");
     sent.into_iter().chain(asked).for_each(|frame| b.hear(&a, frame));
     b.frames().into_iter().for_each(|frame| a.hear(&b, frame));
-    assert_eq!((a.backlog(), b.read("last").as_deref()), (0, Some(r#"{"n":1}"#)));
+    assert_eq!((a.unconfirmed(), b.read("last").as_deref()), (0, Some(r#"{"n":1}"#)));
     a.put("more", r#"{"n":2}"#);
-    assert_eq!(a.backlog(), 1, "and again");
+    assert_eq!(a.unconfirmed(), 1, "and again");
     assert!(talk(&mut a, &mut b, 100));
-    assert_eq!(a.backlog(), 0);
+    assert_eq!(a.unconfirmed(), 0);
     a.drain(false);
     a.put("later", r#"{"n":3}"#);
     assert!(!a.frames().iter().any(|frame| matches!(frame, Frame::Confirm(_))), "nobody waits any more");
+}
+
+#[test]
+fn who_leaves_asks_for_nothing_more_so_that_two_who_leave_at_once_come_to_an_end() {
+    let (mut a, mut b) = (Place::new(1), Place::new(2));
+    join(&mut a, &mut b);
+    a.put("late", r#"{"n":1}"#);
+    b.leave();
+    a.leave();
+    a.drain(true);
+    for _ in 0..10 {
+        a.frames().into_iter().for_each(|frame| b.hear(&a, frame));
+        b.frames().into_iter().for_each(|frame| a.hear(&b, frame));
+    }
+    assert!(a.frames().is_empty() && b.frames().is_empty(), "they are silent");
+    assert_eq!((a.unconfirmed(), b.read("late")), (1, None), "and the one knows that the other has not stored it");
 }

@@ -285,6 +285,11 @@ impl Place {
         self.core.stats().backlog
     }
 
+    /// Peers that have not said that they stored what they were sent, where somebody waits for that.
+    pub(crate) fn unconfirmed(&self) -> usize {
+        self.core.peers().iter().filter(|view| view.unconfirmed).count()
+    }
+
     /// Documents that came in frames since the process began, whether new or not.
     pub(crate) fn received(&self) -> u64 {
         self.core.stats().docs_received
