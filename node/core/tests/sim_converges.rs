@@ -1,7 +1,7 @@
 //! The simulator's acceptance suite: rotating seeds, and every seed that once failed.
 //!
 //! `PEAT_SIM_NODES`, `PEAT_SIM_WRITES`, `PEAT_SIM_SEEDS` and `PEAT_SIM_FIRST_SEED` choose another size; `cargo xtask
-//! sim` sets them.
+//! sim` sets them. `PEAT_SIM_FAILING` is the chance that a commit fails.
 #![cfg(feature = "sim")]
 #![allow(clippy::print_stdout, clippy::panic, clippy::unwrap_used, reason = "a test suite")]
 
@@ -96,7 +96,8 @@ fn every_rotating_seed(scenario: impl Fn(u64) -> Scenario + Sync) {
                     }
                     let scenario = scenario(seed);
                     let writes = size("PEAT_SIM_WRITES").map_or(scenario.writes, |writes| writes as usize);
-                    match run(&Scenario { writes, ..scenario }) {
+                    let failing = chance("PEAT_SIM_FAILING").unwrap_or(scenario.failing);
+                    match run(&Scenario { writes, failing, ..scenario }) {
                         Ok(report) => println!("seed {seed}: {report:?}"),
                         Err(failure) => {
                             // At once: a long run may be watched.
@@ -110,6 +111,10 @@ fn every_rotating_seed(scenario: impl Fn(u64) -> Scenario + Sync) {
     });
     let failures = failures.into_inner().unwrap();
     assert!(failures.is_empty(), "{} of {seeds} seeds failed:\n{}", failures.len(), failures.join("\n"));
+}
+
+fn chance(variable: &str) -> Option<f64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no chance")))
 }
 
 fn size(variable: &str) -> Option<u64> {

@@ -53,6 +53,11 @@ enum Event {
         node: Node,
         boot: u32,
     },
+    /// The driver tries a commit that nobody asked for.
+    Trial {
+        node: Node,
+        boot: u32,
+    },
     /// A dial reaches the other side.
     Dialled {
         from: Node,
@@ -278,6 +283,7 @@ impl World {
                     self.drive(node);
                 }
             }
+            Event::Trial { node, boot } => self.try_again(node, boot),
             Event::Dialled { from, boot, to } => self.dialled(from, boot, to),
             Event::Write { node } => self.write(node),
             Event::File { node } => self.change_file(node),

@@ -4,7 +4,7 @@
 //! driver. Inputs: what the engine gave; outputs: rows, and what leaves for the network and the applications. What it
 //! does not do: damage what it once kept.
 
-use super::{Node, SimNode, World};
+use super::{Event, Node, SimNode, World};
 use crate::event::{Output, Outputs, RequestError, StorageFault, Write};
 use crate::ids::Key;
 use rand::Rng;
@@ -13,6 +13,9 @@ use std::time::Duration;
 
 /// Chance that a commit of a disk that stalls does.
 const STALL: f64 = 0.1;
+
+/// While commits fail, the driver tries one so often.
+const TRIAL_EVERY: Duration = Duration::from_secs(10);
 
 /// How even the time is that a disk takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +117,20 @@ impl World {
         }
     }
 
+    /// A commit that nobody asked for, some time after one failed: the driver would else hear that the disk works only
+    /// when somebody writes.
+    pub(super) fn try_again(&mut self, node: Node, boot: u32) {
+        if !self.runs(node, boot) || self.nodes[node].commits.doubtful.is_empty() {
+            return;
+        }
+        if self.nodes[node].writing {
+            return self.after(TRIAL_EVERY, Event::Trial { node, boot });
+        }
+        self.show_late(node);
+        self.look_again(node);
+        self.wake(node);
+    }
+
     /// The disk works again: the engine learns what really became of the batches that failed.
     fn look_again(&mut self, node: Node) {
         let SimNode { core, disk, commits, .. } = &mut self.nodes[node];
@@ -154,5 +171,7 @@ impl World {
         outputs.answers.into_iter().for_each(|(request, _)| self.answer(node, request, Err(failed.clone())));
         // What it took back may end at a time of its own.
         self.wake(node);
+        let boot = self.nodes[node].boot;
+        self.after(TRIAL_EVERY, Event::Trial { node, boot });
     }
 }
