@@ -213,8 +213,7 @@ impl NodeHandle {
     }
 
     /// Waits until some peer says that it has stored what it was sent of all that is here, or did not ask for it when
-    /// told, as a node does that
-    /// leaves; it goes on.
+    /// told, as a node does that leaves; it goes on.
     ///
     /// # Errors
     /// `Starting`; [`HandleError::Drain`] after `limit`, with what is left.

@@ -312,4 +312,4 @@ pub(super) fn read_error(source: fjall::Error) -> StoreError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,6 +1,7 @@
 //! Invariants of a simulated run.
 //!
-//! Inputs: the world after it healed, or as it breaks a bound on the way; outputs: the first [`Problem`]. What it does not do: change the world.
+//! Inputs: the world after it healed, or as it breaks a bound on the way; outputs: the first [`Problem`]. What it does
+//! not do: change the world.
 
 use super::world::World;
 use crate::docs::row::{Have, State, View};

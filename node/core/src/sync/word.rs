@@ -42,12 +42,11 @@ impl LastWord {
 
     /// Whether somebody waits until the peer has stored what it was sent, and what it will be sent.
     pub(crate) const fn want(&mut self, wanted: bool) {
-        self.word = match self.word {
-            _ if !wanted => Word::Unwanted,
-            Word::Unwanted => Word::Wanted,
-            Word::Wanted => Word::Wanted,
-            Word::Asked(number) => Word::Asked(number),
-        };
+        if !wanted {
+            self.word = Word::Unwanted;
+        } else if matches!(self.word, Word::Unwanted) {
+            self.word = Word::Wanted;
+        }
     }
 
     /// Whether somebody waits, and the peer has not said it.
@@ -90,7 +89,7 @@ impl LastWord {
     pub(crate) fn forget(&mut self, key: &Key) {
         if self.sent.as_ref() == Some(key) {
             self.sent = None;
-            self.word = Word::Wanted;
+            self.ask_again();
         }
     }
 }
@@ -130,5 +129,10 @@ mod tests {
         assert!(word.due().is_none() && word.is_missing(), "it cannot be stored there");
         word.retain(|_| false);
         assert!(!word.is_missing());
+        word.want(false);
+        word.sent(&key("d"));
+        word.forget(&key("d"));
+        word.sent(&key("e"));
+        assert!(!word.is_missing(), "nobody waits, whatever was forgotten");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::store::disk::FOLDER;
+use crate::store::disk::tests::copy;
 use crate::store::{DiskStore, SetAside, Store as _};
 use peat_node_core::event::Write;
 use peat_node_core::ids::{Collection, Key};
@@ -58,18 +59,6 @@ impl Killed {
         let mut bytes = self.bytes.clone();
         bytes[place] ^= 0x40;
         bytes
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            fs::create_dir_all(&target).unwrap();
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), &target).unwrap();
-        }
     }
 }
 

@@ -427,7 +427,8 @@ fn largest_file(folder: &Path) -> PathBuf {
     files.max_by_key(|entry| entry.metadata().unwrap().len()).unwrap().path()
 }
 
-fn copy(from: &Path, to: &Path) {
+/// All of a folder, into one that is there.
+pub(in crate::store) fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());
