@@ -203,8 +203,8 @@ pub struct Outputs {
 pub enum Output {
     /// Send one frame, in order with the others of this connection, and report `Sent`.
     Send { conn: ConnId, peer: PeerId, frame: Bytes },
-    /// Dial and authenticate; report `Connected` or `DialFailed`, exactly one.
-    Dial { peer: PeerId, addresses: Vec<Address> },
+    /// Dial, for at most `patience` without an answer, and authenticate; report `Connected` or `DialFailed`, exactly one.
+    Dial { peer: PeerId, addresses: Vec<Address>, patience: Duration },
     /// Close with a reason that the other side may log; report `Disconnected`.
     Close { conn: ConnId, peer: PeerId, reason: CloseReason },
 }

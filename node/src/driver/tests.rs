@@ -28,7 +28,7 @@ impl Network for Recorder {
     fn act(&self, output: Output) {
         let name = match output {
             Output::Send { .. } => "send".to_owned(),
-            Output::Dial { peer, addresses } => format!("dial {} {}", peer.0[0], addresses.join(",")),
+            Output::Dial { peer, addresses, .. } => format!("dial {} {}", peer.0[0], addresses.join(",")),
             Output::Close { reason, .. } => format!("close {reason:?}"),
         };
         self.acts.lock().unwrap().push((name, self.store.last()));

@@ -25,9 +25,6 @@ use tracing::warn;
 /// A resolver that does not answer must not hold up the addresses that need none.
 const RESOLVE_LIMIT: Duration = Duration::from_secs(3);
 
-/// No answer on any address after this long is a failure.
-const CONNECT_LIMIT: Duration = Duration::from_secs(6);
-
 /// A peer that ended the handshake says why within this, or does not say.
 const REASON_LIMIT: Duration = Duration::from_secs(1);
 
@@ -77,11 +74,11 @@ impl DialError {
 }
 
 impl Shared {
-    pub(super) async fn dial(&self, peer: PeerId, addresses: Vec<Address>) {
+    pub(super) async fn dial(&self, peer: PeerId, addresses: Vec<Address>, patience: Duration) {
         let attempt = async {
             // Never closed, so this is only a turn to wait for.
             let _turn = self.dials.acquire().await;
-            self.attempt(peer, &addresses).await
+            self.attempt(peer, &addresses, patience).await
         };
         let outcome = tokio::select! {
             () = self.stop.cancelled() => return,
@@ -109,7 +106,7 @@ impl Shared {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn attempt(&self, peer: PeerId, addresses: &[Address]) -> Result<Met, DialError> {
+    async fn attempt(&self, peer: PeerId, addresses: &[Address], patience: Duration) -> Result<Met, DialError> {
         // Without credentials the peer could only refuse us.
         self.credentials.mode().map_err(DialError::Refused)?;
         let id = EndpointId::from_bytes(&peer.0).map_err(|_| DialError::Key)?;
@@ -122,7 +119,7 @@ impl Shared {
             return Err(DialError::Unresolved(addresses.join(", ")));
         }
         let target = EndpointAddr::from_parts(id, resolved);
-        let connecting = timeout(CONNECT_LIMIT, self.endpoint.connect(target, ALPN)).await;
+        let connecting = timeout(patience, self.endpoint.connect(target, ALPN)).await;
         let connection = connecting
             .map_err(|_| DialError::Silent(addresses.join(", ")))?
             .map_err(|error| DialError::Connect(causes(&error)))?;

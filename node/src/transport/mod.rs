@@ -229,9 +229,9 @@ impl Network for Transport {
                     live.connection.close(code, text);
                 }
             }
-            Output::Dial { peer, addresses } => {
+            Output::Dial { peer, addresses, patience } => {
                 let shared = Arc::clone(&self.0);
-                self.0.tasks.spawn_on(async move { shared.dial(peer, addresses).await }, &self.0.runtime);
+                self.0.tasks.spawn_on(async move { shared.dial(peer, addresses, patience).await }, &self.0.runtime);
             }
         }
     }

@@ -16,6 +16,7 @@ use std::net::Ipv4Addr;
 use tempfile::TempDir;
 
 const LIMIT: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(6);
 const MESH: &str = "0f9a3c5d-1111-2222-3333-444455556666";
 
 /// None: `--allow-empty-key`.
@@ -66,7 +67,7 @@ impl End {
 
     fn dial(&self, other: &Self) {
         let addresses = other.transport.bound().iter().map(ToString::to_string).collect();
-        self.transport.act(Output::Dial { peer: other.identity.id(), addresses });
+        self.transport.act(Output::Dial { peer: other.identity.id(), addresses, patience: PATIENCE });
     }
 
     async fn next(&mut self) -> Input {
@@ -320,10 +321,10 @@ async fn a_node_without_a_certificate_says_so_and_meets_others_once_it_has_one()
 async fn a_dial_without_an_answer_or_an_address_fails_with_what_was_tried() {
     let mut a = End::with_key("harbour", 1).await;
     let peer = End::with_key("harbour", 1).await.identity.id();
-    a.transport.act(Output::Dial { peer, addresses: vec!["no-such-host.invalid:1".to_owned()] });
+    a.transport.act(Output::Dial { peer, addresses: vec!["no-such-host.invalid:1".to_owned()], patience: PATIENCE });
     assert_eq!(a.failure().await, "no address of no-such-host.invalid:1 could be resolved");
     let closed = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    a.transport.act(Output::Dial { peer, addresses: vec![closed.to_string()] });
+    a.transport.act(Output::Dial { peer, addresses: vec![closed.to_string()], patience: PATIENCE });
     assert_eq!(a.failure().await, format!("no answer from {closed}"));
     assert!(a.counts("dial_failures", "unresolved") && a.counts("dial_failures", "silent"));
 }

@@ -8,6 +8,7 @@ mod edit;
 pub(super) mod leaves;
 mod ledger;
 mod script;
+mod steps;
 
 use super::Document;
 use super::chunk;
@@ -24,6 +25,7 @@ use serde_json::Map;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use steps::Steps;
 
 /// One document in Automerge.
 pub struct FullDoc {
@@ -31,15 +33,7 @@ pub struct FullDoc {
     pub(super) doc: Box<Automerge>,
     /// How many changes it consists of.
     changes: usize,
-    /// The last local change, which neighbours nearly always want: Automerge would have to encode it again.
-    last: Option<LastChange>,
-}
-
-/// A local change and what it was made on.
-struct LastChange {
-    from: Vec<ChangeHash>,
-    hash: ChangeHash,
-    bytes: Vec<u8>,
+    steps: Steps,
 }
 
 /// Changes, and the heads to go on from where there are more.
@@ -50,7 +44,7 @@ pub type Part = (Vec<Vec<u8>>, Option<Vec<ChangeHash>>);
 struct Fresh {
     fresh: Vec<Change>,
     /// As they came.
-    added: Vec<u8>,
+    came: Vec<Vec<u8>>,
     /// Whether others were left out.
     gaps: bool,
 }
@@ -98,7 +92,7 @@ impl FullError {
 impl FullDoc {
     /// An empty document whose edits carry `actor`, which must be fresh for each start of the process.
     pub fn new(actor: [u8; 16]) -> Self {
-        Self { doc: Box::new(Automerge::new().with_actor(ActorId::from(actor))), changes: 0, last: None }
+        Self { doc: Box::new(Automerge::new().with_actor(ActorId::from(actor))), changes: 0, steps: Steps::default() }
     }
 
     /// Reads what [`FullDoc::save`] gave, and changes behind it.
@@ -120,7 +114,7 @@ impl FullDoc {
 
     pub(super) fn of(doc: Automerge) -> Self {
         let changes = doc.get_changes_meta(&[]).len();
-        Self { doc: Box::new(doc), changes, last: None }
+        Self { doc: Box::new(doc), changes, steps: Steps::default() }
     }
 
     /// How many changes it consists of.
@@ -163,11 +157,8 @@ impl FullDoc {
     /// # Errors
     /// [`FullError::Decode`] for a history that contradicts itself.
     pub fn some_changes_since(&self, heads: &[ChangeHash], room: usize) -> Result<Part, FullError> {
-        if let Some(last) = &self.last
-            && last.from == heads
-            && self.doc.get_heads() == [last.hash]
-        {
-            return Ok((vec![last.bytes.clone()], None));
+        if let Some(changes) = self.steps.since(heads) {
+            return Ok((changes, None));
         }
         let mut size = 0;
         let mut sent = Vec::new();
@@ -193,11 +184,12 @@ impl FullDoc {
     /// # Errors
     /// [`FullError::Decode`], [`FullError::Refused`] or [`FullError::Apply`]; the document is not to be used any more.
     pub fn apply(&mut self, changes: &[impl AsRef<[u8]>]) -> Result<Applied, FullError> {
-        let Fresh { fresh, added, gaps } = contained(|| self.fresh(changes))?;
+        let Fresh { fresh, came, gaps } = contained(|| self.fresh(changes))?;
         if fresh.is_empty() {
             return Ok(Applied { gaps, ..Applied::default() });
         }
         self.changes += fresh.len();
+        let from = self.heads();
         let document = contained(|| {
             self.doc.apply_changes(fresh).map_err(|error| FullError::Apply(Box::new(error)))?;
             if self.doc.get_heads().len() > MOST_HEADS {
@@ -205,6 +197,8 @@ impl FullDoc {
             }
             Ok(self.document())
         })?;
+        let added = came.concat();
+        self.steps.note(from, came);
         Ok(Applied { document: Some(document), added, gaps })
     }
 
@@ -218,7 +212,7 @@ impl FullDoc {
                 continue;
             }
             if ledger.admit(&change, &received::content(&change)?)? {
-                found.added.extend(bytes.as_ref());
+                found.came.push(bytes.as_ref().to_vec());
                 found.fresh.push(change);
             } else {
                 found.gaps = true;
@@ -264,7 +258,7 @@ impl FullDoc {
             return Err(ShapeError::Size.into());
         }
         let bytes = change.map(|mut change| change.bytes().into_owned());
-        self.last = bytes.clone().map(|bytes| LastChange { from, hash, bytes });
+        self.steps.note(from, bytes.iter().cloned().collect());
         Ok(bytes)
     }
 

@@ -292,7 +292,7 @@ impl PeerBook {
             return false;
         }
         if uptime.saturating_sub(since) >= LIVED {
-            entry.backoff.reset();
+            entry.backoff.lost(uptime);
         }
         Self::retry(entry, uptime, rng);
         self.forget(peer);
@@ -314,7 +314,10 @@ impl PeerBook {
         }
         let error = match &failure {
             DialFailure::Unreachable(reason) => RequestError::Unreachable { peer, reason: reason.clone() },
-            DialFailure::Refused(reason) => RequestError::Refused { peer, reason: reason.clone() },
+            DialFailure::Refused(reason) => {
+                entry.backoff.refused();
+                RequestError::Refused { peer, reason: reason.clone() }
+            }
         };
         answers.extend(entry.waiting.drain(..).map(|request| (request, Err(error.clone()))));
         entry.failure = Some(failure.to_string());
@@ -324,7 +327,7 @@ impl PeerBook {
 
     fn retry(entry: &mut Peer, uptime: Duration, rng: &mut impl Rng) {
         let wanted = !entry.banned && !entry.addresses().is_empty();
-        entry.state = if wanted { State::Waiting(uptime + entry.backoff.fail(rng)) } else { State::Idle };
+        entry.state = if wanted { State::Waiting(uptime + entry.backoff.fail(uptime, rng)) } else { State::Idle };
     }
 
     /// Dials that are due.
@@ -341,7 +344,7 @@ impl PeerBook {
                 continue;
             }
             entry.state = State::Dialing;
-            dials.push(Output::Dial { peer, addresses });
+            dials.push(Output::Dial { peer, addresses, patience: entry.backoff.patience(uptime) });
         }
         dials
     }

@@ -137,8 +137,9 @@ impl Shelf {
     fn hold(&mut self, key: &Key, view: View<'_>, rows: &dyn Rows, outputs: &Outputs) -> Result<Held, ShelfError> {
         Ok(match view.have {
             Have::Full { life, .. } if view.state == State::Collected => Held::Collected(life),
-            Have::Full { life, .. } => {
-                let doc = match self.cache.take(key) {
+            Have::Full { ref heads, life } => {
+                // A disk may show late what it kept of a batch that failed; what was loaded before that is no use then.
+                let doc = match self.cache.take(key).filter(|doc| doc.heads() == *heads) {
                     Some(doc) => Some(doc),
                     None => self.read_history(key, &view, rows, outputs)?,
                 };
