@@ -108,8 +108,10 @@ pub enum Input {
     Connect { request: RequestId, peer: PeerId, addresses: Vec<Address> },
     /// `DisconnectPeer`: closes, and bans until the next `Connect`; answered by [`Reply::Done`].
     Disconnect { request: RequestId, peer: PeerId },
-    /// The operator revoked these: closed and refused from now on.
+    /// The operator revoked these: closed, and refused until they are reinstated.
     Revoke { peers: BTreeSet<PeerId> },
+    /// These are refused no longer. Their wishes of before are gone; a ban is not lifted.
+    Reinstate { peers: BTreeSet<PeerId> },
     /// The dial asked for by [`Output::Dial`] failed, authentication included.
     DialFailed { peer: PeerId, failure: DialFailure },
     /// A connection is up and `peer` has proved its id and its membership; `version` is that of the protocol on it.

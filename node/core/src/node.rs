@@ -8,6 +8,7 @@ mod flush;
 mod grants;
 mod receive;
 mod spread;
+mod stats;
 
 use crate::docs::Kinds;
 use crate::docs::epoch::Limits;
@@ -28,6 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use crate::membership::{PeerState, PeerView};
+pub use stats::Stats;
 
 /// What a node needs to know at start.
 #[derive(Debug, Clone)]
@@ -53,41 +55,6 @@ pub struct Config {
     pub rights: Rights,
     /// How new documents of a collection merge.
     pub kinds: Kinds,
-}
-
-/// Figures for metrics and health.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stats {
-    /// Rows, deletes included that were not collected.
-    pub rows: usize,
-    /// Peers with a live connection.
-    pub connected_peers: usize,
-    /// Documents that wait to be sent, over all neighbours.
-    pub backlog: usize,
-    /// Whether sync is switched on.
-    pub sync_active: bool,
-    /// Frames that could not be read, since start.
-    pub frames_malformed: u64,
-    /// Frames of kinds that this release does not know, left out.
-    pub frames_unknown: u64,
-    /// Documents of peers that could not be merged, since start.
-    pub merges_failed: u64,
-    /// Documents that came with content, since start.
-    pub docs_received: u64,
-    /// Those of them that told nothing new, since start.
-    pub docs_redundant: u64,
-    /// Documents whose history was damaged and that went on from their text, since start.
-    pub histories_mended: u64,
-    /// Histories that were begun anew here because they had grown long, since start.
-    pub histories_begun: u64,
-    /// Documents of peers that may not write them, since start.
-    pub docs_refused: u64,
-    /// Documents of peers with stamps so far ahead of the clock here that it does not follow, since start.
-    pub stamps_ahead: u64,
-    /// Estimated memory of hot documents.
-    pub cache_bytes: usize,
-    /// Root of the hash tree: equal on nodes with equal rows.
-    pub digest: u128,
 }
 
 /// How often two neighbours compare roots, before jitter.
@@ -213,6 +180,7 @@ impl MeshNode {
                     self.detach(peer, conn, CloseReason::Revoked, outputs);
                 }
             }
+            Input::Reinstate { peers } => self.book.reinstate(&peers),
             Input::DialFailed { peer, failure } => {
                 self.book.dial_failed(peer, failure, uptime, &mut self.rng, &mut outputs.answers);
             }
@@ -281,27 +249,6 @@ impl MeshNode {
         self.book.knows(peer)
     }
 
-    /// Figures of this moment.
-    pub fn stats(&self) -> Stats {
-        Stats {
-            rows: self.shelf.index.count(crate::sync::digest::Place::ROOT),
-            connected_peers: self.neighbours.len(),
-            backlog: self.neighbours.values().map(|neighbour| neighbour.backlog(self.uptime)).sum(),
-            sync_active: self.sync_active,
-            frames_malformed: self.frames_malformed,
-            frames_unknown: self.frames_unknown,
-            merges_failed: self.merges_failed,
-            docs_received: self.docs_received,
-            docs_redundant: self.docs_redundant,
-            docs_refused: self.docs_refused,
-            stamps_ahead: self.shelf.stamps_ahead(),
-            histories_mended: self.shelf.mended(),
-            histories_begun: self.shelf.begun(),
-            cache_bytes: self.shelf.cached_bytes(),
-            digest: self.shelf.index.root(),
-        }
-    }
-
     fn finish(
         &mut self,
         request: RequestId,
@@ -352,9 +299,10 @@ impl MeshNode {
                     outputs.sends.push(Output::Close { conn, peer, reason: CloseReason::Duplicate });
                 }
                 // Whatever was owed on the old connection is found again by comparing roots on the new one.
-                let next_root = if self.me < peer { uptime } else { NEVER };
-                let mut neighbour = Neighbour::new((conn, version), next_root);
+                let mut neighbour = Neighbour::new((conn, version), self.next_root(&peer, uptime));
                 let is_bound = neighbour.permit(self.rights.grants(&peer));
+                // Before anything that is owed: who was away has much to tell, and much to hear.
+                neighbour.open_root = self.me < peer && neighbour.compares();
                 neighbour.last.want(self.drains > 0);
                 self.concerns.keys().for_each(|key| neighbour.ask_whether_stored(key));
                 if self.sync_active {

@@ -116,6 +116,8 @@ pub(crate) struct Shelf {
     today: Duration,
     policies: Policies,
     ends: Ends,
+    /// How many of them the batch has that is made.
+    ended: usize,
     /// How long neighbours are told of a delete where no policy says it.
     mark_life: Duration,
     /// When a history is begun anew.
@@ -155,6 +157,7 @@ impl Shelf {
             today: Duration::ZERO,
             policies: Policies::default(),
             ends: Ends::default(),
+            ended: 0,
             mark_life,
             limits,
             kinds,

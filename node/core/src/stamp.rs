@@ -98,9 +98,14 @@ impl Clock {
 
     fn within(&mut self, now: Now, drift: Duration) -> Duration {
         let wall = self.known.map_or(now.wall, |known| known.min(now.wall));
-        let began = *self.began.get_or_insert(Now { wall, ..now });
-        let passed = began.wall + now.uptime.saturating_sub(began.uptime) + drift;
-        now.wall.min(passed.max(self.agreed.wall()))
+        let began = self.began.get_or_insert(Now { wall, ..now });
+        let passed = began.wall + now.uptime.saturating_sub(began.uptime);
+        if self.agreed.wall() <= passed {
+            return now.wall.min(passed + drift);
+        }
+        // What passes from now on passes on top of what others agreed on.
+        *began = Now { wall: self.agreed.wall(), ..now };
+        now.wall.min(self.agreed.wall() + drift)
     }
 
     /// Takes note of a stamp that was stored before a restart.
@@ -142,6 +147,19 @@ mod tests {
         let second = clock.tick(NOON, None);
         let third = clock.tick(NOON - Duration::from_secs(3600), None);
         assert!(first < second && second < third);
+    }
+
+    #[test]
+    fn time_goes_on_behind_what_others_agreed_on() {
+        let (mut clock, later) = (Clock::default(), NOON + Duration::from_secs(365 * 86_400));
+        let now = |wall, seconds| Now { wall, uptime: Duration::from_secs(seconds) };
+        clock.believed(now(NOON, 0));
+        assert!(clock.believed(now(later, 1)) < later, "nobody else says so");
+        clock.observe(Stamp::at(later), later);
+        assert_eq!(clock.believed(now(later, 1)), later);
+        let hour = Duration::from_secs(3600);
+        assert_eq!(clock.believed(now(later + hour, 3601)), later + hour);
+        assert_eq!(clock.known(now(later + hour, 3601)), later + hour);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! id dialled, so they agree without a word.
 
 use super::backoff::Backoff;
+use super::view::{PeerState, PeerView};
 use crate::event::{Address, CloseReason, DialFailure, Direction, Output, Reply, RequestError, Source};
 use crate::ids::{ConnId, PeerId, RequestId};
 use rand::Rng;
@@ -37,6 +38,8 @@ struct Peer {
     banned: bool,
     backoff: Backoff,
     failure: Option<String>,
+    /// An address came that the dial that is under way does not try.
+    anew: bool,
     /// `ConnectPeer` calls that wait for this peer.
     waiting: Vec<RequestId>,
 }
@@ -49,6 +52,7 @@ impl Peer {
             banned: false,
             backoff: Backoff::default(),
             failure: None,
+            anew: false,
             waiting: Vec::new(),
         }
     }
@@ -76,45 +80,6 @@ impl Peer {
     fn forgettable(&self) -> bool {
         self.wishes.is_empty() && !self.banned && self.waiting.is_empty() && self.state == State::Idle
     }
-}
-
-/// How a peer stands, as the API shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PeerState {
-    /// Nobody wants it, or it has no address. Left by a wish with an address, or by the peer's own dial.
-    Idle,
-    /// `DisconnectPeer` keeps it away. Left by `ConnectPeer`.
-    Banned,
-    /// To be dialled at this uptime. Left then, or by the peer's own dial.
-    Waiting(Duration),
-    /// It is being dialled. Left by the outcome.
-    Dialing,
-    /// Attached, by a connection of this direction. Left when the connection goes.
-    Connected(Direction),
-}
-
-/// What the API shows of a peer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PeerView {
-    /// Who.
-    pub peer: PeerId,
-    /// Where it may be reached, from all sources.
-    pub addresses: Vec<Address>,
-    /// The live connection.
-    pub connected: Option<ConnId>,
-    /// Who wants it.
-    pub sources: BTreeSet<Source>,
-    /// How it stands.
-    pub state: PeerState,
-    /// Failures in a row since a connection that lived.
-    pub failures: u32,
-    /// Why the last dial failed.
-    pub failure: Option<String>,
-    /// Documents that wait to be sent to it.
-    pub backlog: usize,
-    /// Whether somebody waits for its word that it has stored what it was sent; see
-    /// [`Input::Drain`](crate::Input::Drain).
-    pub unconfirmed: bool,
 }
 
 /// Answers to callers, appended by the book.
@@ -152,6 +117,7 @@ impl PeerBook {
         let before = entry.addresses();
         entry.wishes.insert(source, addresses);
         let changed = entry.addresses() != before;
+        entry.anew |= changed && entry.state == State::Dialing;
         if matches!(entry.state, State::Idle) || (changed && matches!(entry.state, State::Waiting(_))) {
             entry.state = State::Waiting(uptime);
         }
@@ -191,7 +157,9 @@ impl PeerBook {
         let entry = self.peers.entry(peer).or_insert_with(Peer::new);
         entry.banned = false;
         if !addresses.is_empty() {
+            let before = entry.addresses();
             entry.wishes.insert(Source::Api, addresses);
+            entry.anew |= entry.state == State::Dialing && entry.addresses() != before;
         }
         match entry.state {
             State::Connected { .. } => answers.push((request, Ok(Reply::Done))),
@@ -221,16 +189,23 @@ impl PeerBook {
         !self.peers.contains_key(peer) && by_call() >= MOST_BY_CALL
     }
 
-    /// Refuses these peers for good; returns the connections to close.
+    /// Refuses these peers until they are reinstated; returns the connections to close.
     pub(crate) fn revoke(&mut self, peers: BTreeSet<PeerId>, answers: &mut Answers) -> Vec<(PeerId, ConnId)> {
         let mut closed = Vec::new();
         for peer in peers {
             self.revoked.insert(peer);
-            if let Some(mut entry) = self.peers.remove(&peer) {
-                closed.extend(Self::close(peer, &mut entry, "revoked", answers).map(|conn| (peer, conn)));
-            }
+            let Some(entry) = self.peers.get_mut(&peer) else { continue };
+            closed.extend(Self::close(peer, entry, "revoked", answers).map(|conn| (peer, conn)));
+            // Wishes go, a ban stays: it holds until `connect`, also for a peer that comes back.
+            entry.wishes.clear();
+            self.forget(peer);
         }
         closed
+    }
+
+    /// Refuses these peers no longer. Whoever wants one says so anew.
+    pub(crate) fn reinstate(&mut self, peers: &BTreeSet<PeerId>) {
+        self.revoked.retain(|peer| !peers.contains(peer));
     }
 
     fn close(peer: PeerId, entry: &mut Peer, reason: &str, answers: &mut Answers) -> Option<ConnId> {
@@ -312,6 +287,11 @@ impl PeerBook {
         if entry.state != State::Dialing {
             return;
         }
+        if std::mem::take(&mut entry.anew) && !entry.banned {
+            // Whoever named the address waits for what becomes of that.
+            entry.state = State::Waiting(uptime);
+            return;
+        }
         let error = match &failure {
             DialFailure::Unreachable(reason) => RequestError::Unreachable { peer, reason: reason.clone() },
             DialFailure::Refused(reason) => {
@@ -335,15 +315,15 @@ impl PeerBook {
         let mut dials = Vec::new();
         for (&peer, entry) in &mut self.peers {
             let State::Waiting(at) = entry.state else { continue };
-            let addresses = entry.addresses();
             if at > uptime {
                 continue;
             }
+            let addresses = entry.addresses();
             if entry.banned || addresses.is_empty() {
                 entry.state = State::Idle;
                 continue;
             }
-            entry.state = State::Dialing;
+            (entry.state, entry.anew) = (State::Dialing, false);
             dials.push(Output::Dial { peer, addresses, patience: entry.backoff.patience(uptime) });
         }
         dials

@@ -6,6 +6,7 @@
 
 pub mod backoff;
 pub(crate) mod book;
+mod view;
 
 pub(crate) use book::PeerBook;
-pub use book::{PeerState, PeerView};
+pub use view::{PeerState, PeerView};

@@ -52,6 +52,8 @@ pub(super) struct Concerns {
     number: u64,
     /// When questions are asked again; only of use while somebody waits.
     again: Duration,
+    /// No caller's time is over before; as `again`. Ten thousand may wait, and not every input is to look at them.
+    next: Duration,
 }
 
 impl Concerns {
@@ -70,23 +72,48 @@ impl Concerns {
     }
 
     pub(super) fn deadline(&self) -> Option<Duration> {
-        let until = self.waiting.values().flatten().map(|concern| concern.until).min()?;
-        Some(until.min(self.again))
+        (!self.waiting.is_empty()).then_some(self.next.min(self.again))
     }
 
-    /// Answers those for which `is_over` holds.
-    fn answer(&mut self, outputs: &mut Outputs, is_over: impl Fn(&Concern) -> bool) {
+    fn push(&mut self, key: Key, concern: Concern) {
+        self.next = if self.waiting.is_empty() { concern.until } else { self.next.min(concern.until) };
+        self.waiting.entry(key).or_default().push(concern);
+    }
+
+    /// Answers those whose time is over.
+    fn pass(&mut self, uptime: Duration, outputs: &mut Outputs) {
+        if self.next > uptime {
+            return;
+        }
         self.waiting.retain(|_, concerns| {
-            concerns.retain(|concern| {
-                let over = is_over(concern);
-                if over {
-                    concern.answer(outputs);
-                }
-                !over
-            });
+            answer(concerns, outputs, |concern| concern.until <= uptime);
             !concerns.is_empty()
         });
+        self.next = self.waiting.values().flatten().map(|concern| concern.until).min().unwrap_or_default();
     }
+
+    /// `peer` gave its word of `key` to whoever waited when this number was the last.
+    fn confirmed(&mut self, peer: PeerId, key: &Key, number: u64, outputs: &mut Outputs) {
+        let Some(concerns) = self.waiting.get_mut(key) else { return };
+        for concern in concerns.iter_mut().filter(|concern| concern.number <= number) {
+            concern.stored.insert(peer);
+        }
+        answer(concerns, outputs, Concern::is_met);
+        if concerns.is_empty() {
+            self.waiting.remove(key);
+        }
+    }
+}
+
+/// Answers those for which `is_over` holds, and forgets them.
+fn answer(concerns: &mut Vec<Concern>, outputs: &mut Outputs, is_over: impl Fn(&Concern) -> bool) {
+    concerns.retain(|concern| {
+        let over = is_over(concern);
+        if over {
+            concern.answer(outputs);
+        }
+        !over
+    });
 }
 
 impl MeshNode {
@@ -109,7 +136,7 @@ impl MeshNode {
             self.concerns.again = uptime + REPEAT;
         }
         self.neighbours.values_mut().for_each(|neighbour| neighbour.ask_whether_stored(&key));
-        self.concerns.waiting.entry(key).or_default().push(concern);
+        self.concerns.push(key, concern);
     }
 
     /// Ends what has waited long enough, and asks again.
@@ -117,7 +144,7 @@ impl MeshNode {
         if self.concerns.waiting.is_empty() {
             return;
         }
-        self.concerns.answer(outputs, |concern| concern.until <= uptime);
+        self.concerns.pass(uptime, outputs);
         if self.concerns.again > uptime {
             return;
         }
@@ -159,13 +186,8 @@ impl MeshNode {
                 neighbour.one_way.confirmed(&key, number);
                 neighbour.last.confirmed(&key, number);
             }
-            for concern in self.concerns.waiting.get_mut(&key).into_iter().flatten() {
-                if concern.number <= number {
-                    concern.stored.insert(peer);
-                }
-            }
+            self.concerns.confirmed(peer, &key, number, outputs);
         }
-        self.concerns.answer(outputs, Concern::is_met);
     }
 
     /// Whether the row that is here has everything that `theirs` has.

@@ -27,6 +27,7 @@ impl MeshNode {
     /// [`MeshNode::handle`].
     pub fn flush(&mut self, now: Now, rows: &dyn Rows, outputs: &mut Outputs) {
         self.uptime = now.uptime;
+        self.shelf.batch_ends();
         for key in self.shelf.mend_found(rows, outputs) {
             self.owe_all(&key, Some(Since::Start), None, now.uptime);
         }
@@ -65,8 +66,7 @@ impl MeshNode {
         let next = self.next_root(peer, now.uptime);
         let Some(neighbour) = self.neighbours.get_mut(peer) else { return };
         neighbour.next_root = next;
-        // While content is still on its way, the roots differ for a known reason.
-        neighbour.open_root = neighbour.is_settled() && neighbour.compares();
+        neighbour.open_root = neighbour.is_worth_comparing();
     }
 
     fn next_frame(&mut self, peer: &PeerId, rows: &dyn Rows, outputs: &Outputs) -> Option<Frame> {

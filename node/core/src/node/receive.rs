@@ -209,6 +209,10 @@ impl MeshNode {
         self.docs_received += 1;
         if self.shelf.index.version(key) == Some(version) {
             self.note_origin(key, version, peer, false);
+        } else if self.lacks_content(key, version, &payload) {
+            if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+                want(neighbour, key);
+            }
         } else {
             let merged = self.shelf.merge(key, payload, rows, outputs)?;
             let has_more = self.note_content(peer, key, version, &merged);
@@ -234,6 +238,15 @@ impl MeshNode {
             neighbour.equal(key);
         }
         Ok(())
+    }
+}
+
+impl MeshNode {
+    /// Whether these are the new stamps of a live document that is not here: not an empty one, as its version tells.
+    fn lacks_content(&self, key: &Key, version: Version, payload: &Payload) -> bool {
+        let Payload::Full { life, changes } = payload else { return false };
+        let empty = || Have::Full { heads: Vec::new(), life: *life }.version();
+        changes.is_empty() && life.is_live() && self.shelf.index.version(key).is_none() && empty() != version
     }
 }
 

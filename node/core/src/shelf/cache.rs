@@ -30,17 +30,36 @@ pub(super) struct Cache<K = Key> {
     limit: usize,
     bytes: usize,
     clock: u64,
+    hits: u64,
+    misses: u64,
     documents: BTreeMap<K, Hot>,
     by_use: BTreeMap<u64, K>,
 }
 
 impl<K: Ord + Clone> Cache<K> {
     pub(super) const fn new(limit: usize) -> Self {
-        Self { limit, bytes: 0, clock: 0, documents: BTreeMap::new(), by_use: BTreeMap::new() }
+        Self { limit, bytes: 0, clock: 0, hits: 0, misses: 0, documents: BTreeMap::new(), by_use: BTreeMap::new() }
     }
 
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// How often [`Cache::find`] found a document, and how often not.
+    pub(super) const fn hits_and_misses(&self) -> (u64, u64) {
+        (self.hits, self.misses)
+    }
+
+    /// As [`Cache::take`], for whoever reads the history of the document if it is not here as `heads` say; counted.
+    pub(super) fn find(&mut self, key: &K, heads: &[ChangeHash]) -> Option<FullDoc> {
+        // A disk may show late what it kept of a batch that failed; what was loaded before that is no use then.
+        let found = self.take(key).filter(|doc| doc.heads() == heads);
+        if found.is_some() {
+            self.hits += 1;
+        } else {
+            self.misses += 1;
+        }
+        found
     }
 
     /// Takes the document out; whoever takes it puts it back, changed or not, or drops it.
@@ -124,5 +143,18 @@ mod tests {
         assert_eq!((cache.bytes(), cache.by_use.len()), (0, 0));
         cache.put(&key("a"), edited(1000));
         assert!(cache.take(&key("a")).is_none(), "larger than all there is");
+    }
+
+    #[test]
+    fn a_document_counts_as_found_only_with_the_heads_that_are_asked_for() {
+        let mut cache = Cache::new(10 * DOCUMENT_BYTES);
+        let doc = edited(1);
+        let heads = doc.heads();
+        assert!(cache.find(&key("a"), &heads).is_none());
+        cache.put(&key("a"), doc);
+        let found = cache.find(&key("a"), &heads).unwrap();
+        cache.put(&key("a"), found);
+        assert!(cache.find(&key("a"), &edited(2).heads()).is_none(), "another state of it");
+        assert_eq!(cache.hits_and_misses(), (1, 2));
     }
 }

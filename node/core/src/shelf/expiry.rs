@@ -25,7 +25,7 @@ const TOLERANCE: Duration = Duration::from_secs(60);
 /// An unchanged put renews a document when this part of its life is over.
 const RENEW_AFTER: u32 = 10;
 
-/// Documents whose writers said when they go, that go at once.
+/// Documents whose writers said when they go, that go in one batch.
 const MOST_ENDS: usize = 256;
 
 /// When one is looked at again that could not be read.
@@ -153,12 +153,18 @@ impl Shelf {
 
     /// Takes away what is over of the documents whose writers said when, some of them if there are many.
     pub(crate) fn end_due(&mut self, rows: &dyn Rows, outputs: &mut Outputs) {
-        for _ in 0..MOST_ENDS {
+        while self.ended < MOST_ENDS {
             let Some(key) = self.ends.pop(self.today) else { return };
+            self.ended += 1;
             if self.expire(&key, rows, outputs).is_err() {
                 self.ends.set(&key, Some(self.today + UNREADABLE));
             }
         }
+    }
+
+    /// The batch ends: the next one has room.
+    pub(crate) const fn batch_ends(&mut self) {
+        self.ended = 0;
     }
 
     /// After what time [`Shelf::end_due`] has something to do.

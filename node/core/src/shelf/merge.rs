@@ -10,7 +10,8 @@ use crate::docs::Kind;
 use crate::docs::first::{self, First};
 use crate::docs::full::Applied;
 use crate::docs::life::Life;
-use crate::docs::row::{Have, State, View};
+use crate::docs::row::{Have, RowError, State, View};
+use crate::docs::{Document, sealed};
 use crate::event::Outputs;
 use crate::ids::Key;
 use crate::rows::Rows;
@@ -29,6 +30,7 @@ impl Shelf {
         rows: &dyn Rows,
         outputs: &mut Outputs,
     ) -> Result<Merged, ShelfError> {
+        check_text(&payload)?;
         let Some(payload) = self.in_time(key, payload, rows, outputs)? else {
             return Ok(Merged { changed: None, gaps: false, sender_behind: false });
         };
@@ -176,6 +178,14 @@ impl Shelf {
         self.keep_latest(key, theirs, visible, outputs);
         Merged { changed: Some(Since::Start), gaps: false, sender_behind: false }
     }
+}
+
+/// What is stored is what readers and the next start can read: the text of a document, or ciphertext.
+fn check_text(payload: &Payload) -> Result<(), RowError> {
+    let Payload::Latest { text: Some(text), .. } = payload else { return Ok(()) };
+    let is_document = |text: &str| !text.starts_with(' ') && Document::parse(text).is_ok();
+    let is_sound = |text: &str| sealed::envelope(text).is_some() || is_document(text);
+    if std::str::from_utf8(text).is_ok_and(is_sound) { Ok(()) } else { Err(RowError::Field("text")) }
 }
 
 pub(super) fn newest(payload: &Payload) -> (Stamp, Kind) {

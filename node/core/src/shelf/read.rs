@@ -133,13 +133,17 @@ impl Shelf {
         self.hold(key, View::parse(&row)?, rows, outputs).map(Some)
     }
 
+    /// How often a document was in memory when it was needed, and how often its history had to be read.
+    pub(crate) const fn hits_and_misses(&self) -> (u64, u64) {
+        self.cache.hits_and_misses()
+    }
+
     /// Loads what `view` is the row of.
     fn hold(&mut self, key: &Key, view: View<'_>, rows: &dyn Rows, outputs: &Outputs) -> Result<Held, ShelfError> {
         Ok(match view.have {
             Have::Full { life, .. } if view.state == State::Collected => Held::Collected(life),
             Have::Full { ref heads, life } => {
-                // A disk may show late what it kept of a batch that failed; what was loaded before that is no use then.
-                let doc = match self.cache.take(key).filter(|doc| doc.heads() == *heads) {
+                let doc = match self.cache.find(key, heads) {
                     Some(doc) => Some(doc),
                     None => self.read_history(key, &view, rows, outputs)?,
                 };

@@ -22,6 +22,9 @@ use std::time::Duration;
 /// between two flushes of the driver, small enough that a stalled peer costs little.
 const WINDOW: usize = 1 << 20;
 
+/// Comparisons that are left out in a row because content is on its way, at most: half a minute.
+const MOST_SKIPPED: u8 = 6;
+
 /// Documents of which it is remembered that their content left gaps. Whatever is forgotten is asked for once more.
 const MOST_GAPPED: usize = 1 << 12;
 
@@ -76,6 +79,8 @@ pub(crate) struct Neighbour {
     pub(crate) open_root: bool,
     /// Uptime at which we open the next comparison of roots.
     pub(crate) next_root: Duration,
+    /// Comparisons that were left out since the last one.
+    skipped: u8,
 }
 
 impl Neighbour {
@@ -102,6 +107,7 @@ impl Neighbour {
             owes_heard: false,
             open_root: false,
             next_root,
+            skipped: 0,
         }
     }
 
@@ -217,6 +223,15 @@ impl Neighbour {
     /// Whether all that was found missing has been handed over, so that a comparison of roots tells something new.
     pub(crate) fn is_settled(&self) -> bool {
         self.dirty.is_empty() && self.wanted.is_empty() && self.list.is_empty() && self.compare.is_empty()
+    }
+
+    /// Whether a comparison of roots that is due tells something new. While content is on its way they differ for a known
+    /// reason; but where it never ends, or takes long, what is missing for another reason must not wait for it.
+    pub(crate) fn is_worth_comparing(&mut self) -> bool {
+        let is_asking = !(self.wanted.is_empty() && self.list.is_empty() && self.compare.is_empty());
+        let is_worth = self.compares() && !is_asking && (self.dirty.is_empty() || self.skipped >= MOST_SKIPPED);
+        self.skipped = if is_worth { 0 } else { self.skipped.saturating_add(1) };
+        is_worth
     }
 
     /// Whether a flush has anything to do for it.

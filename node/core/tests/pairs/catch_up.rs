@@ -2,6 +2,8 @@
 
 use crate::place::{Place, join};
 use peat_node_core::event::{Condition, Edit};
+use peat_node_core::sync::frame::Frame;
+use std::time::Duration;
 
 /// Writes on one side: new documents, edits and deletes of shared ones.
 fn work(place: &mut Place, name: &str, shared: &[String], [puts, edits, deletes]: [usize; 3]) {
@@ -74,4 +76,36 @@ fn of_ten_thousand_documents_with_equal_names_only_the_one_that_differs_is_sent(
     join(&mut a, &mut b);
     assert_eq!(b.read(&shared[4_321]).as_deref(), Some(r#"{"name":"after"}"#));
     assert_eq!((a.received(), b.received() - before), (0, 1));
+}
+
+/// As many documents of JSON that hardly packs as make the frames to a peer that reads nothing stop.
+fn fill_the_window(place: &mut Place) {
+    let mut state = 1_u64;
+    for n in 0..120 {
+        let words = (0..4_000).map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            format!("{state:x}")
+        });
+        place.put(&format!("large-{n}"), &format!(r#"{{"text":"{}"}}"#, words.collect::<String>()));
+    }
+}
+
+#[test]
+fn who_has_much_to_tell_compares_first_and_then_now_and_then_however_long_it_takes() {
+    let (mut a, b) = (Place::new(1), Place::new(2));
+    fill_the_window(&mut a);
+    a.meets(&b);
+    let is_root = |frame: &Frame| matches!(frame, Frame::Root(_));
+    let first = a.frames();
+    assert!(first.first().is_some_and(is_root), "before all that it owes");
+    assert!(a.backlog() > 0, "which is not through");
+    let mut opened = 0;
+    for _ in 0..20 {
+        a.pass(Duration::from_secs(6));
+        // There is room for a frame now and then, never for all.
+        a.sent_to(&b, 64 << 10);
+        opened += a.frames().iter().filter(|frame| is_root(frame)).count();
+    }
+    assert!(a.backlog() > 0, "still not through");
+    assert!((1..=4).contains(&opened), "{opened} comparisons in two minutes");
 }

@@ -255,6 +255,17 @@ impl Place {
         self.restart();
     }
 
+    /// A connection to `peer` is up.
+    pub(crate) fn meets(&mut self, peer: &Self) {
+        let (direction, version) = (Direction::Out, self.version);
+        self.listen(vec![Input::Connected { conn: CONN, peer: peer.me, direction, version }]);
+    }
+
+    /// So much of what was sent to `peer` has left.
+    pub(crate) fn sent_to(&mut self, peer: &Self, bytes: usize) {
+        self.listen(vec![Input::Sent { conn: CONN, peer: peer.me, bytes }]);
+    }
+
     /// `frame` arrives from `peer`.
     pub(crate) fn hear(&mut self, peer: &Self, frame: Frame) {
         self.hear_bytes(peer, frame.encode());

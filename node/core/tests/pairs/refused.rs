@@ -43,6 +43,22 @@ fn after_a_change_that_contradicts_itself_an_honest_neighbour_gets_the_document_
     assert_eq!(c.read("a").as_deref(), Some(r#"{"n":1}"#));
 }
 
+#[test]
+fn what_is_no_document_is_not_stored_as_one_and_a_put_of_its_key_succeeds() {
+    let (mut a, mut bad) = (Place::new(1), Place::new(2));
+    join(&mut a, &mut bad);
+    for text in
+        ["", "nonsense", "[1]", r#" {"value":"mine"}"#, "\u{ff}"].map(str::as_bytes).into_iter().chain([&[255][..]])
+    {
+        let (stamp, writer, text) = (Stamp(6), bad.me, Some(Bytes::copy_from_slice(text)));
+        let payload = Payload::Latest { stamp, writer, ttl: None, text: text.clone() };
+        a.hear(&bad, Frame::Docs(vec![(key("tracks/x"), [0; 16], payload)]));
+        assert_eq!((a.told(), a.read("tracks/x")), (0, None), "{text:?}");
+    }
+    a.put("tracks/x", r#"{"n":1}"#);
+    assert_eq!(a.read("tracks/x").as_deref(), Some(r#"{"n":1}"#));
+}
+
 /// A change that `writer` makes on nothing.
 fn written_apart(writer: u64) -> Vec<u8> {
     let mut actor = [9; 16];

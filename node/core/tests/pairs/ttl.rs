@@ -5,6 +5,7 @@ use peat_node_core::docs::Document;
 use peat_node_core::docs::life::Ttl;
 use peat_node_core::event::{Condition, Edit, Terms};
 use peat_node_core::policy::{Deletion, Policy, RESERVED};
+use peat_node_core::sync::frame::Frame;
 use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -91,4 +92,25 @@ fn a_policy_of_the_longest_life_that_can_be_said_ends_no_node_and_takes_no_docum
             assert!(place.read("a").is_some());
         }
     }
+}
+
+#[test]
+fn the_renewal_of_a_document_that_is_not_here_brings_the_document_and_no_empty_one() {
+    let (mut a, mut b) = (Place::new(1), Place::new(2));
+    put(&mut a, "a", r#"{"n":1}"#, 3600);
+    join(&mut a, &mut b);
+    b.lose("a");
+    b.frames();
+    a.pass(HOUR / 2);
+    a.frames();
+    put(&mut a, "a", r#"{"n":1}"#, 3600);
+    for frame in a.frames() {
+        if matches!(frame, Frame::Docs(_)) {
+            b.hear(&a, frame);
+        }
+    }
+    assert_eq!(b.read("a"), None, "there is nothing to show yet");
+    assert!(b.frames().iter().any(|frame| matches!(frame, Frame::Want(_))), "it asks for it");
+    join(&mut a, &mut b);
+    assert_eq!(b.read("a").as_deref(), Some(r#"{"n":1}"#));
 }

@@ -123,6 +123,34 @@ fn a_revoked_peer_is_closed_and_refused_whoever_wants_it() {
 }
 
 #[test]
+fn a_peer_that_is_reinstated_is_dialled_when_it_is_wanted_and_let_in() {
+    let mut book = wanting(LARGER);
+    book.revoke(BTreeSet::from([LARGER, SMALLER]), &mut Vec::new());
+    book.reinstate(&BTreeSet::from([LARGER]));
+    assert!(book.due(T0).is_empty(), "nobody wants it any more");
+    book.want(Source::Membership, LARGER, vec!["a:1".into()], T0);
+    book.want(Source::Membership, SMALLER, vec!["b:1".into()], T0);
+    assert_eq!(book.due(T0).len(), 1, "the other is refused as before");
+    let inbound = book.connected(ConnId(1), LARGER, Direction::In, T0, &mut Vec::new());
+    assert_eq!(inbound, Attach::Kept { replaces: None });
+    let refused = book.connected(ConnId(2), SMALLER, Direction::In, T0, &mut Vec::new());
+    assert_eq!(refused, Attach::Refused(CloseReason::Revoked));
+}
+
+#[test]
+fn a_disconnected_peer_stays_away_also_when_it_is_revoked_and_reinstated() {
+    let mut book = wanting(LARGER);
+    book.disconnect(LARGER, &mut Vec::new()).unwrap();
+    book.revoke(BTreeSet::from([LARGER]), &mut Vec::new());
+    assert!(!book.knows(&LARGER), "its wishes are gone");
+    book.reinstate(&BTreeSet::from([LARGER]));
+    book.want(Source::Membership, LARGER, vec!["a:1".into()], T0);
+    assert!(book.due(T0).is_empty());
+    let inbound = book.connected(ConnId(1), LARGER, Direction::In, T0, &mut Vec::new());
+    assert_eq!(inbound, Attach::Refused(CloseReason::Requested));
+}
+
+#[test]
 fn a_new_address_is_tried_at_once() {
     let mut book = wanting(LARGER);
     book.due(T0);
@@ -130,6 +158,22 @@ fn a_new_address_is_tried_at_once() {
     assert!(book.due(T0).is_empty());
     book.want(Source::Flag, LARGER, vec!["b:2".into()], T0);
     assert_eq!(book.due(T0).len(), 1);
+}
+
+#[test]
+fn an_address_that_comes_during_a_dial_is_tried_before_whoever_named_it_is_answered() {
+    let (mut book, mut answers) = (PeerBook::new(ME), Vec::new());
+    book.connect(RequestId(1), LARGER, vec!["a:1".into()], T0, &mut answers);
+    assert_eq!(book.due(T0).len(), 1);
+    book.connect(RequestId(2), LARGER, vec!["b:2".into()], T0, &mut answers);
+    let silent = || DialFailure::Unreachable("silent".into());
+    book.dial_failed(LARGER, silent(), T0, &mut rng(), &mut answers);
+    assert_eq!(answers, []);
+    let dials = book.due(T0);
+    assert!(matches!(&dials[..], [Output::Dial { addresses, .. }] if *addresses == ["b:2"]), "{dials:?}");
+    book.dial_failed(LARGER, silent(), T0, &mut rng(), &mut answers);
+    assert_eq!(answers.len(), 2, "both hear of that one");
+    assert!(book.due(T0).is_empty());
 }
 
 #[test]
