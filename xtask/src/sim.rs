@@ -21,15 +21,25 @@ pub(crate) struct Args {
     /// First seed; without it, one that changes from hour to hour.
     #[arg(long)]
     first_seed: Option<u64>,
+    /// Chance that a commit fails; without it, one in a hundred.
+    #[arg(long)]
+    failing: Option<f64>,
     /// Every node has a file of rights of its own, which changes.
     #[arg(long)]
     files: bool,
+    /// Nothing fails, and payloads are counted.
+    #[arg(long, conflicts_with_all = ["files", "failing"])]
+    calm: bool,
 }
 
 /// Runs the suite with these sizes.
 pub(crate) async fn run(args: Args) -> Result<()> {
-    let Args { nodes, writes, seeds, first_seed, files } = args;
-    let suite = if files { "neighbours_with_files" } else { "a_hundred_nodes" };
+    let Args { nodes, writes, seeds, first_seed, failing, files, calm } = args;
+    let suite = match () {
+        () if files => "neighbours_with_files",
+        () if calm => "where_nothing_fails",
+        () => "a_hundred_nodes",
+    };
     let mut command = Command::from(crate::cargo::command());
     // The whole workspace, so that compiled crates are the same as in the tests.
     command.current_dir(crate::root()?).args(["test", "--locked", "--workspace", "--quiet", "--test", "sim_converges"]);
@@ -38,6 +48,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     let given = [
         ("PEAT_SIM_WRITES", writes.map(|writes| writes.to_string())),
         ("PEAT_SIM_FIRST_SEED", first_seed.map(|seed| seed.to_string())),
+        ("PEAT_SIM_FAILING", failing.map(|chance| chance.to_string())),
     ];
     command.envs(given.into_iter().filter_map(|(name, value)| Some((name, value?))));
     ensure!(command.status().await.context("start cargo")?.success(), "the simulator found a fault");

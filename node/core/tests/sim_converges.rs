@@ -48,9 +48,12 @@ fn neighbours_with_files_of_rights_have_what_they_are_to_have_and_nothing_else()
 
 #[test]
 fn where_nothing_fails_a_change_reaches_each_node_with_its_content_about_once() {
-    for seed in 0..5 {
-        let nodes = 50;
-        let report = run(&Scenario::calm(seed, nodes)).unwrap_or_else(|failure| panic!("{failure}"));
+    let nodes = size("PEAT_SIM_NODES").unwrap_or(50) as usize;
+    let first = size("PEAT_SIM_FIRST_SEED").unwrap_or(0);
+    for seed in first..first + size("PEAT_SIM_SEEDS").unwrap_or(5) {
+        let scenario = Scenario::calm(seed, nodes);
+        let writes = size("PEAT_SIM_WRITES").map_or(scenario.writes, |writes| writes as usize);
+        let report = run(&Scenario { writes, ..scenario }).unwrap_or_else(|failure| panic!("{failure}"));
         let needed = (report.acknowledged * (nodes - 1)) as f64;
         let per_change = report.payloads as f64 / needed;
         println!("seed {seed}: {per_change:.2} payloads per change and node: {report:?}");

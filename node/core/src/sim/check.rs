@@ -9,8 +9,19 @@ use crate::ids::{Key, PeerId};
 use crate::policy::RESERVED;
 use std::fmt;
 
+/// A scenario of [`super::Scenario`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// [`super::Scenario::rough`].
+    Rough,
+    /// [`super::Scenario::ruled`].
+    Ruled,
+    /// [`super::Scenario::calm`].
+    Calm,
+}
+
 /// A run that broke an invariant; its text says how to replay it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Failure {
     /// Seed of the run.
     pub seed: u64,
@@ -18,17 +29,23 @@ pub struct Failure {
     pub nodes: usize,
     /// Writes of the run.
     pub writes: usize,
-    /// Whether nodes had files of rights.
-    pub files: bool,
+    /// Chance that a commit fails.
+    pub failing: f64,
+    /// Which of the scenarios it was.
+    pub kind: Kind,
     /// What was wrong.
     pub problem: Box<Problem>,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, nodes, writes, files, problem } = self;
-        let files = if *files { " --files" } else { "" };
-        let replay = format!("cargo xtask sim --nodes {nodes} --writes {writes} --seeds 1 --first-seed {seed}{files}");
+        let Self { seed, nodes, writes, failing, kind, problem } = self;
+        let kind = match kind {
+            Kind::Rough => format!(" --failing {failing}"),
+            Kind::Ruled => format!(" --failing {failing} --files"),
+            Kind::Calm => " --calm".to_owned(),
+        };
+        let replay = format!("cargo xtask sim --nodes {nodes} --writes {writes} --seeds 1 --first-seed {seed}{kind}");
         write!(f, "{problem}; replay with `{replay}`")
     }
 }

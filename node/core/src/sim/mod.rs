@@ -10,7 +10,7 @@
 mod check;
 mod world;
 
-pub use check::{Failure, Problem};
+pub use check::{Failure, Kind, Problem};
 
 use crate::docs::epoch::Limits;
 use crate::event::Now;
@@ -96,6 +96,14 @@ impl Scenario {
         Self { loss: 0.0, slow: 0.0, crashes: 0, partitions: 0, ..rough.without_later_faults() }
     }
 
+    fn kind(&self) -> Kind {
+        match () {
+            () if self.loss <= 0.0 => Kind::Calm,
+            () if self.files > 0 => Kind::Ruled,
+            () => Kind::Rough,
+        }
+    }
+
     /// Without what came to the simulator after the first seeds had failed: such a seed then runs as it did.
     pub fn without_later_faults(self) -> Self {
         Self { twice: 0.0, one_way: 0.0, stalling: 0.0, failing: 0.0, shaped: 0.0, ..self }
@@ -136,8 +144,8 @@ pub struct Report {
 /// # Errors
 /// [`Failure`] with the seed when an invariant does not hold.
 pub fn run(scenario: &Scenario) -> Result<Report, Failure> {
-    let Scenario { seed, nodes, writes, files, .. } = *scenario;
-    let fail = |problem| Failure { seed, nodes, writes, files: files > 0, problem: Box::new(problem) };
+    let Scenario { seed, nodes, writes, failing, .. } = *scenario;
+    let fail = |problem| Failure { seed, nodes, writes, failing, kind: scenario.kind(), problem: Box::new(problem) };
     Run { world: World::new(scenario), scenario }.go().map_err(fail)
 }
 

@@ -45,7 +45,8 @@ pub(super) struct Commits {
     pace: Pace,
     /// What is seen when the store is opened again, which the next commit, or the next process, does.
     late: BTreeMap<Key, Write>,
-    /// Keys of batches that failed; see the driver's field of this name.
+    /// Keys of batches that failed and of which it cannot be seen yet what became of them; see the driver's field of this
+    /// name.
     doubtful: BTreeSet<Key>,
 }
 
@@ -131,12 +132,14 @@ impl World {
         self.wake(node);
     }
 
-    /// The disk works again: the engine learns what really became of the batches that failed.
+    /// The engine learns what really became of the batches that failed, as far as the disk shows it.
     fn look_again(&mut self, node: Node) {
         let SimNode { core, disk, commits, .. } = &mut self.nodes[node];
-        let doubtful = std::mem::take(&mut commits.doubtful);
-        if let Some(core) = core {
-            core.persist_failed(doubtful.iter(), disk);
+        if let Some(core) = core.as_mut().filter(|_| !commits.doubtful.is_empty()) {
+            core.persist_failed(commits.doubtful.iter(), disk);
+        }
+        if commits.late.is_empty() {
+            commits.doubtful.clear();
         }
     }
 
@@ -145,6 +148,8 @@ impl World {
         if !writes.is_empty() {
             self.nodes[node].disk.commit(writes);
             self.look_again(node);
+            // What it took back may end at a time of its own.
+            self.wake(node);
         }
         sends.into_iter().for_each(|output| self.send(node, output));
         answers.into_iter().for_each(|(request, answer)| self.answer(node, request, answer));
@@ -153,9 +158,9 @@ impl World {
     /// The engine takes back what is not durable, no frame leaves, and whoever asked hears of it.
     fn fail(&mut self, node: Node, outputs: Outputs) {
         self.failed += 1;
-        let SimNode { core: Some(core), disk, commits, .. } = &mut self.nodes[node] else { return };
-        core.persist_failed(outputs.writes.keys(), disk);
-        commits.doubtful.extend(outputs.writes.into_keys());
+        self.nodes[node].commits.doubtful.extend(outputs.writes.into_keys());
+        self.look_again(node);
+        let Some(core) = &mut self.nodes[node].core else { return };
         let mut acts = Vec::new();
         for output in outputs.sends {
             match output {
@@ -169,7 +174,6 @@ impl World {
         acts.into_iter().for_each(|act| self.send(node, act));
         let failed = RequestError::Storage { fault: StorageFault::Failed, reason: "the disk failed".into() };
         outputs.answers.into_iter().for_each(|(request, _)| self.answer(node, request, Err(failed.clone())));
-        // What it took back may end at a time of its own.
         self.wake(node);
         let boot = self.nodes[node].boot;
         self.after(TRIAL_EVERY, Event::Trial { node, boot });
