@@ -21,7 +21,7 @@ pub use start::{DriverError, Running, Setup, start};
 use crate::changes::Recent;
 use crate::handle::Published;
 use crate::metrics::Metrics;
-use crate::quota::{Gate, Refusal};
+use crate::quota::Gate;
 use crate::store::{Seq, Store};
 use crate::telemetry::traces::Begun;
 use arc_swap::ArcSwapOption;
@@ -63,8 +63,11 @@ struct Driver<N> {
     stale: bool,
     /// Whether an application wrote while no peer was connected.
     unsent: bool,
-    /// Keys of batches that failed: a disk may have kept such a row nevertheless, which shows once it works again.
+    /// Keys of batches that failed and of which nobody can see yet what became of them: a disk may have kept such a row
+    /// nevertheless.
     doubtful: BTreeSet<Key>,
+    /// Why the store could not be opened again after a batch that failed, as callers are told; nothing is written then.
+    closed: Option<RequestError>,
     /// When a commit is tried again that nobody asked for; none while commits succeed.
     trial_at: Option<Instant>,
     metrics: Arc<Metrics>,
@@ -101,6 +104,7 @@ impl<N: Network> Driver<N> {
             stale: true,
             unsent: false,
             doubtful: BTreeSet::new(),
+            closed: None,
             trial_at: None,
             metrics,
             gate,
@@ -158,12 +162,14 @@ impl<N: Network> Driver<N> {
                 Message::Request { request, answer } => match self.refusal(&request, &outputs) {
                     // Nothing is to be durable first.
                     Some(refusal) => {
-                        let _ = answer.send(Err(RequestError::Quota(refusal.to_string())));
+                        let _ = answer.send(Err(refusal));
                         continue;
                     }
                     None => self.admit(request, answer),
                 },
                 Message::Event(input) => input,
+                // As if the network had lost it: what it brings could not be kept, and would be remembered all the same.
+                Message::Frame { .. } if self.closed.is_some() => continue,
                 Message::Frame { input, room } => {
                     rooms.push(room);
                     input
@@ -242,8 +248,11 @@ impl<N: Network> Driver<N> {
     }
 
     /// Why an edit is refused, if it is. What this turn has written so far counts as stored.
-    fn refusal(&mut self, request: &Request, outputs: &Outputs) -> Option<Refusal> {
+    fn refusal(&mut self, request: &Request, outputs: &Outputs) -> Option<RequestError> {
         let Request::Write { key, edit, .. } = request else { return None };
+        if self.closed.is_some() {
+            return self.closed.clone();
+        }
         let store = &self.store;
         let is_live = |row: &[u8]| row::weight(row).is_some_and(|(live, _)| live);
         let is_there = || match outputs.writes.get(key) {
@@ -251,7 +260,7 @@ impl<N: Network> Driver<N> {
             // One that cannot be read now is not new: what is wrong with it the engine says.
             None => store.read(key).map_or(true, |row| row.is_some_and(|row| is_live(&row.bytes))),
         };
-        self.gate.admit(key, edit, is_there).err()
+        self.gate.admit(key, edit, is_there).err().map(|refusal| RequestError::Quota(refusal.to_string()))
     }
 
     fn admit(&mut self, request: Request, answer: oneshot::Sender<Result<Reply, RequestError>>) -> Input {

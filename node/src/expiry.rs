@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -121,11 +121,19 @@ impl Sweeper {
         });
         let mut due = pin!(due.ready_chunks(self.config.batch));
         while let Some(keys) = due.next().await {
-            let keys = keys.into_iter().collect::<Result<_, _>>()?;
-            let named = self.messages.send(Message::Event(Input::Expire { keys })).await;
-            named.map_err(|_| SweepError::Stopped)?;
+            self.name(keys.into_iter().collect::<Result<_, _>>()?).await?;
         }
         Ok(())
+    }
+
+    /// Names `keys`, and waits until the driver is through with them: reading is faster than writing, and all that waits
+    /// becomes one batch, which has to fit in memory.
+    async fn name(&self, keys: Vec<Key>) -> Result<(), SweepError> {
+        let (done, is_done) = oneshot::channel();
+        for message in [Message::Event(Input::Expire { keys }), Message::View(done)] {
+            self.messages.send(message).await.map_err(|_| SweepError::Stopped)?;
+        }
+        is_done.await.map(drop).map_err(|_| SweepError::Stopped)
     }
 }
 
@@ -148,4 +156,37 @@ async fn policies(store: &Arc<dyn Store>) -> Result<BTreeMap<String, Policy>, St
 fn lives(policies: &BTreeMap<String, Policy>) -> Vec<(Collection, Duration)> {
     let life = |(name, policy): (&String, &Policy)| Some((Collection::parse(name).ok()?, policy.life()?));
     policies.iter().filter_map(life).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{MemoryStore, PAGE_ROWS};
+    use peat_node_core::docs::row::{Chunks, Have, encode};
+    use peat_node_core::event::Write;
+    use peat_node_core::ids::PeerId;
+    use peat_node_core::stamp::Stamp;
+
+    #[tokio::test]
+    async fn no_more_is_named_than_the_driver_is_through_with() {
+        let store = MemoryStore::default();
+        let have = Have::Latest { stamp: Stamp(1), writer: PeerId([1; 32]), ttl: None };
+        let row = encode(&have, Chunks::default(), Some("{}"));
+        let beacons = Collection::parse("beacons").unwrap();
+        for id in 0..3 * PAGE_ROWS {
+            let write = Write { row: row.clone(), history: None, visible: true };
+            store.commit(&[(Key::new(&beacons, &id.to_string()).unwrap(), write)].into()).unwrap();
+        }
+        let (messages, mut inbox) = mpsc::channel(64);
+        let hour = Duration::from_secs(3600);
+        let config = GcConfig { tombstone_ttl: hour, every: hour, batch: 1000 };
+        let sweeper = run(Arc::new(store), messages, config, CancellationToken::new());
+        let driver = async {
+            let Some(Message::Event(Input::Expire { keys })) = inbox.recv().await else { panic!("nothing is named") };
+            assert!((1..=PAGE_ROWS).contains(&keys.len()), "{}", keys.len());
+            let Some(Message::View(_done)) = inbox.recv().await else { panic!("the sweeper does not wait") };
+            assert!(inbox.try_recv().is_err(), "no more comes before the answer");
+        };
+        tokio::select! { () = sweeper => panic!("it ends with its driver only"), () = driver => {} }
+    }
 }

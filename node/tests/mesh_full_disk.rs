@@ -113,8 +113,12 @@ async fn a_store_that_a_read_only_folder_keeps_closed_is_told_and_opens_without_
     within_its_mounts(&node, r#"mount --bind "$0" "$0" && mount -o remount,bind,ro "$0""#);
     put_until_refused(&node).await;
     is_told(admin, "does not open").await;
-    let again = put(&node.client(), "while", "one", r#"{"n":1}"#).await.unwrap_err();
-    assert_eq!(again.code, ErrorCode::Unavailable, "{again:?}");
+    let rows = metric(admin, "peat_node_rows").await;
+    for number in 0..100 {
+        let again = put(&node.client(), "while", &format!("doc-{number}"), r#"{"n":1}"#).await.unwrap_err();
+        assert_eq!(again.code, ErrorCode::Unavailable, "{again:?}");
+    }
+    assert_eq!(metric(admin, "peat_node_rows").await, rows, "what is refused costs no memory");
     within_its_mounts(&node, r#"umount -l "$0" && rm "$0/filler""#);
     ready_without_a_writer(admin).await;
     assert_eq!(node.get("before", "one").await.as_deref(), Some(r#"{"n":1}"#));

@@ -8,8 +8,8 @@
 use super::rows::StoredRows;
 use super::{Commits, Driver, Network, causes};
 use crate::store::{Position, StoreError};
-use peat_node_core::event::{Reply, RequestError, StorageFault, Write};
-use peat_node_core::ids::{Collection, Key, RequestId};
+use peat_node_core::event::{RequestError, StorageFault, Write};
+use peat_node_core::ids::{Collection, Key};
 use peat_node_core::{Output, Outputs};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -19,8 +19,6 @@ use tracing::{debug, error, info};
 /// readers wait.
 const TRIAL_EVERY: Duration = if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(10) };
 
-type Answers = Vec<(RequestId, Result<Reply, RequestError>)>;
-
 impl<N: Network> Driver<N> {
     /// The turn's batch is not durable: whoever waits for it is told, and nobody else.
     pub(super) fn commit_failed(&mut self, failed: &StoreError, outputs: Outputs) {
@@ -29,16 +27,27 @@ impl<N: Network> Driver<N> {
         error!(cause, rows = writes.len(), "rows could not be persisted");
         self.metrics.commit_failed(failed.category());
         self.note_failure(failed);
-        self.node.persist_failed(writes.keys(), &StoredRows(&*self.store));
         self.doubtful.extend(writes.into_keys());
+        self.look_again();
         self.drop_frames(sends);
         self.renew_view();
-        self.refuse(answers, failed);
+        let failed = told(failed);
+        answers.into_iter().for_each(|(request, _)| self.answer(request, Err(failed.clone())));
     }
 
-    fn refuse(&mut self, answers: Answers, failed: &StoreError) {
-        let failed = RequestError::Storage { fault: failed.fault(), reason: causes(failed) };
-        answers.into_iter().for_each(|(request, _)| self.answer(request, Err(failed.clone())));
+    /// The engine learns what really became of the batches that failed, as far as the store shows it: an open one shows
+    /// all.
+    fn look_again(&mut self) {
+        if self.doubtful.is_empty() {
+            return;
+        }
+        self.node.persist_failed(self.doubtful.iter(), &StoredRows(&*self.store));
+        if self.closed.is_none() {
+            self.doubtful.clear();
+            // Readers of changes hear of what was kept: nobody may write it again, since it is there.
+            let last = self.store.last();
+            self.committed.send_if_modified(|seq| std::mem::replace(seq, last.max(*seq)) < last);
+        }
     }
 
     /// Frames may tell of rows that are not there, so none leaves; dials and closes do. What neighbours miss by this is
@@ -54,24 +63,23 @@ impl<N: Network> Driver<N> {
     }
 
     fn note_failure(&mut self, failed: &StoreError) {
+        self.closed = self.is_closed().then(|| told(failed));
         self.metrics.pulse().committed(match failed.fault() {
-            _ if self.is_closed() => Commits::Closed,
+            _ if self.closed.is_some() => Commits::Closed,
             StorageFault::Full => Commits::Full,
             StorageFault::Failed => Commits::Failed,
         });
         self.trial_at = Some(Instant::now() + TRIAL_EVERY);
     }
 
-    /// The disk works, perhaps again: then the engine learns what really became of the batches that failed.
+    /// The disk works, perhaps again.
     pub(super) fn commit_succeeded(&mut self) {
+        self.closed = None;
         if self.trial_at.take().is_some() {
             info!("rows can be persisted again");
             self.metrics.pulse().committed(Commits::Durable);
         }
-        if !self.doubtful.is_empty() {
-            let keys = std::mem::take(&mut self.doubtful);
-            self.node.persist_failed(keys.iter(), &StoredRows(&*self.store));
-        }
+        self.look_again();
     }
 
     /// While commits fail, tries one now and then.
@@ -79,7 +87,7 @@ impl<N: Network> Driver<N> {
         if self.trial_at.is_none_or(|at| Instant::now() < at) {
             return;
         }
-        let was_closed = self.is_closed();
+        let was_closed = self.closed.is_some();
         match self.trial().map(|writes| self.store.commit(&writes)) {
             Some(Ok(_)) => self.commit_succeeded(),
             Some(Err(failed)) => {
@@ -90,7 +98,8 @@ impl<N: Network> Driver<N> {
             None => self.trial_at = Some(Instant::now() + TRIAL_EVERY),
         }
         // Opening refuses the batch at hand, so that the next one tells.
-        if was_closed && !self.is_closed() {
+        if was_closed && self.closed.is_none() {
+            self.look_again();
             self.trial_at = Some(Instant::now());
         }
     }
@@ -110,6 +119,11 @@ impl<N: Network> Driver<N> {
     fn is_closed(&self) -> bool {
         matches!(self.store.id(), Err(StoreError::Stopped))
     }
+}
+
+/// As callers are told.
+fn told(failed: &StoreError) -> RequestError {
+    RequestError::Storage { fault: failed.fault(), reason: causes(failed) }
 }
 
 /// Readers see no difference, and the history stays.

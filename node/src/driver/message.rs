@@ -99,6 +99,7 @@ pub(super) fn concerns_peers(input: &Input) -> bool {
         | Input::Connect { .. }
         | Input::Disconnect { .. }
         | Input::Revoke { .. }
+        | Input::Reinstate { .. }
         | Input::DialFailed { .. }
         | Input::Connected { .. }
         | Input::Disconnected { .. }

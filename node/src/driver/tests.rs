@@ -221,6 +221,18 @@ async fn commits_that_fail_are_seen_until_one_succeeds_that_nobody_asked_for_and
 }
 
 #[tokio::test]
+async fn what_a_disk_kept_of_a_commit_that_failed_is_told_to_readers_of_changes() {
+    let bench = Bench::start().await;
+    bench.store.keep_what_fails(true);
+    bench.store.fail_commits(true);
+    bench.put("one", r#"{"a":1}"#).await.unwrap_err();
+    bench.store.fail_commits(false);
+    bench.put("one", r#"{"a":1}"#).await.unwrap();
+    assert_eq!(bench.store.commits(), 0, "it is there: nothing is written");
+    assert_eq!(*bench.running.committed.borrow(), 1);
+}
+
+#[tokio::test]
 async fn a_turn_that_waits_for_the_disk_is_seen_with_the_calls_in_it() {
     let bench = Bench::start().await;
     let pulse = |bench: &Bench| (bench.metrics.pulse().turn().is_some(), bench.metrics.pulse().calls());

@@ -5,7 +5,7 @@
 
 use super::backup::{Entries, Entry};
 use super::{
-    PAGE_BYTES, PAGE_ROWS, Page, Position, Row, Seq, SetAside, Store, StoreError, StoreId, Usage, Visit, history,
+    PAGE_BYTES, PAGE_ROWS, Page, Position, Row, Run, Seq, SetAside, Store, StoreError, StoreId, Usage, Visit, history,
     stored,
 };
 use peat_node_core::event::{History, Write};
@@ -25,6 +25,21 @@ struct Tables {
 }
 
 impl Tables {
+    fn take_in(&mut self, writes: &BTreeMap<Key, Write>) -> Seq {
+        for (key, write) in writes {
+            let old = self.rows.get(key).map_or(0, |row| row.seq);
+            let seq = if write.visible { self.last + 1 } else { old };
+            if write.visible {
+                self.last = seq;
+                self.log.remove(&old);
+                self.log.insert(seq, key.clone());
+            }
+            self.rows.insert(key.clone(), Row { seq, bytes: write.row.clone() });
+            self.record(key, write.history.as_ref());
+        }
+        self.last
+    }
+
     fn record(&mut self, key: &Key, history: Option<&History>) {
         match history {
             None => {}
@@ -47,6 +62,8 @@ pub struct MemoryStore {
     id: StoreId,
     tables: Mutex<Tables>,
     failing: AtomicBool,
+    /// Whether what fails is kept all the same.
+    keeping: AtomicBool,
     disk: Disk,
     commits: AtomicUsize,
     log_reads: AtomicUsize,
@@ -75,6 +92,7 @@ impl Default for MemoryStore {
             id: uuid::Uuid::new_v4().into_bytes(),
             tables: Mutex::default(),
             failing: AtomicBool::default(),
+            keeping: AtomicBool::default(),
             disk: Disk::default(),
             commits: AtomicUsize::default(),
             log_reads: AtomicUsize::default(),
@@ -90,6 +108,11 @@ impl MemoryStore {
     /// Makes every following commit fail, or succeed again.
     pub fn fail_commits(&self, fail: bool) {
         self.failing.store(fail, Ordering::Release);
+    }
+
+    /// Whether commits that fail are there nevertheless, as a disk may have it.
+    pub fn keep_what_fails(&self, keep: bool) {
+        self.keeping.store(keep, Ordering::Release);
     }
 
     /// Makes every following commit wait, or all go on.
@@ -127,6 +150,11 @@ impl Store for MemoryStore {
         self.tables().last
     }
 
+    fn run(&self, _: Seq) -> Option<Run> {
+        // It lives no longer than one.
+        Some(Run::default())
+    }
+
     fn read(&self, key: &Key) -> Result<Option<Row>, StoreError> {
         Ok(self.tables().rows.get(key).cloned())
     }
@@ -139,24 +167,14 @@ impl Store for MemoryStore {
 
     fn commit(&self, writes: &BTreeMap<Key, Write>) -> Result<Seq, StoreError> {
         if self.failing.load(Ordering::Acquire) {
+            if self.keeping.load(Ordering::Acquire) {
+                self.tables().take_in(writes);
+            }
             return Err(StoreError::Commit { rows: writes.len(), source: Box::new(SwitchedOff) });
         }
         self.disk.wait();
-        let mut guard = self.tables();
-        let tables = &mut *guard;
-        for (key, write) in writes {
-            let old = tables.rows.get(key).map_or(0, |row| row.seq);
-            let seq = if write.visible { tables.last + 1 } else { old };
-            if write.visible {
-                tables.last = seq;
-                tables.log.remove(&old);
-                tables.log.insert(seq, key.clone());
-            }
-            tables.rows.insert(key.clone(), Row { seq, bytes: write.row.clone() });
-            tables.record(key, write.history.as_ref());
-        }
         self.commits.fetch_add(1, Ordering::AcqRel);
-        Ok(tables.last)
+        Ok(self.tables().take_in(writes))
     }
 
     fn page(&self, position: &Position) -> Result<Page, StoreError> {
