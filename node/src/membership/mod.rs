@@ -10,6 +10,7 @@
 //! tries again.
 
 mod cache;
+mod revoked;
 mod session;
 mod source;
 
@@ -106,8 +107,9 @@ impl Membership {
 
     /// What is known from before this start.
     async fn recall(&self) -> Option<Told> {
-        let recalled = cache::load(&self.key_dir).filter(|told| told.mesh_uid == self.managed.mesh_uid);
-        let Some(told) = recalled.filter(|told| self.hold(told)) else {
+        let now = wall();
+        let recalled = cache::load(&self.key_dir, now).filter(|told| told.mesh_uid == self.managed.mesh_uid);
+        let Some(mut told) = recalled.filter(|told| self.hold(told)) else {
             self.metrics.membership(MembershipState::Waiting);
             warn!(mesh = %self.managed.mesh_name, "no certificate yet: this node waits for the operator and peers with nobody until then");
             return None;
@@ -115,10 +117,12 @@ impl Membership {
         self.metrics.membership(MembershipState::Detached);
         let mut peers = source::bootstrap(&self.managed);
         peers.remove(&self.identity.id());
+        told.revoked.forget(now, told.grace);
+        // Only the operator takes a peer back in, not who may write the ConfigMap.
+        peers.retain(|peer, _| !told.revoked.contains(peer));
         peers.extend(told.peers.clone());
         info!(peers = peers.len(), "going on with the certificate and peers of before");
-        self.certificates.revoke(told.revoked.iter().copied());
-        self.tell(Input::Revoke { peers: told.revoked.clone() }).await;
+        self.refuse(&BTreeSet::new(), &told.revoked.peers()).await;
         self.want(&PeerSet::new(), &peers).await;
         self.told.send_replace(true);
         // The bootstrap peers are wanted now, so the next full list must be able to take them back.
@@ -184,12 +188,7 @@ impl Membership {
     }
 
     async fn take(&self, told: &mut Option<Told>, news: News) {
-        let before = told.as_ref().map(|told| told.peers.clone()).unwrap_or_default();
-        let Some(next) = merge(&self.managed.mesh_uid, told.as_ref(), news) else { return };
-        let newly_revoked: BTreeSet<PeerId> = match &told {
-            Some(told) => next.revoked.difference(&told.revoked).copied().collect(),
-            None => next.revoked.clone(),
-        };
+        let Some(next) = merge(&self.managed.mesh_uid, told.as_ref(), news, wall()) else { return };
         let issue_changed = told
             .as_ref()
             .is_none_or(|told| told.certificate != next.certificate || told.trust_bundle != next.trust_bundle);
@@ -200,11 +199,9 @@ impl Membership {
         if let Err(error) = cache::save(&self.key_dir, &next) {
             warn!(error = &error as &dyn std::error::Error, "what the operator said could not be kept for a restart");
         }
-        if !newly_revoked.is_empty() {
-            self.certificates.revoke(newly_revoked.iter().copied());
-            self.tell(Input::Revoke { peers: newly_revoked }).await;
-        }
-        self.want(&before, &next.peers).await;
+        let (peers, revoked) = told.take().map(|told| (told.peers, told.revoked.peers())).unwrap_or_default();
+        self.refuse(&revoked, &next.revoked.peers()).await;
+        self.want(&peers, &next.peers).await;
         self.told.send_replace(true);
         *told = Some(next);
     }
@@ -217,10 +214,7 @@ impl Membership {
         }
         let Some((not_before, not_after)) = certificate::validity(&told.certificate) else { return false };
         // Dates are the peers' to judge, with their grace; here only a certificate that never held is refused.
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .clamp(not_before, not_after.max(not_before));
+        let now = wall().clamp(not_before, not_after.max(not_before));
         let (me, mesh) = (self.identity.id(), &self.managed.mesh_uid);
         if let Err(error) = trust.verify(&told.certificate, &me, mesh, now, Duration::ZERO) {
             warn!(%error, "our own certificate is refused");
@@ -229,6 +223,22 @@ impl Membership {
         self.metrics.certificate(not_after);
         self.certificates.hold(Held { certificate: told.certificate.clone(), trust, grace: told.grace });
         true
+    }
+
+    /// Tells transport and core the difference between two sets of revoked peers.
+    async fn refuse(&self, before: &BTreeSet<PeerId>, after: &BTreeSet<PeerId>) {
+        let lifted: BTreeSet<PeerId> = before.difference(after).copied().collect();
+        if !lifted.is_empty() {
+            self.tell(Input::Reinstate { peers: lifted.clone() }).await;
+            // After that, so that the core takes whom the transport lets in.
+            self.certificates.reinstate(&lifted);
+        }
+        let new: BTreeSet<PeerId> = after.difference(before).copied().collect();
+        if !new.is_empty() {
+            // Before that, so that the core closes whom the transport let in.
+            self.certificates.revoke(new.iter().copied());
+            self.tell(Input::Revoke { peers: new }).await;
+        }
     }
 
     async fn want(&self, before: &PeerSet, after: &PeerSet) {
@@ -243,26 +253,30 @@ impl Membership {
     }
 }
 
-/// What is known after `news`; none when it makes no sense before `Joined`.
-fn merge(mesh_uid: &str, told: Option<&Told>, news: News) -> Option<Told> {
-    match (told.cloned(), news) {
+/// What is known after `news`, which came at this wall time; none when it makes no sense before `Joined`.
+fn merge(mesh_uid: &str, told: Option<&Told>, news: News, now: Duration) -> Option<Told> {
+    let mut next = match (told.cloned(), news) {
         (told, News::Joined { certificate, trust_bundle, peers, grace }) => {
+            // An operator that was started anew knows of no revocation before that.
             let revoked = told.map(|told| told.revoked).unwrap_or_default();
-            Some(Told { mesh_uid: mesh_uid.to_owned(), certificate, trust_bundle, grace, peers, revoked })
+            Told { mesh_uid: mesh_uid.to_owned(), certificate, trust_bundle, grace, peers, revoked }
         }
         (Some(mut told), News::Peers { upserted, removed }) => {
             told.peers.retain(|peer, _| !removed.contains(peer));
             told.peers.extend(upserted);
-            Some(told)
+            told
         }
-        (Some(told), News::Renewed { certificate, trust_bundle }) => Some(Told { certificate, trust_bundle, ..told }),
+        (Some(told), News::Renewed { certificate, trust_bundle }) => Told { certificate, trust_bundle, ..told },
         (Some(mut told), News::Revoked(peers)) => {
             told.peers.retain(|peer, _| !peers.contains(peer));
-            told.revoked.extend(peers);
-            Some(told)
+            told.revoked.add(peers, now);
+            told
         }
-        (None, News::Peers { .. } | News::Renewed { .. } | News::Revoked(_)) => None,
-    }
+        (None, News::Peers { .. } | News::Renewed { .. } | News::Revoked(_)) => return None,
+    };
+    next.revoked.lift(&next.peers);
+    next.revoked.forget(now, next.grace);
+    Some(next)
 }
 
 /// The difference between two lists, as inputs.
@@ -274,67 +288,10 @@ fn wishes(before: &PeerSet, after: &PeerSet) -> Vec<Input> {
     gone.chain(new.map(|(peer, addresses)| Input::Want { source, peer: *peer, addresses: addresses.clone() })).collect()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn told() -> Told {
-        Told {
-            mesh_uid: "mesh".to_owned(),
-            certificate: vec![1],
-            trust_bundle: vec![vec![2]],
-            grace: Duration::from_secs(3),
-            peers: PeerSet::from([
-                (PeerId([1; 32]), vec!["a:1".to_owned()]),
-                (PeerId([2; 32]), vec!["b:1".to_owned()]),
-            ]),
-            revoked: BTreeSet::new(),
-        }
-    }
-
-    #[test]
-    fn only_differences_become_wishes() {
-        let before = told().peers;
-        let mut after = before.clone();
-        after.remove(&PeerId([1; 32]));
-        after.insert(PeerId([2; 32]), vec!["b:2".to_owned()]);
-        after.insert(PeerId([3; 32]), vec!["c:1".to_owned()]);
-        let text: Vec<String> = wishes(&before, &after)
-            .iter()
-            .map(|input| match input {
-                Input::Unwant { peer, .. } => format!("-{}", peer.0[0]),
-                Input::Want { peer, addresses, .. } => format!("+{}@{}", peer.0[0], addresses.join(",")),
-                other => format!("{other:?}"),
-            })
-            .collect();
-        assert_eq!(text, ["-1", "+2@b:2", "+3@c:1"]);
-        assert!(wishes(&before, &before).is_empty());
-    }
-
-    #[test]
-    fn news_before_joined_change_nothing() {
-        assert_eq!(merge("mesh", None, News::Revoked(BTreeSet::new())), None);
-        assert_eq!(merge("mesh", None, News::Renewed { certificate: vec![], trust_bundle: vec![] }), None);
-    }
-
-    #[test]
-    fn a_revoked_peer_is_remembered_and_no_longer_wanted_also_after_joining_again() {
-        let revoked = BTreeSet::from([PeerId([1; 32])]);
-        let after = merge("mesh", Some(&told()), News::Revoked(revoked.clone())).unwrap();
-        assert_eq!(after.peers.len(), 1);
-        let joined =
-            News::Joined { certificate: vec![9], trust_bundle: vec![], peers: PeerSet::new(), grace: Duration::ZERO };
-        let again = merge("mesh", Some(&after), joined).unwrap();
-        assert_eq!((again.certificate, again.revoked), (vec![9], revoked));
-    }
-
-    #[test]
-    fn a_delta_upserts_and_removes() {
-        let delta = News::Peers {
-            upserted: PeerSet::from([(PeerId([4; 32]), vec![])]),
-            removed: BTreeSet::from([PeerId([2; 32])]),
-        };
-        let after = merge("mesh", Some(&told()), delta).unwrap();
-        assert_eq!(after.peers.keys().map(|peer| peer.0[0]).collect::<Vec<_>>(), [1, 4]);
-    }
+/// Wall time since the Unix epoch.
+fn wall() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,9 +104,14 @@ impl Certificates {
         self.held.load().is_some()
     }
 
-    /// Refuses these from now on. Closing live connections is the core's.
+    /// Refuses these until they are reinstated. Closing live connections is the core's.
     pub fn revoke(&self, peers: impl IntoIterator<Item = PeerId>) {
         self.revoked.write().unwrap_or_else(PoisonError::into_inner).extend(peers);
+    }
+
+    /// Refuses these no longer.
+    pub fn reinstate(&self, peers: &BTreeSet<PeerId>) {
+        self.revoked.write().unwrap_or_else(PoisonError::into_inner).retain(|peer| !peers.contains(peer));
     }
 
     fn verify(&self, peer: &PeerId, shown: &[u8], now: Duration) -> Result<Member, Refusal> {
