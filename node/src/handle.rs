@@ -9,17 +9,18 @@
 //! answers [`HandleError::Starting`].
 
 mod detail;
+mod feed;
 mod listed;
 mod write;
 
 pub use detail::PeerDetail;
 pub use listed::Listed;
 
-use crate::changes::{self, Filter, Recent, Source, Told};
+use crate::changes::{self, Readers, Recent};
 use crate::driver::{Message, Request};
 use crate::shutdown::{self, DrainError};
 use crate::store::backup::Encoder;
-use crate::store::{Row, Seq, SetAside, Store, StoreError, StoreId};
+use crate::store::{Row, Seq, SetAside, Store, StoreError};
 use crate::traffic::Traffic;
 use crate::vault::{Content, SealError, Vault};
 use arc_swap::ArcSwapOption;
@@ -137,6 +138,7 @@ struct Shared {
     published: Arc<ArcSwapOption<Published>>,
     stopping: AtomicBool,
     started: watch::Sender<bool>,
+    readers: Arc<Readers>,
     engine: OnceLock<Engine>,
 }
 
@@ -159,6 +161,7 @@ impl NodeHandle {
             published: Arc::default(),
             stopping: AtomicBool::new(false),
             started: watch::Sender::new(false),
+            readers: Arc::default(),
             engine: OnceLock::new(),
         }))
     }
@@ -186,6 +189,14 @@ impl NodeHandle {
     /// `Stopped`.
     pub async fn connect(&self, peer: PeerId, addresses: Vec<Address>) -> Result<(), HandleError> {
         self.call(Request::Connect { peer, addresses }).await
+    }
+
+    /// Whether the store was opened, after which no call answers `Starting`.
+    ///
+    /// # Errors
+    /// `Starting`.
+    pub fn opened(&self) -> Result<(), HandleError> {
+        self.engine().map(|_| ())
     }
 
     /// The URL of the relay that this node uses.
@@ -253,40 +264,13 @@ impl NodeHandle {
         Ok(self.engine()?.kinds.of(collection.as_str()))
     }
 
-    /// Which log [`NodeHandle::changes`] reads, and the last number that is durable in it.
-    ///
-    /// # Errors
-    /// [`HandleError::Store`]; `Starting`.
-    pub fn log(&self) -> Result<(StoreId, Seq), HandleError> {
-        let engine = self.engine()?;
-        Ok((engine.store.id()?, *engine.committed.borrow()))
-    }
-
-    /// What is stored (`after` is `None`) or what changed after `after`, then every change, for as long as it is
-    /// polled.
-    ///
-    /// # Guarantees
-    /// Constant memory whatever the reader's pace; no gap; no version twice, but for some of more than 65,536 documents
-    /// that change while one snapshot is read. A reader that is less than 1 MiB of changes behind gets every version that a
-    /// commit made; one that is further behind gets a document that changed many times once, as it is when it is read.
-    /// The snapshot has live documents only, by key, and [`Told::Complete`] at its end; after it changes come by `seq`,
-    /// deletes included. `resume` is an `after` for the same store, see [`NodeHandle::log`].
-    ///
-    /// # Errors
-    /// `Starting`; then [`HandleError::Store`] or `Stopped` as the last item.
-    pub fn changes(&self, after: Option<Seq>, filter: Filter) -> Result<Items<Told>, HandleError> {
-        let engine = self.engine()?;
-        let (store, committed) = (Arc::clone(&engine.store), engine.committed.clone());
-        let source = Source { store, committed, recent: Arc::clone(&engine.recent) };
-        Ok(changes::follow(source, after, filter, engine.vault.clone()).boxed())
-    }
-
     /// The store of this moment as the bytes of a backup, in pieces that are read as they are polled.
     ///
     /// # Errors
-    /// `Starting`; then [`HandleError::Store`] as the last item, after which the pieces are of no use.
-    pub fn backup(&self) -> Result<Items<Vec<u8>>, HandleError> {
-        let encoder = Encoder::new(self.engine()?.store.entries()?);
+    /// `Starting` and [`HandleError::Store`]; then that as the last item, after which the pieces are of no use.
+    pub async fn backup(&self) -> Result<Items<Vec<u8>>, HandleError> {
+        let store = Arc::clone(&self.engine()?.store);
+        let encoder = changes::blocking(move || Ok(Encoder::new(store.entries()?))).await?;
         let pieces = stream::try_unfold(encoder, async |mut encoder| {
             let read = changes::blocking(move || Ok((encoder.piece()?, encoder))).await?;
             Ok(match read {
@@ -386,15 +370,14 @@ impl NodeHandle {
 /// What is stored under `key`, with its version; none for a deleted document.
 fn content(store: &dyn Store, vault: &Vault, key: &Key) -> Result<Option<(Content, Version)>, StoreError> {
     let Some(row) = store.read(key)? else { return Ok(None) };
-    let view = view(key, &row)?;
-    let content = vault.content(key, &view).map_err(|source| corrupt(key, source))?;
-    Ok(content.map(|content| (content, view.version)))
+    versioned(vault, key, &row)
 }
 
-/// None for a deleted document, and for one that is sealed with another key.
-fn document(vault: &Vault, key: &Key, row: &Row) -> Result<Option<Document>, StoreError> {
-    let content = vault.content(key, &view(key, row)?).map_err(|source| corrupt(key, source))?;
-    Ok(content.and_then(Content::into_document))
+/// As [`content`], of a row that was read.
+fn versioned(vault: &Vault, key: &Key, row: &Row) -> Result<Option<(Content, Version)>, StoreError> {
+    let view = view(key, row)?;
+    let content = vault.content(key, &view).map_err(|source| corrupt(key, source))?;
+    Ok(content.map(|content| (content, view.version)))
 }
 
 fn view<'a>(key: &Key, row: &'a Row) -> Result<View<'a>, StoreError> {

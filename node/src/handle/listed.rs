@@ -3,12 +3,11 @@
 //! Inputs: a collection, perhaps a key in it. Outputs: its live documents, or those behind that key. What it does not
 //! do: count.
 
-use super::{HandleError, Items, NodeHandle, corrupt, document, view};
+use super::{HandleError, Items, NodeHandle, corrupt, versioned, view};
 use crate::changes;
 use crate::store::{Position, Row, StoreError};
-use crate::vault::Vault;
+use crate::vault::{Content, Vault};
 use futures::stream::StreamExt as _;
-use peat_node_core::docs::Document;
 use peat_node_core::docs::row::{Version, View};
 use peat_node_core::ids::{Collection, Key};
 use std::sync::Arc;
@@ -43,19 +42,18 @@ impl NodeHandle {
         Ok(ids.boxed())
     }
 
-    /// Live documents of a collection with their ids, in the order and with the caveat of [`NodeHandle::list`]; without
-    /// those that are sealed with another key.
+    /// Live documents of a collection with their ids, in the order and with the caveat of [`NodeHandle::list`].
     ///
     /// # Errors
     /// As [`NodeHandle::list`].
-    pub fn scan(&self, collection: &Collection) -> Result<Items<(String, Document)>, HandleError> {
+    pub fn scan(&self, collection: &Collection) -> Result<Items<(String, Content)>, HandleError> {
         let engine = self.engine()?;
         let vault = engine.vault.clone();
         let rows = changes::rows(Arc::clone(&engine.store), Position::of(collection));
         let documents = rows.filter_map(move |row| {
-            let read = row.and_then(|(key, row)| Ok((document(&vault, &key, &row)?, key)));
+            let read = row.and_then(|(key, row)| Ok((versioned(&vault, &key, &row)?, key)));
             std::future::ready(match read {
-                Ok((document, key)) => document.map(|document| Ok((key.doc_id().to_owned(), document))),
+                Ok((found, key)) => found.map(|(content, _)| Ok((key.doc_id().to_owned(), content))),
                 Err(error) => Some(Err(error.into())),
             })
         });

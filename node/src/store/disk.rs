@@ -15,10 +15,11 @@ use super::damaged::Damaged;
 use super::engine::{Engine, Written};
 use super::fail::{Place, reach};
 use super::failure::Damage;
+use super::runs::Runs;
 use super::salvage::{finish, move_rows, rebuild, replace, seal};
 use super::seal::StoreKeys;
 use super::usage::Tally;
-use super::{Page, Position, Row, Seq, SetAside, Source, Store, StoreError, StoreId, Usage, Visit};
+use super::{Page, Position, Row, Run, Seq, SetAside, Source, Store, StoreError, StoreId, Usage, Visit};
 use super::{history, journal, restore};
 use fjall::KvPair;
 use peat_node_core::event::Write;
@@ -26,11 +27,11 @@ use peat_node_core::ids::Key;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tracing::{error, warn};
 
-pub(super) const FOLDER: &str = "store";
+pub(crate) const FOLDER: &str = "store";
 
 /// A journal of this many bytes is replayed in some ten milliseconds: not worth the writes that would make it shorter.
 const SHORT_JOURNAL: u64 = 1024 * 1024;
@@ -47,9 +48,13 @@ pub struct DiskStore {
     folder: PathBuf,
     /// `None` between a failed commit and the next successful opening.
     engine: RwLock<Option<Engine>>,
+    /// Of the engine; none while there is none. Apart from it, so that whoever asks does not wait while the engine is
+    /// opened again.
+    id: Mutex<Option<StoreId>>,
     last: AtomicU64,
     rows_set_aside: AtomicU64,
     stores_set_aside: AtomicU64,
+    runs: Runs,
     copies: Copies,
     damaged: Damaged,
     tally: Tally,
@@ -100,6 +105,8 @@ impl DiskStore {
             last: AtomicU64::new(engine.last_seq().unwrap_or(0)),
             rows_set_aside: AtomicU64::new(engine.rows_set_aside().unwrap_or(0) as u64),
             stores_set_aside: AtomicU64::new(stores),
+            id: Mutex::new(Some(engine.id)),
+            runs: Runs::of(&engine),
             engine: RwLock::new(Some(engine)),
             copies: Copies::default(),
             damaged: Damaged::default(),
@@ -115,16 +122,24 @@ impl DiskStore {
         work(engine.as_ref().ok_or(StoreError::Stopped)?)
     }
 
+    /// What is answered as [`Store::id`]; for whoever holds the engine for writing.
+    fn answer_as(&self, id: Option<StoreId>) {
+        *self.id.lock().unwrap_or_else(PoisonError::into_inner) = id;
+    }
+
     /// Closes the engine and opens it again, which drops the torn end of its journal.
     fn reopen(&self) -> Result<(), StoreError> {
         let mut engine = self.engine.write().unwrap_or_else(PoisonError::into_inner);
         journal::doubt(&self.folder);
         self.copies.end();
+        self.answer_as(None);
         *engine = None;
         let opened = Engine::open(&self.folder, &self.keys).map_err(|damage| damage.into_error(&self.folder))?;
         let last = opened.last_seq().map_err(read_error)?;
         // Never backwards: a number may have been given to a reader.
         self.last.fetch_max(last, Ordering::AcqRel);
+        self.runs.renew(&opened);
+        self.answer_as(Some(opened.id));
         *engine = Some(opened);
         warn!("the store is open again after a failed write");
         Ok(())
@@ -136,11 +151,14 @@ impl DiskStore {
         error!(damage, "a part of the store cannot be read: copying the rest to a new one");
         let mut engine = self.engine.write().unwrap_or_else(PoisonError::into_inner);
         self.copies.end();
+        self.answer_as(None);
         let damaged = engine.take().ok_or(StoreError::Stopped)?;
         let rebuilt = rebuild(damaged, &self.folder, &self.keys)?;
         let stores = rebuilt.count_stores_set_aside(self.stores_set_aside.load(Ordering::Acquire) + 1);
         self.stores_set_aside.store(stores.map_err(read_error)?, Ordering::Release);
         self.last.fetch_max(rebuilt.last_seq().map_err(read_error)?, Ordering::AcqRel);
+        self.runs.renew(&rebuilt);
+        self.answer_as(Some(rebuilt.id));
         *engine = Some(rebuilt);
         Ok(())
     }
@@ -152,6 +170,7 @@ impl DiskStore {
         let engine = engine.as_mut().ok_or(StoreError::Stopped)?;
         let moved = move_rows(engine, unsound, self.last());
         moved.map_err(|source| StoreError::Commit { rows, source: Box::new(source) })?;
+        self.answer_as(Some(engine.id));
         self.rows_set_aside.fetch_add(rows as u64, Ordering::AcqRel);
         Ok(())
     }
@@ -164,11 +183,15 @@ impl DiskStore {
 
 impl Store for DiskStore {
     fn id(&self) -> Result<StoreId, StoreError> {
-        self.with(|engine| Ok(engine.id))
+        self.id.lock().unwrap_or_else(PoisonError::into_inner).ok_or(StoreError::Stopped)
     }
 
     fn last(&self) -> Seq {
         self.last.load(Ordering::Acquire)
+    }
+
+    fn run(&self, seq: Seq) -> Option<Run> {
+        self.runs.run(seq)
     }
 
     fn read(&self, key: &Key) -> Result<Option<Row>, StoreError> {
@@ -196,9 +219,10 @@ impl Store for DiskStore {
             // Opening may have brought back what was taken for lost, and this batch was made without it.
             return Err(failed(Box::new(OpenedAgain)));
         }
-        let last = self.last();
-        let written =
-            self.with(|engine| engine.write(last, writes, &self.damaged).map_err(|source| failed(Box::new(source))));
+        let before = self.last();
+        let written = self.with(|engine| {
+            engine.write(before, writes, &self.damaged, &self.runs).map_err(|source| failed(Box::new(source)))
+        });
         if written.is_err() && self.needs_reopening() {
             // Now, so that whoever looks next sees what the disk really has. If it fails, the next commit tries again.
             if let Err(error) = self.reopen() {
@@ -207,6 +231,7 @@ impl Store for DiskStore {
             }
         }
         let Written { last, came, gone } = written?;
+        self.runs.begun(before + 1);
         self.damaged.mended(writes);
         self.tally.change(came, gone);
         self.last.store(last, Ordering::Release);
@@ -278,6 +303,7 @@ impl Store for DiskStore {
     fn close(&self) {
         let mut engine = self.engine.write().unwrap_or_else(PoisonError::into_inner);
         self.copies.end();
+        self.answer_as(None);
         let Some(closing) = engine.take() else { return };
         if closing.is_poisoned() {
             journal::doubt(&self.folder);

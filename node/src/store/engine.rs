@@ -7,6 +7,7 @@ use super::backup::Entry;
 use super::damaged::Damaged;
 use super::fail::{Place, is_armed, reach};
 use super::failure::{Damage, EnginePanicked};
+use super::runs::Runs;
 use super::seal::{StoreKeys, Wrapped};
 use super::stored::{Codec, StoredError};
 use super::{PAGE_BYTES, PAGE_ROWS, Page, Position, Row, Seq, StoreError, StoreId, Usage};
@@ -61,7 +62,10 @@ const META_ID: &str = "id";
 const META_LAST: &str = "last";
 const META_STORES: &str = "stores-set-aside";
 
-/// What a commit did.
+/// What a commit is to do.
+type Writes = BTreeMap<Key, Write>;
+
+/// What it did.
 pub(super) struct Written {
     /// The last number.
     pub(super) last: Seq,
@@ -135,10 +139,12 @@ impl Engine {
         engine.id = engine.known_or_new_id().map_err(damage)?;
         engine.unlock(keys)?;
         format::record(folder, engine.format());
-        // Written so seldom that a journal with an entry of theirs would wait for the next one.
-        for seldom in [&engine.meta, &engine.set_aside] {
-            seldom.rotate_memtable().map_err(damage)?;
+        // Written so seldom that a journal with an entry of theirs would wait for the next one. Later notes are written
+        // out with the log: each run has one, and neither a start nor a disk that is full is to wait for its table.
+        if engine.meta.table_count() == 0 {
+            engine.meta.rotate_memtable().map_err(damage)?;
         }
+        engine.set_aside.rotate_memtable().map_err(damage)?;
         Ok(engine)
     }
 
@@ -208,10 +214,11 @@ impl Engine {
         Ok(before.max(at_least))
     }
 
-    pub(super) fn write(&self, last: Seq, writes: &BTreeMap<Key, Write>, damaged: &Damaged) -> fjall::Result<Written> {
+    pub(super) fn write(&self, last: Seq, writes: &Writes, damaged: &Damaged, runs: &Runs) -> fjall::Result<Written> {
         // A batch that is written and not synced exists for an instant inside the engine only.
         let durability = if is_armed(Place::BeforeSync) { PersistMode::Buffer } else { PersistMode::SyncData };
         let mut batch = self.database.batch().durability(Some(durability));
+        runs.note(self, &mut batch, last + 1);
         let (mut next, mut came, mut gone) = (last, Usage::default(), Usage::default());
         for (key, write) in writes {
             let before = self.rows.get(key.as_bytes())?;

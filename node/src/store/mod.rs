@@ -22,6 +22,7 @@ mod locked;
 mod memory;
 mod replica;
 mod restore;
+mod runs;
 mod salvage;
 pub mod seal;
 mod stored;
@@ -30,6 +31,7 @@ mod tables;
 mod usage;
 
 pub use disk::DiskStore;
+pub(crate) use disk::FOLDER;
 pub use memory::MemoryStore;
 pub use usage::Usage;
 
@@ -47,6 +49,10 @@ pub type Seq = u64;
 /// Tells one log of changes from every other: random, made with the store, and anew with a copy of what a damaged one
 /// still had, and when rows are set aside, for the log does not tell that.
 pub type StoreId = [u8; 16];
+
+/// Tells numbers of one process from those that another gives out when a copy of the store, or an earlier state of it,
+/// goes on under the same [`StoreId`]: random, made when the store is opened. 0: no run is known to have given it out.
+pub type Run = u64;
 
 /// Most rows of one [`Page`].
 pub const PAGE_ROWS: usize = 512;
@@ -201,7 +207,7 @@ pub type Visit<'a> = dyn Fn(Key, &[u8]) -> bool + Sync + 'a;
 
 /// Rows and their log. Shared by the driver, who alone writes, and any number of readers; all calls block.
 pub trait Store: Send + Sync + std::fmt::Debug + 'static {
-    /// Which store this is.
+    /// Which store this is; never waits for the disk.
     ///
     /// # Errors
     /// [`StoreError::Stopped`].
@@ -209,6 +215,10 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// The last number given out.
     fn last(&self) -> Seq;
+
+    /// Which run gave this number out, as far as the store remembers; never waits for the disk. With it, a number that
+    /// is not above the last one names a change, in whichever copy of the store.
+    fn run(&self, seq: Seq) -> Option<Run>;
 
     /// The row of `key` as it is now.
     ///

@@ -11,7 +11,7 @@ use super::fail::{Place, reach};
 use super::finds::SET_ASIDE;
 use super::replica::Replica;
 use super::seal::StoreKeys;
-use super::{Seq, Source, StoreError, StoreId, history, stored, sync};
+use super::{Seq, Source, StoreError, StoreId, history, runs, stored, sync};
 use fjall::{KvPair, PersistMode};
 use peat_node_core::event::StorageFault;
 use std::borrow::Borrow;
@@ -112,6 +112,7 @@ fn fill(from: &Engine, unfinished: &Path, keys: &StoreKeys, id: Option<StoreId>)
     let is_whole = copy_rows(from, &to).map_err(|source| failed(Box::new(source)))?;
     if is_whole && let Some(id) = id {
         to.call_itself(id).map_err(|source| failed(Box::new(source)))?;
+        runs::copy(from, &to).map_err(|source| failed(Box::new(source)))?;
     }
     let stores = from.count_stores_set_aside(0).unwrap_or(0);
     to.count_stores_set_aside(stores).map_err(|source| failed(Box::new(source)))?;

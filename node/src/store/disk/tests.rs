@@ -7,7 +7,7 @@ use peat_node_core::event::History;
 use peat_node_core::ids::Collection;
 use std::fs;
 use std::io::{Seek as _, SeekFrom, Write as _};
-use std::sync::Mutex;
+use std::sync::{Arc, mpsc};
 
 fn key(id: &str) -> Key {
     Key::new(&Collection::parse("agents").unwrap(), id).unwrap()
@@ -59,6 +59,25 @@ fn a_store_keeps_its_id_for_as_long_as_it_keeps_its_log() {
     assert_ne!(first, store.id().unwrap(), "what is copied may lack something");
     drop(store);
     assert_ne!(first, id(&one));
+}
+
+#[test]
+fn which_store_it_is_is_told_while_it_is_opened_again_and_no_longer_when_it_is_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(DiskStore::open(folder.path()).unwrap());
+    let id = store.id().unwrap();
+    // As the driver does for as long as an opening takes.
+    let opening = store.engine.write().unwrap();
+    let (answer, answered) = mpsc::channel();
+    let asked = Arc::clone(&store);
+    let asking = std::thread::spawn(move || answer.send(asked.id()).unwrap());
+    assert_eq!(answered.recv_timeout(Duration::from_secs(10)).expect("it waits for the engine").unwrap(), id);
+    drop(opening);
+    asking.join().unwrap();
+    store.reopen().unwrap();
+    assert_eq!(store.id().unwrap(), id);
+    store.close();
+    assert!(matches!(store.id(), Err(StoreError::Stopped)));
 }
 
 #[test]
@@ -244,6 +263,25 @@ fn a_store_that_is_opened_again_has_everything_and_takes_more() {
     assert_eq!(store.commit(&writes([("b", &b"2"[..])])).unwrap(), 2);
     drop(store);
     assert_eq!(all(&DiskStore::open(folder.path()).unwrap()).len(), 2);
+}
+
+#[test]
+fn a_store_that_is_opened_again_goes_on_with_its_run_also_where_no_note_of_it_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(folder.path()).unwrap();
+    store.reopen().unwrap();
+    assert_eq!((store.run(0), store.commit(&writes([("a", &b"1"[..])])).unwrap()), (Some(0), 1));
+    let run = store.run(1).unwrap();
+    store.reopen().unwrap();
+    assert_eq!((store.run(1), store.commit(&writes([("b", &b"2"[..])])).unwrap()), (Some(run), 2));
+    assert_eq!([0, 1, 2].map(|seq| store.run(seq)), [0, run, run].map(Some));
+    // As a disk may do that loses what it had said to have.
+    store.with(|engine| engine.meta.remove("runs").map_err(read_error)).unwrap();
+    store.reopen().unwrap();
+    assert_eq!((store.run(2), store.commit(&writes([("c", &b"3"[..])])).unwrap()), (Some(0), 3));
+    drop(store);
+    let store = DiskStore::open(folder.path()).unwrap();
+    assert_eq!([2, 3].map(|seq| store.run(seq)), [0, run].map(Some));
 }
 
 #[test]
