@@ -4,7 +4,10 @@
 //! nothing secret in any answer. Alive means that the API serves and the driver gets on or has yet to start; ready means
 //! that the store is open and took what was last written. Neither ever looks at peers: an isolated application must
 //! stay in its Services.
-//! Inputs: requests. Outputs: text. What it does not do: appear in traces, or serve anything else.
+//! Inputs: requests. Outputs: text. What it does not do: appear in traces, serve anything else, or bound its callers;
+//! [`accept`] does.
+
+mod accept;
 
 use crate::driver::Commits;
 use crate::handle::{NodeHandle, Phase};
@@ -27,6 +30,9 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// end, and a new process is the only help.
 const TURN_LIMIT: Duration = Duration::from_secs(60);
 
+/// A disk that does not answer is a reason to look at metrics: they come without its figures of this moment then.
+const MEASURE_LIMIT: Duration = Duration::from_secs(1);
+
 /// What the listener answers from.
 #[derive(Debug, Clone)]
 pub struct Admin {
@@ -45,16 +51,13 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves until `stop`.
-///
-/// # Errors
-/// None once it serves; a connection that fails is that connection's affair.
-pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken) -> io::Result<()> {
+pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken) {
     let routes = Router::new()
         .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(admin);
-    axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await
+    accept::serve(listener, routes, accept::LIMITS, stop).await;
 }
 
 async fn live(State(admin): State<Admin>) -> Response {
@@ -96,6 +99,10 @@ const fn unready(phase: Phase, commits: Commits) -> Option<&'static str> {
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {
+    let measured = Arc::clone(&admin.metrics);
+    let measuring = tokio::task::spawn_blocking(move || measured.measure());
+    // What could not be measured in time is told as it was.
+    let _ = tokio::time::timeout(MEASURE_LIMIT, measuring).await;
     match admin.metrics.encode(&admin.node) {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),

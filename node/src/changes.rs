@@ -6,8 +6,10 @@
 //! up it is told every version, from what is [`recent`]; behind that, of each document the last. Inputs: a [`Source`].
 //! Outputs: streams. What it does not do: filter by content.
 
+mod readers;
 mod recent;
 
+pub use readers::Readers;
 pub use recent::Recent;
 
 use crate::handle::HandleError;
@@ -17,6 +19,7 @@ use futures::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 use peat_node_core::docs::row::{Version, View};
 use peat_node_core::ids::{Collection, Key};
 use peat_node_core::policy::RESERVED;
+use readers::Place;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -82,6 +85,8 @@ pub struct Source {
     pub committed: watch::Receiver<Seq>,
     /// The last rows before it.
     pub recent: Arc<Recent>,
+    /// Who else reads.
+    pub readers: Arc<Readers>,
 }
 
 /// What a reader is told.
@@ -135,6 +140,8 @@ struct Reader {
     filter: Filter,
     /// Everything in the log up to here is told.
     position: Seq,
+    /// The same, for those who look.
+    place: Place,
     stage: Stage,
     /// The highest number of a row that was told from what is stored: below it an older version would come behind a
     /// newer.
@@ -163,7 +170,8 @@ impl Reader {
             Some(after) => (after, Stage::Live),
             None => (*source.committed.borrow(), Stage::Stored(filter.positions().into_iter().rev().collect())),
         };
-        Self { source, filter, position, stage, newest: 0, early: BTreeSet::new() }
+        let place = source.readers.enter(position);
+        Self { source, filter, position, place, stage, newest: 0, early: BTreeSet::new() }
     }
 
     /// The next items, perhaps none; waits for a change when everything is told.
@@ -202,6 +210,7 @@ impl Reader {
         let page = page.map(|(key, row)| Item::Changed(key, row)).collect();
         self.early = early.into_iter().filter(|seq| *seq > behind).collect();
         self.position = behind;
+        self.place.move_to(behind);
         Ok(page)
     }
 }

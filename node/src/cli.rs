@@ -234,8 +234,8 @@ pub struct RawArgs {
     /// it may change while the node runs [default: everybody everything]
     #[arg(long, value_name = "FILE", help_heading = "Mesh")]
     pub rights_file: Option<String>,
-    /// The relay where nodes meet that cannot reach each other, `https://HOST[:PORT]`, as `iroh-relay` serves it; all
-    /// of them name the same [default: off]
+    /// The relay where nodes meet that cannot reach each other, `https://HOST[:PORT]`, as `iroh-relay` serves it, or
+    /// `http://` in a network where nobody listens; all of them name the same [default: off]
     #[arg(long, value_name = "URL", help_heading = "Mesh")]
     pub relay: Option<String>,
     /// Certificates of the authorities that vouch for the relay, PEM [default: those that browsers trust]

@@ -7,7 +7,7 @@
 
 use crate::config::SharedKey;
 use crate::hkdf;
-use iroh::SecretKey;
+use iroh::{EndpointId, SecretKey};
 use peat_node_core::ids::PeerId;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -139,6 +139,11 @@ impl Identity {
     }
 }
 
+/// Whether a node can have this id: about half of all numbers of that length are no public key.
+pub(crate) fn is_key(id: &PeerId) -> bool {
+    EndpointId::from_bytes(&id.0).is_ok()
+}
+
 /// Replaces a file by one that only the owner reads: whole or not at all, and durable when this returns.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let unfinished = path.with_extension("new");
@@ -185,6 +190,14 @@ mod tests {
         ] {
             assert_eq!(Identity::derived(&mesh, name).id().to_string(), id);
         }
+    }
+
+    #[test]
+    fn the_id_of_a_node_is_a_public_key_and_not_every_number_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(is_key(&Identity::generate(folder.path()).unwrap().id()));
+        assert!(is_key(&PeerId([0; 32])));
+        assert!(!is_key(&PeerId([2; 32])));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Counters of the engine half, and their text for a scraper.
 //!
-//! Purpose: one struct, owned by the node, prefix `peat_node_`. Every label value comes from a fixed list. Gauges are
-//! read from the node at the moment of a scrape. Inputs: calls of the driver, transport and membership. Outputs:
-//! OpenMetrics text. What it does not do: measure API calls, which is the API's.
+//! Purpose: one struct, owned by the node, prefix `peat_node_`, but for what every process has. Every label value comes
+//! from a fixed list. Gauges are read from the node at the moment of a scrape. Inputs: calls of the driver, transport
+//! and membership. Outputs: OpenMetrics text. What it does not do: measure API calls, which is the API's.
 
 mod counters;
 mod gauges;
+mod host;
 
 use crate::api::CallMetrics;
 use crate::driver::{Commits, Message, Pulse};
@@ -14,6 +15,8 @@ use crate::quota::QuotaMetrics;
 use crate::telemetry::SpanMetrics;
 use counters::Counters;
 use gauges::Gauges;
+use host::Host;
+use peat_node_core::Stats;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
@@ -22,6 +25,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::WeakSender;
@@ -74,6 +78,7 @@ impl EncodeLabelValue for Text {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    host: Arc<Host>,
     gauges: Gauges,
     calls: Arc<CallMetrics>,
     quotas: Arc<QuotaMetrics>,
@@ -88,7 +93,8 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let mut metrics = Self {
-            registry: Registry::with_prefix("peat_node"),
+            registry: Registry::default(),
+            host: Arc::default(),
             gauges: Gauges::default(),
             calls: Arc::default(),
             quotas: Arc::default(),
@@ -98,15 +104,17 @@ impl Default for Metrics {
             counters: Counters::default(),
             commits: Histogram::new(exponential_buckets(0.000_1, 2.0, 14)),
         };
-        metrics.gauges.register(&mut metrics.registry);
-        metrics.counters.register(&mut metrics.registry);
+        metrics.registry.register_collector(Box::new(Arc::clone(&metrics.host)));
+        let registry = metrics.registry.sub_registry_with_prefix("peat_node");
+        metrics.gauges.register(registry);
+        metrics.counters.register(registry);
         let help = "Time to make a batch durable";
-        metrics.registry.register_with_unit("commit", help, Unit::Seconds, metrics.commits.clone());
+        registry.register_with_unit("commit", help, Unit::Seconds, metrics.commits.clone());
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
-        metrics.registry.register("build", "The release that runs here", build);
-        metrics.calls.register(&mut metrics.registry);
-        metrics.quotas.register(&mut metrics.registry);
-        metrics.spans.register(&mut metrics.registry);
+        registry.register("build", "The release that runs here", build);
+        metrics.calls.register(registry);
+        metrics.quotas.register(registry);
+        metrics.spans.register(registry);
         metrics
     }
 }
@@ -203,6 +211,17 @@ impl Metrics {
         self.gauges.certificate_expiry.set(i64::try_from(not_after.as_secs()).unwrap_or(i64::MAX));
     }
 
+    /// Where the store is, from now on.
+    pub(crate) fn stored_in(&self, data_dir: PathBuf) {
+        self.host.stored_in(data_dir);
+    }
+
+    /// Looks at the process and its disk, for the next [`Metrics::encode`]. Blocks, for long where the disk does not
+    /// answer.
+    pub(crate) fn measure(&self) {
+        self.host.measure(Instant::now());
+    }
+
     /// OpenMetrics text of this moment.
     ///
     /// # Errors
@@ -217,24 +236,13 @@ impl Metrics {
     fn read(&self, node: &NodeHandle) {
         let (gauges, counters) = (&self.gauges, &self.counters);
         if let Some(published) = node.published() {
-            let stats = published.stats;
-            set(&gauges.rows, stats.rows);
-            set(&gauges.connected, stats.connected_peers);
             set(&gauges.known, published.peers.len());
-            set(&gauges.backlog, stats.backlog);
-            set(&gauges.cache_bytes, stats.cache_bytes);
-            gauges.sync_active.set(stats.sync_active.into());
-            raise(&counters.frames_malformed, stats.frames_malformed);
-            raise(&counters.frames_unknown, stats.frames_unknown);
-            raise(&counters.merges_failed, stats.merges_failed);
-            raise(&counters.histories_mended, stats.histories_mended);
-            raise(&counters.histories_begun, stats.histories_begun);
-            raise(&counters.docs_received, stats.docs_received);
-            raise(&counters.docs_redundant, stats.docs_redundant);
-            raise(&counters.docs_refused, stats.docs_refused);
-            raise(&counters.stamps_ahead, stats.stamps_ahead);
+            self.read_core(published.stats);
         }
         self.read_driver();
+        let (subscribers, lag) = node.feeds();
+        set(&gauges.subscribers, subscribers);
+        gauges.subscriber_lag.set(i64::try_from(lag).unwrap_or(i64::MAX));
         self.quotas.read(Instant::now());
         let traffic = node.sync_stats();
         raise(&counters.sent, traffic.bytes_sent);
@@ -248,6 +256,26 @@ impl Metrics {
             Phase::Syncing => 3,
             Phase::ShuttingDown => 4,
         });
+    }
+
+    fn read_core(&self, stats: Stats) {
+        let (gauges, counters) = (&self.gauges, &self.counters);
+        set(&gauges.rows, stats.rows);
+        set(&gauges.connected, stats.connected_peers);
+        set(&gauges.backlog, stats.backlog);
+        set(&gauges.cache_bytes, stats.cache_bytes);
+        gauges.sync_active.set(stats.sync_active.into());
+        raise(&counters.cache_hits, stats.cache_hits);
+        raise(&counters.cache_misses, stats.cache_misses);
+        raise(&counters.frames_malformed, stats.frames_malformed);
+        raise(&counters.frames_unknown, stats.frames_unknown);
+        raise(&counters.merges_failed, stats.merges_failed);
+        raise(&counters.histories_mended, stats.histories_mended);
+        raise(&counters.histories_begun, stats.histories_begun);
+        raise(&counters.docs_received, stats.docs_received);
+        raise(&counters.docs_redundant, stats.docs_redundant);
+        raise(&counters.docs_refused, stats.docs_refused);
+        raise(&counters.stamps_ahead, stats.stamps_ahead);
     }
 
     fn read_driver(&self) {
@@ -276,11 +304,16 @@ mod tests {
 
     #[test]
     fn every_metric_is_told_of_in_the_documentation() {
-        let metrics = Metrics::default();
+        let (metrics, data) = (Metrics::default(), tempfile::tempdir().unwrap());
         metrics.commit_failed("full");
+        // What could not be measured is not told at all.
+        std::fs::create_dir(data.path().join(crate::store::FOLDER)).unwrap();
+        metrics.stored_in(data.path().to_owned());
+        metrics.measure();
         let text = metrics.encode(&NodeHandle::starting(PeerId([1; 32]))).unwrap();
         let documented = include_str!("../../docs/api.md");
-        let names = text.lines().filter_map(|line| line.strip_prefix("# HELP peat_node_")?.split(' ').next());
+        let names = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next());
+        let names = names.map(|name| name.strip_prefix("peat_node_").unwrap_or(name));
         let missing: Vec<_> = names.filter(|name| !documented.contains(&format!("`{name}"))).collect();
         assert!(missing.is_empty(), "{missing:?}");
         let build = concat!("peat_node_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1");
@@ -288,6 +321,9 @@ mod tests {
             [build, "peat_node_commits_failing 0", "peat_node_driver_turn_seconds 0", "peat_node_shared_key_stale 0"]
         {
             assert!(text.lines().any(|found| found == line), "{line} in {text}");
+        }
+        for name in ["process_open_fds ", "process_resident_memory_bytes ", "peat_node_disk_free_bytes "] {
+            assert!(text.lines().any(|line| line.starts_with(name)), "{name} in {text}");
         }
     }
 }

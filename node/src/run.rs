@@ -38,7 +38,15 @@ const NODE_ID_FILE: &str = "node-id";
 /// # Errors
 /// [`RunError`] when a part cannot start, or the driver fails later. What was started is stopped before it returns.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunError> {
-    let mut node = Node::start(&config).await?;
+    let mut node = tokio::select! {
+        biased;
+        () = shutdown.cancelled() => {
+            // A store that is large or damaged may open for longer than the process has. It may be left at any point.
+            info!("left before the node ran");
+            return Ok(());
+        }
+        started = Node::start(&config) => started?,
+    };
     let ended = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
         () = node.failed() => Err(RunError::DriverEnded),
@@ -53,7 +61,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
 pub struct Node {
     handle: NodeHandle,
     api: Api,
-    admin: Option<(SocketAddr, JoinHandle<io::Result<()>>)>,
+    admin: Option<(SocketAddr, JoinHandle<()>)>,
     mesh: Mesh,
     stop: DropGuard,
 }
@@ -70,6 +78,7 @@ impl Node {
         };
         let handle = NodeHandle::starting(identity.id());
         let metrics = Arc::new(Metrics::default());
+        metrics.stored_in(config.data_dir.clone());
         if let Some(endpoint) = &config.otlp_endpoint {
             traces::start(endpoint, &identity.id(), metrics.spans())?;
         }
@@ -134,7 +143,7 @@ async fn health(
     node: &NodeHandle,
     metrics: &Arc<Metrics>,
     stop: &CancellationToken,
-) -> Result<Option<(SocketAddr, JoinHandle<io::Result<()>>)>, RunError> {
+) -> Result<Option<(SocketAddr, JoinHandle<()>)>, RunError> {
     let Some(address) = address else { return Ok(None) };
     let failed = |source| RunError::Admin { address, source };
     let listener = admin::bind(address).await.map_err(failed)?;
@@ -161,5 +170,56 @@ fn kept_name(data_dir: &Path) -> Result<String, RunError> {
             std::fs::create_dir_all(data_dir).and_then(|()| write_private(&path, name.as_bytes())).map_err(failed)?;
             Ok(name)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsString;
+    use tokio::task::yield_now;
+    use tokio::time::timeout;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// Of a node that is served at `peat.sock`.
+    fn config(folder: &Path) -> Config {
+        let (listen, data) = (format!("unix://{}", folder.join("peat.sock").display()), folder.join("data"));
+        let args = ["peat-node", "--listen", &listen, "--mesh-listen", "127.0.0.1", "--data-dir"].map(OsString::from);
+        let args = args.into_iter().chain([data.into_os_string()]).collect();
+        Config::read(crate::cli::parse(args, |_| None).unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_to_leave_before_it_started_touches_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let shutdown = CancellationToken::new();
+        shutdown.cancel();
+        timeout(PATIENCE, run(config(folder.path()), shutdown)).await.unwrap().unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_node_that_is_to_leave_while_its_store_opens_does_so_and_leaves_no_socket() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("peat.sock");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let shutdown = CancellationToken::new();
+            // The API is there before the store is opened, which takes a thread of its own.
+            let told = async {
+                while !socket.exists() {
+                    yield_now().await;
+                }
+                shutdown.cancel();
+            };
+            let both = async { tokio::join!(run(config(folder.path()), shutdown.clone()), told) };
+            let (ended, ()) = timeout(PATIENCE, both).await.unwrap();
+            ended.unwrap();
+        });
+        // It waits for that thread.
+        drop(runtime);
+        assert!(!socket.exists());
+        assert!(folder.path().join("data").exists(), "it had begun");
     }
 }

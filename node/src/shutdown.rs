@@ -150,6 +150,8 @@ mod tests {
             docs_refused: 0,
             stamps_ahead: 0,
             cache_bytes: 0,
+            cache_hits: 0,
+            cache_misses: 0,
             digest: 0,
         };
         Published {

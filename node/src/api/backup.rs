@@ -13,8 +13,8 @@ use peat_proto::sidecar::peat::node::v1 as proto;
 pub(super) type Pieces = BoxStream<'static, Result<proto::BackupPiece, ConnectError>>;
 
 impl Sidecar {
-    pub(super) fn pieces(&self) -> Result<Pieces, ConnectError> {
-        let pieces = self.handle.backup().map_err(|error| error.into_status())?;
+    pub(super) async fn pieces(&self) -> Result<Pieces, ConnectError> {
+        let pieces = self.handle.backup().await.map_err(|error| error.into_status())?;
         let pieces = pieces.map(|piece| match piece {
             Ok(data) => Ok(proto::BackupPiece { data, ..Default::default() }),
             Err(error) => Err(error.into_status()),

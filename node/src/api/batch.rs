@@ -102,7 +102,7 @@ impl Sidecar {
 
     fn accept(&self, count: usize) -> Result<(), ConnectError> {
         // Before the store is open every item would fail alike; clients try again by the status of the call.
-        self.handle.log().map_err(|error| error.into_status())?;
+        self.handle.opened().map_err(|error| error.into_status())?;
         if count > MOST {
             let text = format!("the call names {count} documents, over the limit of {MOST}");
             return Err(ConnectError::resource_exhausted(text));

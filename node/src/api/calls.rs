@@ -1,9 +1,10 @@
 //! Counters of API calls.
 //!
 //! Purpose: how many calls of each method ended how, and how long they took; recorded on drop, so that a call whose
-//! caller went away counts too, as `canceled`. Inputs: the guard around each call. Outputs: metrics in the node's
-//! registry, and beside them those of [`super::access`]; and a span for each call while traces are on. Label values are
-//! method names of the compiled services and codes. What it does not do: count streams' items.
+//! caller went away counts too, as `canceled`; and documents that lists leave out. Inputs: the guard around each call.
+//! Outputs: metrics in the node's registry, and beside them those of [`super::access`]; and a span for each call while
+//! traces are on. Label values are method names of the compiled services and codes. What it does not do: count streams'
+//! items.
 
 use super::access::AccessMetrics;
 use crate::telemetry::traces::Begun;
@@ -33,6 +34,7 @@ pub struct CallMetrics {
     seconds: Histogram,
     streams: Gauge,
     exposed: Gauge,
+    unreadable: Counter,
     access: AccessMetrics,
 }
 
@@ -44,6 +46,7 @@ impl Default for CallMetrics {
             seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 16)),
             streams: Gauge::default(),
             exposed: Gauge::default(),
+            unreadable: Counter::default(),
             access: AccessMetrics::default(),
         }
     }
@@ -58,6 +61,8 @@ impl CallMetrics {
         registry.register("api_streams", "Streams that are open", self.streams.clone());
         let help = "1 while the API listens beyond loopback without authentication";
         registry.register("api_exposed", help, self.exposed.clone());
+        let help = "Documents that a list left out, each time: damaged ones, and sealed ones where fields are read";
+        registry.register("documents_unreadable", help, self.unreadable.clone());
         self.access.register(registry);
     }
 
@@ -68,6 +73,11 @@ impl CallMetrics {
 
     pub(super) fn set_exposed(&self, exposed: bool) {
         self.exposed.set(exposed.into());
+    }
+
+    /// A document could not be read and was left out of a list.
+    pub(super) fn left_out(&self) {
+        self.unreadable.inc();
     }
 
     /// Begins a unary call.
@@ -123,7 +133,7 @@ mod tests {
     use prometheus_client::encoding::text::encode;
 
     #[test]
-    fn calls_are_counted_by_code_and_dropped_ones_as_canceled() {
+    fn calls_are_counted_by_code_and_dropped_ones_as_canceled_and_documents_that_were_left_out() {
         let metrics = Arc::new(CallMetrics::default());
         let mut registry = Registry::with_prefix("peat_node");
         metrics.register(&mut registry);
@@ -131,6 +141,7 @@ mod tests {
         metrics.call("/s/Put", &headers).ended("ok");
         drop(metrics.call("/s/Put", &headers));
         let open = metrics.stream("/s/Watch", &headers);
+        metrics.left_out();
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         for line in [
@@ -138,6 +149,7 @@ mod tests {
             r#"peat_node_api_calls_total{method="/s/Put",code="canceled"} 1"#,
             "peat_node_api_call_seconds_count 2",
             "peat_node_api_streams 1",
+            "peat_node_documents_unreadable_total 1",
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }

@@ -3,7 +3,7 @@
 //! Inputs: requests. Outputs: rows of the collection [`RESERVED`], which every node of the mesh gets, and what they
 //! say. What it does not do: enforce; the engine does.
 
-use super::documents::{each_readable, parse_collection};
+use super::documents::parse_collection;
 use super::service::Sidecar;
 use super::status::IntoStatus as _;
 use crate::vault::Content;
@@ -40,8 +40,8 @@ impl Sidecar {
     pub(super) async fn policies(&self) -> Result<Vec<proto::CollectionConfig>, ConnectError> {
         let rows = self.handle.scan(&parse_collection(RESERVED)?).map_err(|error| error.into_status())?;
         let mut found = Vec::new();
-        each_readable(rows, |(collection, document): (String, Document)| {
-            found.extend(config(&collection, &document));
+        self.each_readable(rows, |(collection, content): (String, Content)| {
+            found.extend(content.into_document().and_then(|document| config(&collection, &document)));
         })
         .await?;
         Ok(found)

@@ -30,6 +30,9 @@ use tower::Service as _;
 /// caller is no longer let in.
 const RETIRE_GRACE: Duration = Duration::from_secs(5);
 
+/// Calls that a caller may take back before they were looked at: h2's own number, below which we do not go.
+const TAKEN_BACK: usize = 20;
+
 /// What all connections of a listener have in common. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Serving {
@@ -134,6 +137,8 @@ fn builder(config: &ApiConfig) -> Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(config.max_streams)
+        // Whoever may have so many calls may cancel them all at once; h2 ends the connection of one that cancels more.
+        .max_pending_accept_reset_streams((config.max_streams as usize).max(TAKEN_BACK))
         .keep_alive_interval(config.keepalive_interval)
         .keep_alive_timeout(config.keepalive_timeout);
     builder

@@ -9,6 +9,7 @@ use super::status::IntoStatus as _;
 use super::typed::{self, Record};
 use crate::handle::HandleError;
 use crate::store::StoreError;
+use crate::vault::Content;
 use connectrpc::ConnectError;
 use futures::stream::{Stream, StreamExt as _};
 use peat_node_core::docs::Document;
@@ -58,7 +59,7 @@ impl Sidecar {
         let collection = parse_collection(collection)?;
         let ids = self.handle.list(&collection).map_err(|error| error.into_status())?;
         let mut found = Vec::new();
-        each_readable(ids, |id| found.push(id)).await?;
+        self.each_readable(ids, |id| found.push(id)).await?;
         Ok(found)
     }
 
@@ -84,42 +85,47 @@ impl Sidecar {
     }
 
     /// Every record of `collections`, one for each id, ascending; where two have the same id, the first collection
-    /// wins.
+    /// wins. A document that is sealed with another key is left out.
     pub(super) async fn records<R: Record>(&self, collections: &[&str]) -> Result<Vec<R>, ConnectError> {
         let mut found = BTreeMap::new();
         for collection in collections {
             let collection = parse_collection(collection)?;
             let documents = self.handle.scan(&collection).map_err(|error| error.into_status())?;
-            each_readable(documents, |(id, document): (String, Document)| {
-                found.entry(id).or_insert_with_key(|id| typed::record(id.clone(), &document));
+            self.each_readable(documents, |(id, content): (String, Content)| match content.into_document() {
+                Some(document) => {
+                    found.entry(id).or_insert_with_key(|id| typed::record(id.clone(), &document));
+                }
+                None => self.calls.left_out(),
             })
             .await?;
         }
         Ok(found.into_values().collect())
     }
-}
 
-/// Takes every item up to the first failure; a corrupt row is one document less, not a collection less.
-pub(super) async fn each_readable<T>(
-    items: impl Stream<Item = Result<T, HandleError>>,
-    mut take: impl FnMut(T),
-) -> Result<(), ConnectError> {
-    let mut items = pin!(items);
-    while let Some(item) = items.next().await {
-        readable(item)?.into_iter().for_each(&mut take);
-    }
-    Ok(())
-}
-
-/// None for a corrupt row, which is told in the log.
-pub(super) fn readable<T>(item: Result<T, HandleError>) -> Result<Option<T>, ConnectError> {
-    match item {
-        Ok(item) => Ok(Some(item)),
-        Err(HandleError::Store(StoreError::Corrupt { key, source })) => {
-            tracing::warn!(?key, %source, "left out a corrupt document");
-            Ok(None)
+    /// Takes every item up to the first failure; a corrupt row is one document less, not a collection less.
+    pub(super) async fn each_readable<T>(
+        &self,
+        items: impl Stream<Item = Result<T, HandleError>>,
+        mut take: impl FnMut(T),
+    ) -> Result<(), ConnectError> {
+        let mut items = pin!(items);
+        while let Some(item) = items.next().await {
+            self.readable(item)?.into_iter().for_each(&mut take);
         }
-        Err(error) => Err(error.into_status()),
+        Ok(())
+    }
+
+    /// None for a corrupt row, which is counted and told in the log.
+    pub(super) fn readable<T>(&self, item: Result<T, HandleError>) -> Result<Option<T>, ConnectError> {
+        match item {
+            Ok(item) => Ok(Some(item)),
+            Err(HandleError::Store(StoreError::Corrupt { key, source })) => {
+                tracing::warn!(?key, %source, "left out a corrupt document");
+                self.calls.left_out();
+                Ok(None)
+            }
+            Err(error) => Err(error.into_status()),
+        }
     }
 }
 

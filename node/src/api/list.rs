@@ -5,7 +5,7 @@
 //! last document of its page, so nothing is kept for a caller, and a page goes on in the right place though documents
 //! come and go meanwhile. What it does not do: show one moment. What is written while pages are read is in them or not.
 
-use super::documents::{parse_collection, readable};
+use super::documents::parse_collection;
 use super::service::Sidecar;
 use super::status::IntoStatus as _;
 use crate::handle::Listed;
@@ -29,7 +29,7 @@ impl Sidecar {
         let mut page = Page::of(request, self.document_limit);
         let mut items = self.handle.listed(&collection, after.as_ref()).map_err(|error| error.into_status())?;
         while let Some(item) = items.next().await {
-            let Some(listed) = readable(item)? else { continue };
+            let Some(listed) = self.readable(item)? else { continue };
             if !page.takes(&listed) {
                 return Ok(page.with_more_behind());
             }
@@ -43,7 +43,7 @@ impl Sidecar {
         let (mut document_count, mut json_bytes, mut hash) = (0, 0, Sha256::new());
         let mut items = self.handle.listed(&collection, None).map_err(|error| error.into_status())?;
         while let Some(item) = items.next().await {
-            let Some(listed) = readable(item)? else { continue };
+            let Some(listed) = self.readable(item)? else { continue };
             document_count += 1;
             json_bytes += listed.json.len() as u64;
             for text in [listed.key.doc_id(), &listed.json] {

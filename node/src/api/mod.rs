@@ -98,7 +98,8 @@ impl Api {
         let access = Access::load(&config.access, calls.access().clone())?;
         let health = Arc::new(HealthService::new(health::PhaseChecker::new(handle.clone(), stopping.clone())));
         let document_limit = config.document_limit;
-        let sidecar = Arc::new(Sidecar { handle, node_id, document_limit, stopping: stopping.clone() });
+        let (counted, ends) = (Arc::clone(&calls), stopping.clone());
+        let sidecar = Arc::new(Sidecar { handle, node_id, document_limit, calls: counted, stopping: ends });
         let router = NodeExt::register(Arc::clone(&sidecar), Router::new());
         let router = PeatSidecarExt::register(sidecar, router);
         let router = health.register(router);

@@ -97,7 +97,7 @@ impl Node for Sidecar {
         _: RequestContext,
         _: Request<'_, proto::BackupRequest>,
     ) -> ServiceResult<ServiceStream<proto::BackupPiece>> {
-        let pieces: Pieces = self.pieces()?;
+        let pieces: Pieces = self.pieces().await?;
         Ok(Response::stream(pieces))
     }
 }

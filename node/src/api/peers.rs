@@ -7,6 +7,7 @@ use super::service::Sidecar;
 use super::status::IntoStatus as _;
 use crate::config::{self, is_usable, peer_address};
 use crate::handle::{HandleError, Phase};
+use crate::identity::is_key;
 use connectrpc::ConnectError;
 use peat_node_core::event::{Address, RequestError};
 use peat_node_core::ids::PeerId;
@@ -36,7 +37,7 @@ impl Sidecar {
 
     /// The URL of a relay other than this node's own is checked and then left out: a node connects to no other.
     pub(super) async fn connect(&self, id: &str, addresses: &[Address], relay_url: &str) -> Result<(), ConnectError> {
-        let peer = endpoint(id)?;
+        let peer = dialled(id)?;
         let ways = ways(addresses, relay_url)?;
         let ours = self.handle.relay().map_err(|error| error.into_status())?;
         let followed: Vec<_> = ways.iter().filter(|way| is_usable(way, ours)).cloned().collect();
@@ -105,6 +106,33 @@ fn endpoint(id: &str) -> Result<PeerId, ConnectError> {
     PeerId::parse(id).map_err(|error| error.into_status())
 }
 
+/// As [`endpoint`], of one that can be connected to.
+fn dialled(id: &str) -> Result<PeerId, ConnectError> {
+    let peer = endpoint(id)?;
+    if is_key(&peer) { Ok(peer) } else { Err(ConnectError::invalid_argument("endpoint_id is not a public key")) }
+}
+
 fn count(peers: usize) -> u32 {
     u32::try_from(peers).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use connectrpc::ErrorCode;
+
+    #[test]
+    fn an_id_that_is_no_public_key_is_refused_where_it_would_be_dialled() {
+        let (keys, others): (Vec<_>, Vec<_>) = (0..=u8::MAX).map(|byte| PeerId([byte; 32])).partition(is_key);
+        assert!(!keys.is_empty() && !others.is_empty());
+        for id in keys {
+            assert_eq!(dialled(&id.to_string()).unwrap(), id);
+        }
+        for id in others {
+            let error = dialled(&id.to_string()).unwrap_err();
+            assert_eq!(error.code, ErrorCode::InvalidArgument);
+            assert_eq!(error.message.as_deref(), Some("endpoint_id is not a public key"));
+            assert_eq!(endpoint(&id.to_string()).unwrap(), id, "it may be sent away all the same");
+        }
+    }
 }

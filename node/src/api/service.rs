@@ -3,11 +3,13 @@
 //! Inputs: requests in their generated types. Outputs: responses in theirs; nothing behind this folder sees either.
 //! What it does not do: decide anything.
 
+use super::calls::CallMetrics;
 use super::documents::{NODES, PLATFORMS};
 use super::watch::Events;
 use crate::handle::NodeHandle;
 use connectrpc::{ConnectError, RequestContext, Response, ServiceRequest, ServiceResult, ServiceStream};
 use peat_proto::sidecar::peat::sidecar::v1::{self as proto, PeatSidecar};
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 const CELLS: &str = "cells";
@@ -20,6 +22,7 @@ pub(super) struct Sidecar {
     pub(super) node_id: String,
     /// In bytes of JSON.
     pub(super) document_limit: usize,
+    pub(super) calls: Arc<CallMetrics>,
     /// Cancelled when the node stops: streams end then.
     pub(super) stopping: CancellationToken,
 }

@@ -17,6 +17,7 @@ struct Bench {
     node: MeshNode,
     committed: watch::Sender<Seq>,
     recent: Arc<Recent>,
+    readers: Arc<Readers>,
 }
 
 struct Stored<'a>(&'a MemoryStore);
@@ -46,7 +47,7 @@ impl Bench {
             kinds: peat_node_core::docs::Kinds::default(),
         };
         let (store, node, recent) = (Arc::default(), MeshNode::new(config), Arc::default());
-        Self { store, node, committed: watch::channel(0).0, recent }
+        Self { store, node, committed: watch::channel(0).0, recent, readers: Arc::default() }
     }
 
     fn handle(&mut self, input: Input) {
@@ -73,7 +74,8 @@ impl Bench {
 
     fn follow(&self, after: Option<Seq>, filter: Filter) -> BoxStream<'static, Result<Told, HandleError>> {
         let store: Arc<dyn Store> = Arc::clone(&self.store) as Arc<dyn Store>;
-        let source = Source { store, committed: self.committed.subscribe(), recent: Arc::clone(&self.recent) };
+        let (recent, readers) = (Arc::clone(&self.recent), Arc::clone(&self.readers));
+        let source = Source { store, committed: self.committed.subscribe(), recent, readers };
         follow(source, after, filter, Vault::default()).boxed()
     }
 }
@@ -240,6 +242,27 @@ async fn a_delete_that_changes_nothing_is_not_told() {
     bench.delete("ferries", "never");
     assert_eq!(next(&mut changes, 2).await, ["ferries/one=1", "-ferries/one"]);
     assert!(silent(&mut changes).await);
+}
+
+#[tokio::test]
+async fn the_slowest_of_those_who_still_read_is_seen() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.readers.look(), (0, None));
+    let (mut quick, mut slow) = (bench.follow(None, Filter::All), bench.follow(None, Filter::All));
+    for changes in [&mut quick, &mut slow] {
+        assert_eq!(next(changes, 1).await, [COMPLETE]);
+    }
+    for id in ["a", "b", "c"] {
+        bench.put("ferries", id, 1);
+        next(&mut quick, 1).await;
+    }
+    assert_eq!(bench.readers.look(), (2, Some(0)));
+    next(&mut slow, 3).await;
+    assert_eq!(bench.readers.look(), (2, Some(3)));
+    drop(slow);
+    assert_eq!(bench.readers.look(), (1, Some(3)));
+    let _resumed = bench.follow(Some(1), Filter::All);
+    assert_eq!(bench.readers.look(), (2, Some(1)), "also before it is told anything");
 }
 
 #[tokio::test]

@@ -1,14 +1,14 @@
 //! Where a node is, and the connection to it.
 //!
 //! Inputs: `--api` and the flags beside it. Outputs: the generated client over one HTTP/2 connection, made at the first
-//! call. What it does not do: send a token in clear text beyond loopback.
+//! call, and a name for what ends a stream. What it does not do: send a token in clear text beyond loopback.
 
 use super::ClientError;
 use super::secure::{Secure, authorization};
 use crate::cli::ApiArgs;
 use buffa_types::google::protobuf::Duration as ProtoDuration;
-use connectrpc::Protocol;
 use connectrpc::client::{CallOptions, ClientConfig, Http2Connection, SharedHttp2Connection};
+use connectrpc::{ConnectError, ErrorCode, Protocol};
 use peat_crds::names::port;
 use peat_proto::sidecar::peat::node::v1::NodeClient;
 use peat_proto::sidecar::peat::sidecar::v1::PeatSidecarClient;
@@ -88,6 +88,15 @@ impl Deref for Client {
     }
 }
 
+/// What ended a stream; `node_said`: whether trailers came with it. connectrpc calls a connection that broke within a
+/// stream INTERNAL; what the node says comes in trailers.
+pub(super) fn broken(mut error: ConnectError, node_said: bool) -> ConnectError {
+    if error.code == ErrorCode::Internal && !node_said {
+        error.code = ErrorCode::Unavailable;
+    }
+    error
+}
+
 /// A place where an API may be.
 #[derive(Debug, PartialEq, Eq)]
 enum Target {
@@ -135,6 +144,14 @@ impl Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stream_that_broke_is_unavailable_and_a_bug_that_the_node_told_of_is_not() {
+        let code = |error, node_said| broken(error, node_said).code;
+        assert_eq!(code(ConnectError::internal("failed to read response body"), false), ErrorCode::Unavailable);
+        assert_eq!(code(ConnectError::internal("internal error 7"), true), ErrorCode::Internal);
+        assert_eq!(code(ConnectError::invalid_argument("query"), false), ErrorCode::InvalidArgument);
+    }
 
     #[test]
     fn an_address_is_http_or_https_or_a_socket() {

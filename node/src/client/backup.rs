@@ -6,7 +6,7 @@
 //! as the node; restore while a node runs on the folder.
 
 use super::ClientError;
-use super::api::Client;
+use super::api::{Client, broken};
 use super::output::Printer;
 use crate::cli::{ApiArgs, Format, RestoreArgs};
 use crate::config::DEFAULT_DATA_DIR;
@@ -56,7 +56,7 @@ async fn fetch(
     let begun = tokio::time::timeout(client.timeout, client.node.backup(proto::BackupRequest::default())).await;
     let mut pieces = begun.map_err(|_| ConnectError::unavailable("the node did not answer in time"))??;
     let mut out = BufWriter::new(unfinished.open().map_err(&failed)?);
-    while let Some(piece) = pieces.message().await? {
+    while let Some(piece) = pieces.message().await.map_err(|error| broken(error, pieces.trailers().is_some()))? {
         out.write_all(piece.data()).map_err(&failed)?;
     }
     let out = out.into_inner().map_err(|error| failed(error.into_error()))?;

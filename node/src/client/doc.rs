@@ -4,7 +4,7 @@
 //! node does.
 
 use super::ClientError;
-use super::api::Client;
+use super::api::{Client, broken};
 use super::output::Printer;
 use crate::cli::{ApiArgs, DocCommand};
 use connectrpc::ConnectError;
@@ -150,7 +150,7 @@ async fn watch(api: &ApiArgs, collections: Vec<String>, query_eq: &[String]) -> 
     let begun = tokio::time::timeout(client.timeout, client.subscribe(request)).await;
     let mut events = begun.map_err(|_| ConnectError::unavailable("the node did not answer in time"))??;
     let mut printer = Printer::new(api.output);
-    while let Some(event) = events.message().await? {
+    while let Some(event) = events.message().await.map_err(|error| broken(error, events.trailers().is_some()))? {
         let proto::DocumentChange { collection, doc_id, change_type, json_data, .. } = event.to_owned_message();
         let change = change_type.as_known().map_or_else(|| change_type.to_i32().to_string(), change_name);
         let text = format!("{change} {collection}/{doc_id} {}", json_data.as_deref().unwrap_or_default());

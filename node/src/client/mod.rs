@@ -26,7 +26,7 @@ use std::process::ExitCode;
 
 /// Exit code for flags and configuration that cannot be used (`EX_USAGE` of sysexits.h).
 pub const EXIT_USAGE: u8 = 64;
-/// Exit code when the node cannot be reached (`EX_UNAVAILABLE`).
+/// Exit code when the node cannot be reached, or the connection to it broke (`EX_UNAVAILABLE`).
 const EXIT_UNAVAILABLE: u8 = 69;
 
 /// A command that did not succeed.

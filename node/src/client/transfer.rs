@@ -6,7 +6,7 @@
 //! it does not do: keep versions, history or deletes; a backup does.
 
 use super::ClientError;
-use super::api::Client;
+use super::api::{Client, broken};
 use super::output::{Printer, Progress};
 use crate::cli::ApiArgs;
 use connectrpc::{ConnectError, ErrorCode};
@@ -66,7 +66,7 @@ pub(super) async fn export(api: &ApiArgs, collections: Vec<String>) -> Result<()
     let mut events = begun.map_err(|_| ConnectError::unavailable("the node did not answer in time"))??;
     let mut out = BufWriter::new(io::stdout());
     let mut progress = Progress::of("exported");
-    while let Some(event) = events.message().await? {
+    while let Some(event) = events.message().await.map_err(|error| broken(error, events.trailers().is_some()))? {
         let event = event.to_owned_message();
         if event.snapshot_complete {
             out.flush()?;

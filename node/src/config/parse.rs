@@ -16,6 +16,7 @@ use super::{
 };
 use crate::api::access::check;
 use crate::cli::{RawArgs, Secret, Settings};
+use crate::identity::is_key;
 use crate::secrets::{self, KeyFileError};
 use crate::vault::Vault;
 use peat_crds::names::port;
@@ -335,6 +336,9 @@ fn peer(text: &str) -> Result<PeerFlag, ConfigError> {
     };
     // What is behind the id is not shown where it is a relay's URL: a password may be in it.
     let id = PeerId::parse(id).map_err(|_| value("peer", format!("`{id}` is not 64 hexadecimal digits")))?;
+    if !is_key(&id) {
+        return Err(value("peer", format!("`{id}` is not a public key")));
+    }
     let address = address.map(|address| {
         let shown = if is_relay(address) { "the relay" } else { address };
         peer_address(address).map_err(|reason| value("peer", format!("`{shown}` {reason}")))

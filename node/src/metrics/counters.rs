@@ -11,6 +11,8 @@ use prometheus_client::registry::Registry;
 pub(super) struct Counters {
     pub(super) sent: Counter,
     pub(super) received: Counter,
+    pub(super) cache_hits: Counter,
+    pub(super) cache_misses: Counter,
     pub(super) frames_malformed: Counter,
     pub(super) frames_unknown: Counter,
     pub(super) merges_failed: Counter,
@@ -35,6 +37,8 @@ impl Counters {
         for (name, help, counter) in [
             ("mesh_sent", "Mesh traffic sent in QUIC packets", &self.sent),
             ("mesh_received", "Mesh traffic received in QUIC packets", &self.received),
+            ("cache_hits", "Documents that were needed and in memory", &self.cache_hits),
+            ("cache_misses", "Documents that were needed and whose history had to be read", &self.cache_misses),
             ("frames_malformed", "Frames of peers that could not be read", &self.frames_malformed),
             ("frames_unknown", "Frames of kinds that this release leaves out", &self.frames_unknown),
             ("merges_failed", "Documents of peers that could not be merged", &self.merges_failed),

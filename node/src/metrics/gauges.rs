@@ -13,6 +13,8 @@ pub(super) struct Gauges {
     pub(super) backlog: Gauge,
     pub(super) sync_active: Gauge,
     pub(super) cache_bytes: Gauge,
+    pub(super) subscribers: Gauge,
+    pub(super) subscriber_lag: Gauge,
     pub(super) rights_stale: Gauge,
     pub(super) shared_key_stale: Gauge,
     pub(super) relay_connected: Gauge,
@@ -47,6 +49,12 @@ impl Gauges {
             ),
             ("relay_connected", "1 while peers can meet this node at its relay", &self.relay_connected),
             ("cache_bytes", "Estimated memory of hot documents", &self.cache_bytes),
+            ("subscribers", "Feeds of changes that are open", &self.subscribers),
+            (
+                "subscriber_lag_changes",
+                "Changes that the slowest of the open feeds has not read yet",
+                &self.subscriber_lag,
+            ),
             ("rows_set_aside", "Rows that were corrupt and are kept apart", &self.rows_set_aside),
             ("stores_set_aside", "Damaged stores that were renamed", &self.stores_set_aside),
             (

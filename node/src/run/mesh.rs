@@ -13,7 +13,7 @@ use crate::identity::Identity;
 use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::rights;
-use crate::shutdown::{DRAIN_LIMIT, WORD_LIMIT, drain};
+use crate::shutdown::{DRAIN_LIMIT, DrainError, WORD_LIMIT, drain};
 use crate::store::Store;
 use crate::transport::{self, Certificates, Credentials, Keyring, Transport};
 use peat_node_core::docs::epoch::Limits;
@@ -25,6 +25,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -94,15 +95,11 @@ impl Mesh {
 
     /// Lets a peer take what is only here, says goodbye, and ends the driver.
     pub(super) async fn leave(mut self) {
-        // Fails when the driver is gone, which the drain then tells.
-        let _ = self.messages.send(Message::Event(Input::Leave)).await;
-        if let Err(reason) = drain(&self.messages, &self.told, (DRAIN_LIMIT, WORD_LIMIT)).await {
+        if let Err(reason) = part(&self.messages, &self.told, (DRAIN_LIMIT, WORD_LIMIT)).await {
             warn!(%reason, "leaving nevertheless; the store keeps what it has");
         }
         self.transport.close(GOODBYE_LIMIT).await;
-        if self.messages.send(Message::Stop).await.is_ok() {
-            let _ = tokio::time::timeout(LAST_BATCH_LIMIT, &mut self.driver_ended).await;
-        }
+        end(&self.messages, &mut self.driver_ended, LAST_BATCH_LIMIT).await;
     }
 }
 
@@ -110,6 +107,33 @@ impl Drop for Mesh {
     /// Without a goodbye, or after it, the driver's thread must not stay; a full queue means that it is gone or stuck.
     fn drop(&mut self) {
         let _ = self.messages.try_send(Message::Stop);
+    }
+}
+
+/// Tells the engine that this node leaves, and waits as [`drain`] does; a driver that is stuck takes no message.
+async fn part(
+    messages: &mpsc::Sender<Message>,
+    told: &watch::Receiver<bool>,
+    (limit, word_limit): (Duration, Duration),
+) -> Result<(), DrainError> {
+    let end = Instant::now() + limit;
+    // It fails at once when the driver is gone, which the drain then tells.
+    if timeout_at(end, messages.send(Message::Event(Input::Leave))).await.is_err() {
+        return Err(DrainError::Silent);
+    }
+    drain(messages, told, (end.saturating_duration_since(Instant::now()), word_limit)).await
+}
+
+/// Tells the driver to end, and waits until it has.
+async fn end(messages: &mpsc::Sender<Message>, ended: &mut oneshot::Receiver<()>, limit: Duration) {
+    let last = async {
+        if messages.send(Message::Stop).await.is_ok() {
+            // Fails when the thread is gone without a word, which is the same.
+            let _ = ended.await;
+        }
+    };
+    if timeout(limit, last).await.is_err() {
+        warn!("the driver does not end: the process goes without it, and the store has what was answered");
     }
 }
 
@@ -253,4 +277,28 @@ fn credentials(mode: &Mode, certificates: Option<&Arc<Certificates>>) -> Credent
 fn advertised_port(bound: &[SocketAddr], managed: &ManagedMode) -> Option<u16> {
     let of_family = |address: &&SocketAddr| managed.pod_ip.is_none_or(|ip| ip.is_ipv4() == address.is_ipv4());
     bound.iter().find(of_family).map(SocketAddr::port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(50);
+
+    #[tokio::test]
+    async fn a_driver_that_is_stuck_does_not_keep_a_node_that_leaves_whether_its_queue_has_room_or_not() {
+        for (room, name) in [(1, "none"), (9, "some")] {
+            let (messages, _inputs) = mpsc::channel(room);
+            messages.try_send(Message::Stop).unwrap();
+            let (_telling, told) = watch::channel(true);
+            let (_driver, mut ended) = oneshot::channel();
+            let leaving = async {
+                let parted = part(&messages, &told, (SOON, SOON)).await;
+                end(&messages, &mut ended, SOON).await;
+                parted
+            };
+            let parted = timeout(Duration::from_secs(30), leaving).await.expect(name);
+            assert_eq!(parted, Err(DrainError::Silent), "{name}");
+        }
+    }
 }

@@ -302,6 +302,20 @@ async fn a_revoked_peer_is_refused_also_within_its_grace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_is_reinstated_is_met_again_with_the_certificate_that_it_has() {
+    let authority = Authority::new();
+    let ((mut a, _), (mut b, of_b)) = (authority.member(3600, false).await, authority.member(3600, false).await);
+    let peers = std::collections::BTreeSet::from([a.identity.id()]);
+    of_b.revoke(peers.iter().copied());
+    a.dial(&b);
+    assert_eq!(a.failure().await, "refused by the peer: revoked");
+    of_b.reinstate(&peers);
+    a.dial(&b);
+    a.connected().await;
+    b.connected().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_without_a_certificate_says_so_and_meets_others_once_it_has_one() {
     let authority = Authority::new();
     let (mut b, _) = authority.member(3600, false).await;

@@ -104,6 +104,21 @@ fn a_mesh_by_flags_has_a_key_and_peers() {
 }
 
 #[test]
+fn a_peer_whose_id_is_no_public_key_is_refused() {
+    let (keys, others): (Vec<_>, Vec<_>) = (0..=u8::MAX).map(|byte| PeerId([byte; 32])).partition(is_key);
+    let raw = |ids: &[PeerId]| RawArgs {
+        allow_empty_key: some("true"),
+        peer: ids.iter().map(|id| format!("{id}@1.2.3.4:5")).collect(),
+        ..RawArgs::default()
+    };
+    let Mode::Flags(mode) = config(raw(&keys)).unwrap().mode else { unreachable!() };
+    assert_eq!(mode.peers.len(), keys.len());
+    for id in others {
+        assert_eq!(refused(raw(&[id])), format!("--peer: `{id}` is not a public key"));
+    }
+}
+
+#[test]
 fn the_key_may_come_from_a_file() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), format!("{KEY}\n")).unwrap();
