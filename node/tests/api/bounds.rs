@@ -4,11 +4,14 @@ use super::Api;
 use super::documented;
 use super::process::{Node, PATIENCE, wait_for};
 use super::raw::Raw;
+use connectrpc::Protocol;
+use connectrpc::client::{ClientConfig, Http2Connection};
+use peat_proto::sidecar::peat::sidecar::v1::{ConnectPeerRequest, PeatSidecarClient};
 use serde_json::json;
 use std::net::UdpSocket;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
 const SHORT: [&str; 8] = [
@@ -22,7 +25,10 @@ const SHORT: [&str; 8] = [
     "3",
 ];
 
-async fn closed(mut stream: impl tokio::io::AsyncRead + Unpin) {
+/// How a client begins to speak HTTP/2 that has nothing to say about it: the preface, and settings that are empty.
+const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
+
+async fn closed(mut stream: impl AsyncRead + Unpin) {
     let mut rest = Vec::new();
     // A reset is an end too.
     let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap();
@@ -61,7 +67,7 @@ async fn a_connection_without_a_call_is_retired_and_a_quiet_stream_is_not() {
     let mut frames = raw.subscribe(&json!({"collections": ["quiet"]})).await;
     // HTTP/2 that says hello and then nothing.
     let mut idle = TcpStream::connect(api.tcp).await.unwrap();
-    idle.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00").await.unwrap();
+    idle.write_all(HELLO).await.unwrap();
     closed(idle).await;
     api.node.put("quiet", "at-last", "{}").await;
     let (flags, event) = tokio::time::timeout(PATIENCE, frames.next()).await.unwrap().unwrap();
@@ -103,6 +109,61 @@ async fn a_call_ends_at_the_deadline_of_its_caller_or_of_the_node() {
     for headers in [&[][..], &[("connect-timeout-ms", "100")]] {
         let (status, answer) = raw.json("/peat.sidecar.v1.PeatSidecar/ConnectPeer", headers, body.as_bytes()).await;
         assert_eq!((status, &answer["code"]), (504, &json!("deadline_exceeded")), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_of_a_caller_above_the_cap_of_the_node_is_the_cap_in_every_protocol() {
+    // More than the deadline of a caller who names none, less than the seconds after which a dial is given up.
+    const CAP: Duration = Duration::from_secs(2);
+    const ASKED: Duration = Duration::from_secs(60);
+    let flags = ["--rpc-default-timeout-secs", "1", "--rpc-max-timeout-secs", "2"];
+    let api = Api::start(&[&flags[..], &["--shared-key", super::process::KEY]].concat()).await;
+    let uri: http::Uri = format!("http://{}", api.tcp).parse().unwrap();
+    // A peer that never answers.
+    let hole = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for protocol in [Protocol::Connect, Protocol::Grpc, Protocol::GrpcWeb] {
+        // `Connect-Timeout-Ms` or `grpc-timeout`.
+        let config = ClientConfig::new(uri.clone()).with_protocol(protocol).with_default_timeout(ASKED);
+        let client = PeatSidecarClient::new(Http2Connection::lazy_plaintext(uri.clone()).shared(4), config);
+        // Each time another one: the dial of one before it would end within this call.
+        let request = ConnectPeerRequest {
+            endpoint_id: Node::prepare(&[]).id.clone(),
+            addresses: vec![hole.local_addr().unwrap().to_string()],
+            ..Default::default()
+        };
+        let began = Instant::now();
+        let error = client.connect_peer(request).await.err().unwrap();
+        let took = began.elapsed();
+        assert_eq!(error.code.as_str(), "deadline_exceeded", "{protocol:?}: {error}");
+        assert!((CAP..ASKED / 2).contains(&took), "{protocol:?}: {took:?}");
+    }
+}
+
+/// How many calls at once the node says a connection may have: `SETTINGS_MAX_CONCURRENT_STREAMS` in its first frame
+/// (RFC 9113, 3.4 and 6.5).
+async fn most_calls(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Option<u32> {
+    const SETTINGS: u8 = 4;
+    const MAX_CONCURRENT_STREAMS: [u8; 2] = [0, 3];
+    stream.write_all(HELLO).await.unwrap();
+    let mut head = [0; 9];
+    tokio::time::timeout(PATIENCE, stream.read_exact(&mut head)).await.unwrap().unwrap();
+    let [a, b, c, kind, ..] = head;
+    assert_eq!(kind, SETTINGS);
+    let mut settings = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+    tokio::time::timeout(PATIENCE, stream.read_exact(&mut settings)).await.unwrap().unwrap();
+    let mut settings = settings.chunks_exact(6).map(|setting| setting.split_at(2));
+    let (_, most) = settings.find(|(id, _)| *id == MAX_CONCURRENT_STREAMS)?;
+    Some(u32::from_be_bytes(most.try_into().unwrap()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_told_how_many_calls_it_may_have_at_once() {
+    for (flags, most) in [(&["--http2-max-concurrent-streams", "7"][..], 7), (&[], 128)] {
+        let api = Api::start(flags).await;
+        let tcp = TcpStream::connect(api.tcp).await.unwrap();
+        let unix = UnixStream::connect(api.socket()).await.unwrap();
+        assert_eq!([most_calls(tcp).await, most_calls(unix).await], [Some(most); 2]);
     }
 }
 
@@ -224,6 +285,9 @@ async fn a_node_starts_and_works_with_the_variable_of_every_flag_set_to_nothing(
     assert!(stats.sync_active, "an empty variable is no `false`");
 }
 
+/// A peer whose id is no public key.
+const NO_KEY: &str = "0202020202020202020202020202020202020202020202020202020202020202@127.0.0.1:1";
+
 #[test]
 fn a_bad_configuration_is_one_line_and_code_64_and_opens_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -234,6 +298,7 @@ fn a_bad_configuration_is_one_line_and_code_64_and_opens_nothing() {
         (&["--shared-key", "short"], "--shared-key"),
         (&["--api-auth", "required", "--listen", "tcp://0.0.0.0:1"], "--api-auth"),
         (&["--mesh-uid", "u"], "--membership-url"),
+        (&["--allow-empty-key", "--peer", NO_KEY], "--peer"),
         (&["--rpc-default-timeout-secs", "400"], "--rpc-default-timeout-secs"),
     ] {
         let output = peat_node(&data).args(args).output().unwrap();

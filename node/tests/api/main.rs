@@ -4,6 +4,7 @@
 mod access;
 mod bounds;
 mod caller;
+mod cancelled;
 mod collections;
 mod command_line;
 mod concern;
@@ -18,6 +19,7 @@ mod peers;
 mod pki;
 #[path = "../process/mod.rs"]
 mod process;
+mod queries;
 mod quota;
 mod raw;
 mod rights;

@@ -243,7 +243,7 @@ async fn every_protocol_brings_the_mark() {
             let event = stream.message().await.unwrap().unwrap().to_owned_message();
             marks.push((event.snapshot_complete, event.token.len()));
         }
-        assert_eq!(marks, [(false, 0), (true, 24)], "{protocol:?}");
+        assert_eq!(marks, [(false, 0), (true, 32)], "{protocol:?}");
     }
 }
 
@@ -299,6 +299,38 @@ async fn a_token_of_another_store_is_refused_with_the_way_out() {
             assert!(failure.message.contains("begin again without one"), "{}", failure.message);
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_a_change_that_a_data_folder_put_back_does_not_have_is_refused_when_its_number_is_given_again() {
+    let mut api = Api::start(&[]).await;
+    api.node.put("papers", "kept", "{}").await;
+    let mut raw = Raw::unix(&api).await;
+    let mut frames = watch(&mut raw, &json!({})).await;
+    assert_eq!(next(&mut frames).await.0, "kept");
+    let kept = complete(&mut frames).await;
+    api.node.kill();
+    let (data, older) = (api.node.data(), api.node.dir().join("older"));
+    let copied = std::process::Command::new("cp").arg("-a").args([&data, &older]).status().unwrap();
+    assert!(copied.success());
+    api.node.start(&[]).await;
+    api.node.put("papers", "lost", "{}").await;
+    let mut raw = Raw::unix(&api).await;
+    let (id, lost) = next(&mut watch(&mut raw, &json!({"after": kept})).await).await;
+    assert_eq!(id, "lost");
+    api.node.kill();
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::rename(&older, &data).unwrap();
+    api.node.start(&[]).await;
+    for id in ["one", "two"] {
+        api.node.put("papers", id, "{}").await;
+    }
+    let mut raw = Raw::unix(&api).await;
+    let (flags, end) = watch(&mut raw, &json!({"after": lost})).await.next().await.unwrap();
+    assert_eq!((flags, &end["error"]["code"]), (2, &json!("failed_precondition")), "{end}");
+    let mut raw = Raw::unix(&api).await;
+    let mut frames = watch(&mut raw, &json!({"after": kept})).await;
+    assert_eq!([next(&mut frames).await.0, next(&mut frames).await.0], ["one", "two"]);
 }
 
 /// The failure of a watch, whether it comes with the headers or behind them.

@@ -5,6 +5,10 @@ use super::caller::Caller;
 use super::list::fill;
 use super::process::{KEY, Node, never_for, wait_every, wait_for};
 use super::raw::Raw;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rand::rngs::StdRng;
+use rand::{RngCore as _, SeedableRng as _};
 use serde_json::{Value, json};
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
@@ -41,19 +45,29 @@ fn signal(name: &str, node: &Node) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connecting_on_one_side_is_enough_for_documents_and_counters_on_both() {
+async fn connecting_on_one_side_is_enough_for_both_and_a_peer_sent_away_is_gone_at_once_over_every_protocol() {
     let (a, b) = pair().await;
-    connect(&a, &b).await;
-    a.node.put("ferries", "from-a", r#"{"n":1}"#).await;
-    b.node.put("ferries", "from-b", r#"{"n":2}"#).await;
-    for api in [&a, &b] {
-        has(&api.node, "ferries", &["from-a", "from-b"]).await;
-        for (way, mut caller) in Caller::all(api).await {
+    let callers = std::iter::zip(Caller::all(&a).await, Caller::all(&b).await);
+    for (n, ((way, mut on_a), (_, mut on_b))) in callers.enumerate() {
+        let endpoint = on_b.ok("GetStatus", json!({})).await["endpointAddr"].clone();
+        let to_b = json!({"endpointId": endpoint, "addresses": [format!("127.0.0.1:{}", b.node.port)]});
+        // From the second time on it is asked back.
+        assert_eq!(on_a.ok("ConnectPeer", to_b).await, json!({}), "{way}");
+        for (from, caller, to) in [("a", &mut on_a, &b.node), ("b", &mut on_b, &a.node)] {
+            let id = format!("{n}-from-{from}");
+            caller.ok("PutDocument", json!({"collection": "ferries", "docId": id, "jsonData": "{}"})).await;
+            wait_for(&format!("{id}, {way}"), || async { to.get("ferries", &id).await }).await;
+        }
+        for (caller, other) in [(&mut on_a, &b.node), (&mut on_b, &a.node)] {
             let stats = caller.ok("GetSyncStats", json!({})).await;
             let bytes = |name: &str| stats[name].as_str().unwrap().parse::<u64>().unwrap();
             assert!(bytes("bytesSent") > 0 && bytes("bytesReceived") > 0, "{way}: {stats}");
             assert_eq!(stats["connectedPeers"], 1, "{way}");
+            let peers = caller.ok("ListPeers", json!({})).await;
+            assert_eq!(peers["peers"][0]["endpointId"], json!(other.id), "{way}: {peers}");
         }
+        assert_eq!(on_a.ok("DisconnectPeer", json!({"endpointId": b.node.id})).await, json!({}), "{way}");
+        assert_eq!(on_a.ok("ListPeers", json!({})).await, json!({}), "{way}");
     }
 }
 
@@ -115,18 +129,18 @@ async fn a_connection_is_told_in_detail_on_both_sides_over_every_transport() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_is_down_is_told_with_the_reason_and_the_next_dial_and_one_that_is_kept_away_as_such() {
-    let a = Api::start(&[&SHARED[..], &["--peer"], &[&format!("{}@127.0.0.1:1", "ab".repeat(32))]].concat()).await;
+    let a = Api::start(&[&SHARED[..], &["--peer"], &[&format!("{}@127.0.0.1:1", "cd".repeat(32))]].concat()).await;
     let down = wait_for("a dial that failed", || async {
         let peer = detail(&a).await;
         (peer["state"] == "PEER_STATE_WAITING" && peer["lastFailure"].is_string()).then_some(peer)
     })
     .await;
-    assert_eq!(down["endpointId"], "ab".repeat(32));
+    assert_eq!(down["endpointId"], "cd".repeat(32));
     assert_eq!((&down["sources"], &down["addresses"]), (&json!(["PEER_SOURCE_FLAG"]), &json!(["127.0.0.1:1"])));
     assert!(down["failures"].as_u64().unwrap() >= 1 && down["nextDial"].as_str().unwrap().ends_with('Z'), "{down}");
     assert_eq!(down.get("connection"), None);
     assert_eq!(listed(&a).await, json!({}), "only live peers are listed there");
-    let id = json!({"endpointId": "ab".repeat(32)});
+    let id = json!({"endpointId": "cd".repeat(32)});
     assert_eq!(Raw::tcp(&a).await.call("DisconnectPeer", &id).await.0, 200);
     let banned = detail(&a).await;
     assert_eq!((&banned["state"], banned.get("nextDial")), (&json!("PEER_STATE_BANNED"), None), "{banned}");
@@ -205,6 +219,40 @@ async fn start_sync_returns_at_once_however_much_there_is_and_whoever_stalls() {
     signal("-CONT", &stalled.node);
     assert!(took < Duration::from_secs(2), "{took:?}");
     has_many(&stalled.node, MANY).await;
+}
+
+/// What hardly shrinks on its way, half a MiB of it, the same for the same number.
+fn noise(number: usize) -> String {
+    let mut bytes = vec![0_u8; 384 * 1024];
+    StdRng::seed_from_u64(number as u64).fill_bytes(&mut bytes);
+    STANDARD.encode(bytes)
+}
+
+/// How many documents wait to be sent to the only peer of `api`; none while it is not connected.
+async fn backlog(api: &Api) -> Option<u64> {
+    let peer = detail(api).await;
+    let waiting = peer["backlog"].as_str().map_or(0, |count| count.parse().unwrap());
+    (peer["state"] == "PEER_STATE_CONNECTED").then_some(waiting)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_wait_for_a_peer_that_does_not_read_and_none_does_once_it_has_them() {
+    let (a, b) = pair().await;
+    connect(&a, &b).await;
+    let written = std::sync::atomic::AtomicUsize::new(0);
+    b.node.signal("STOP");
+    wait_for("documents that wait", || async {
+        let n = written.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        // What is in flight to one peer is some MiB at most; and who does not answer is a peer for some seconds only.
+        assert!(n < 64, "none of {n} documents waits");
+        a.node.put("tracks", &n.to_string(), &format!("{{\"noise\":\"{}\"}}", noise(n))).await;
+        backlog(&a).await.filter(|waiting| *waiting > 0)
+    })
+    .await;
+    b.node.signal("CONT");
+    wait_for("no document to wait", || async { backlog(&a).await.filter(|waiting| *waiting == 0) }).await;
+    let count = written.into_inner();
+    wait_for("all of them", || async { (b.node.list("tracks").await.len() == count).then_some(()) }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

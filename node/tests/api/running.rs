@@ -1,9 +1,11 @@
-//! What can be asked of a running node: another log level, and whether a peer has everything.
+//! What can be asked of a running node: another log level, what it takes of its host, and whether a peer has
+//! everything.
 
 use super::Api;
+use super::access::{admin, scrape, wait_for_metric};
 use super::caller::Caller;
 use super::process::{KEY, wait_for};
-use super::raw::Raw;
+use super::raw::{Raw, frames_of};
 use serde_json::json;
 use std::process::Command;
 
@@ -35,6 +37,22 @@ async fn a_log_level_takes_effect_at_once_and_the_one_before_is_told() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scrape_tells_what_the_node_takes_of_its_host_and_that_somebody_subscribes() {
+    let (flags, metrics) = admin();
+    let api = Api::start(&flags.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let mut raw = Raw::tcp(&api).await;
+    let _events = frames_of(&mut raw, "/peat.sidecar.v1.PeatSidecar/Subscribe", &json!({})).await;
+    wait_for_metric(metrics, "peat_node_subscribers 1").await;
+    let text = scrape(metrics).await.unwrap();
+    for name in
+        ["process_resident_memory_bytes", "process_open_fds", "peat_node_store_disk_bytes", "peat_node_disk_free_bytes"]
+    {
+        let figure = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+        assert!(figure.is_some_and(|figure| figure > 0.0), "{name} in {text}");
+    }
+}
+
 fn peat_node(api: &Api, args: &[&str]) -> std::process::Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_peat-node"));
     command.env_clear().env("PEAT_NODE_API", format!("http://{}", api.tcp)).args(args).output().unwrap()
@@ -42,7 +60,7 @@ fn peat_node(api: &Api, args: &[&str]) -> std::process::Output {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_waits_for_a_peer_to_have_everything_and_says_what_is_left() {
-    let absent = format!("{}@127.0.0.1:1", "ab".repeat(32));
+    let absent = format!("{}@127.0.0.1:1", "cd".repeat(32));
     let api = Api::start(&["--shared-key", KEY, "--peer", &absent]).await;
     for (way, mut caller) in Caller::all(&api).await {
         assert_eq!(caller.ok("Drain", json!({})).await, json!({}), "{way}: nothing was written yet");

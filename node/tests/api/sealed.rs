@@ -1,6 +1,7 @@
 //! `--encryption-key`: open to whoever has the key, ciphertext to everybody else.
 
 use super::Api;
+use super::access::{admin, wait_for_metric};
 use super::caller::Caller;
 use super::process::{KEY, wait_for};
 use super::raw::{Raw, frames_of};
@@ -135,6 +136,20 @@ async fn peers_without_the_key_see_ciphertext_and_no_plaintext_is_stored_sent_or
     keeper.node.start(&["--log-level", "debug"]).await;
     assert_eq!(keeper.node.get("papers", "a").await.as_deref(), Some(SECRET));
     assert!(!keeper.node.log().contains("top-secret") && !keeper.node.log().contains(STARS));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_typed_list_leaves_out_what_the_node_has_no_key_for_and_counts_it() {
+    let keeper = under_key(STARS, &[]).await;
+    let (address, (flags, metrics)) = (keeper.node.address(), admin());
+    let flags = ["--shared-key", KEY, "--peer", address.as_str()].into_iter().chain(flags.iter().map(String::as_str));
+    let clear = Api::start(&flags.collect::<Vec<_>>()).await;
+    keeper.node.put("nodes", "aurora", SECRET).await;
+    wait_for("the ciphertext", || clear.node.get("nodes", "aurora")).await;
+    clear.node.put("nodes", "borealis", "{}").await;
+    let (_, answer) = Raw::tcp(&clear).await.call("GetNodes", &json!({})).await;
+    assert_eq!(answer, json!({"nodes": [{"id": "borealis"}]}));
+    wait_for_metric(metrics, "peat_node_documents_unreadable_total 1").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

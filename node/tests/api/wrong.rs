@@ -8,6 +8,8 @@ use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 
 const ZEROS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+/// Not a public key, which zeros are.
+const TWOS: &str = "0202020202020202020202020202020202020202020202020202020202020202";
 
 fn cases() -> Vec<(&'static str, Value, &'static str, &'static str)> {
     let put = |collection: &str, id: &str, json: &str| json!({"collection": collection, "docId": id, "jsonData": json});
@@ -39,6 +41,7 @@ fn cases() -> Vec<(&'static str, Value, &'static str, &'static str)> {
         ("PutTrack", json!({"track": {"id": "x", "classification": long(4096)}}), "resource_exhausted", "track has "),
         ("PutCommand", json!({"command": {}}), "invalid_argument", "command.id"),
         ("ConnectPeer", json!({"endpointId": "xyz", "addresses": ["127.0.0.1:1"]}), "invalid_argument", "endpoint_id"),
+        ("ConnectPeer", json!({"endpointId": TWOS, "addresses": ["127.0.0.1:1"]}), "invalid_argument", "endpoint_id"),
         ("ConnectPeer", json!({"endpointId": ZEROS}), "invalid_argument", "addresses"),
         ("ConnectPeer", json!({"endpointId": ZEROS, "addresses": ["nowhere"]}), "invalid_argument", "addresses[0]"),
         ("ConnectPeer", json!({"endpointId": ZEROS, "relayUrl": "https://relay"}), "invalid_argument", "addresses"),

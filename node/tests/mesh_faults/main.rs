@@ -1,11 +1,12 @@
 //! What nodes do when the network, a neighbour, the disk or they themselves fail: real processes, real faults.
 //!
 //! Inputs: none needed. For longer runs by hand: `PEAT_SEED`, `PEAT_KILLS` (25), `PEAT_DAMAGES`
-//! (24), `PEAT_PARTED_PUTS` (on each side of a cut, 1,000), `PEAT_IMPAIRED_SECS` (of writes over a bad link, 10) and
-//! `PEAT_SOAK_SECONDS` (15).
+//! (24), `PEAT_PARTED_PUTS` (on each side of a cut, 1,000), `PEAT_STALLED_SECS` (that a neighbour does not read, 0: as long
+//! as the writes take), `PEAT_IMPAIRED_SECS` (of writes over a bad link, 10) and `PEAT_SOAK_SECONDS` (15).
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::print_stdout,
     clippy::cast_precision_loss,
     missing_docs,
     unreachable_pub,

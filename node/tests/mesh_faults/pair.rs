@@ -8,7 +8,7 @@ use super::process::{Client, KEY, Node, PATIENCE, put, wait_every, wait_for};
 use connectrpc::ConnectError;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use peat_proto::sidecar::peat::node::v1::__buffa::oneof::edit;
-use peat_proto::sidecar::peat::node::v1::{Delete, Edit, ReadRequest, Reference, WriteRequest};
+use peat_proto::sidecar::peat::node::v1::{Delete, DigestRequest, Edit, ReadRequest, Reference, WriteRequest};
 use peat_proto::sidecar::peat::sidecar::v1::{
     CollectionConfig, DeletionPolicy, GetCollectionConfigRequest, GetSyncStatsRequest, SetCollectionConfigRequest,
 };
@@ -55,6 +55,17 @@ impl Pair {
     /// Waits until both have the same documents of `collection`, in the same versions; gives them.
     pub async fn agree(&self, collection: &str) -> Documents {
         agree(&self.a, &self.b, collection).await
+    }
+
+    /// Waits until both say that their digests of `collection` are equal, which is asked often and costs little.
+    pub async fn equal(&self, collection: &str) {
+        let request = || DigestRequest { collection: collection.into(), ..Default::default() };
+        let (a, b) = (self.a.batches(), self.b.batches());
+        wait_for(&format!("equal digests of {collection}"), || async {
+            let (here, there) = tokio::join!(a.digest(request()), b.digest(request()));
+            (here.unwrap().into_owned().digest == there.unwrap().into_owned().digest).then_some(())
+        })
+        .await;
     }
 }
 

@@ -1,8 +1,10 @@
 //! Neighbours that stop reading, and bursts.
 
 use super::link::Weather;
+use super::number;
 use super::pair::{Pair, agree, documents, memory, node, put_each, report};
 use super::process::{Node, put, wait_for};
+use std::time::{Duration, Instant};
 
 /// Most memory of a node whose neighbour does not read, in KiB: three quarters of the limit of its container.
 ///
@@ -55,9 +57,12 @@ async fn twenty_thousand_writes_past_a_stalled_peer_on_a_lossy_link_keep_memory_
     pair.link.set(Weather { loss: 10, ..Weather::FAIR });
     pair.connected().await;
     let (before, _) = memory(&pair.a);
-    let asleep = Stopped::stop(&pair.b);
+    let (asleep, stalled) = (Stopped::stop(&pair.b), Instant::now());
     put_each(&pair.a, "tracks", (0..18_000).map(|n| (format!("{n:05}"), report(n)))).await;
     put_each(&pair.a, "reports", (0..2_000).map(|n| (format!("{n:05}"), report(n)))).await;
+    // As long as the writes take, or as long as is asked for.
+    let until = stalled + Duration::from_secs(number("PEAT_STALLED_SECS", 0));
+    tokio::time::sleep_until(until.into()).await;
     let (after, most) = memory(&pair.a);
     drop(asleep);
     assert!(most <= MEMORY, "{before} KiB before, {after} KiB after, {most} KiB at most");

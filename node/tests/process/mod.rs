@@ -270,7 +270,11 @@ impl Node {
 
     fn connection(&self) -> (SharedHttp2Connection, ClientConfig) {
         let authority = http::Uri::from_static("http://localhost");
-        let connection = Http2Connection::lazy_unix(self.socket(), authority.clone());
+        // A client that drops many streams would else end its own connection: hyperium/h2#856.
+        let builder = Http2Connection::builder().h2_settings(|h2| {
+            h2.max_local_error_reset_streams(None::<usize>);
+        });
+        let connection = builder.lazy_unix(self.socket(), authority.clone());
         (connection.shared(1024), ClientConfig::new(authority).with_protocol(Protocol::Grpc))
     }
 
