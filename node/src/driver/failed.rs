@@ -63,7 +63,7 @@ impl<N: Network> Driver<N> {
     }
 
     fn note_failure(&mut self, failed: &StoreError) {
-        self.closed = self.is_closed().then(|| told(failed));
+        self.closed = self.is_closed().then(|| closed(failed));
         self.metrics.pulse().committed(match failed.fault() {
             _ if self.closed.is_some() => Commits::Closed,
             StorageFault::Full => Commits::Full,
@@ -124,6 +124,12 @@ impl<N: Network> Driver<N> {
 /// As callers are told.
 fn told(failed: &StoreError) -> RequestError {
     RequestError::Storage { fault: failed.fault(), reason: causes(failed) }
+}
+
+/// The same, of what is refused while the store is closed: whatever the reason was, nothing can be read or written now.
+fn closed(failed: &StoreError) -> RequestError {
+    let reason = format!("the store is closed, and the node tries to open it: {}", causes(failed));
+    RequestError::Storage { fault: StorageFault::Failed, reason }
 }
 
 /// Readers see no difference, and the history stays.
