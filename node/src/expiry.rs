@@ -183,7 +183,7 @@ mod tests {
         let sweeper = run(Arc::new(store), messages, config, CancellationToken::new());
         let driver = async {
             let Some(Message::Event(Input::Expire { keys })) = inbox.recv().await else { panic!("nothing is named") };
-            assert!((1..=PAGE_ROWS).contains(&keys.len()), "{}", keys.len());
+            assert!((1..=config.batch).contains(&keys.len()), "{}", keys.len());
             let Some(Message::View(_done)) = inbox.recv().await else { panic!("the sweeper does not wait") };
             assert!(inbox.try_recv().is_err(), "no more comes before the answer");
         };

@@ -107,9 +107,8 @@ impl Membership {
 
     /// What is known from before this start.
     async fn recall(&self) -> Option<Told> {
-        let now = wall();
-        let recalled = cache::load(&self.key_dir, now).filter(|told| told.mesh_uid == self.managed.mesh_uid);
-        let Some(mut told) = recalled.filter(|told| self.hold(told)) else {
+        let recalled = cache::load(&self.key_dir, wall()).filter(|told| told.mesh_uid == self.managed.mesh_uid);
+        let Some(told) = recalled.filter(|told| self.hold(told)) else {
             self.metrics.membership(MembershipState::Waiting);
             warn!(mesh = %self.managed.mesh_name, "no certificate yet: this node waits for the operator and peers with nobody until then");
             return None;
@@ -117,7 +116,6 @@ impl Membership {
         self.metrics.membership(MembershipState::Detached);
         let mut peers = source::bootstrap(&self.managed);
         peers.remove(&self.identity.id());
-        told.revoked.forget(now, told.grace);
         // Only the operator takes a peer back in, not who may write the ConfigMap.
         peers.retain(|peer, _| !told.revoked.contains(peer));
         peers.extend(told.peers.clone());
@@ -275,7 +273,7 @@ fn merge(mesh_uid: &str, told: Option<&Told>, news: News, now: Duration) -> Opti
         (None, News::Peers { .. } | News::Renewed { .. } | News::Revoked(_)) => return None,
     };
     next.revoked.lift(&next.peers);
-    next.revoked.forget(now, next.grace);
+    next.revoked.bound();
     Some(next)
 }
 

@@ -1,17 +1,14 @@
 //! Whom the operator revoked, and when this node was told.
 //!
-//! Purpose: a revoked peer is refused until the operator names it as a peer again, or until no certificate that it
-//! showed before can still be good; so the list stays small enough to lie beside the key. Inputs: peers, and the wall
-//! time since the Unix epoch. Outputs: a set of peers. What it does not do: refuse anybody; transport and core do.
+//! Purpose: a revoked peer is refused until the operator names it as a peer again. None is forgotten by time, which a
+//! wrong clock would decide, but the oldest of too many are, so that the list can lie beside the key. Inputs: peers, and
+//! the wall time since the Unix epoch. Outputs: a set of peers. What it does not do: refuse anybody; transport and core
+//! do.
 
 use super::PeerSet;
 use peat_node_core::ids::PeerId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-
-/// The longest `identity.certificateTTL` that a mesh may have, 720 hours, and a day for clocks that differ. How long
-/// the certificate of a peer holds is not known here: the mesh may have had another value when it was issued.
-const LONGEST_LIFE: Duration = Duration::from_secs(31 * 24 * 3600);
 
 /// As many as the operator remembers of one mesh. They take 320 KB beside the key, twice that while the file is
 /// replaced, of 1 MiB.
@@ -36,10 +33,8 @@ impl Revoked {
         self.0.retain(|peer, _| !members.contains_key(peer));
     }
 
-    /// Takes out those whose certificates of before hold no longer, also with `grace`, and the oldest of too many.
-    pub(super) fn forget(&mut self, now: Duration, grace: Duration) {
-        let kept = LONGEST_LIFE.saturating_add(grace);
-        self.0.retain(|_, told| now.saturating_sub(*told) <= kept);
+    /// Takes out the oldest of too many.
+    pub(super) fn bound(&mut self) {
         let surplus = self.0.len().saturating_sub(MOST);
         if surplus == 0 {
             return;
@@ -93,19 +88,6 @@ mod tests {
     }
 
     #[test]
-    fn a_revocation_is_forgotten_when_no_certificate_from_before_can_be_good_even_with_its_grace() {
-        let mut revoked = one(NOW);
-        revoked.forget(NOW + LONGEST_LIFE + HOUR, HOUR);
-        assert_eq!(revoked, one(NOW));
-        revoked.forget(NOW + LONGEST_LIFE + 2 * HOUR, Duration::MAX);
-        assert_eq!(revoked, one(NOW), "a grace without end");
-        revoked.forget(NOW - HOUR, HOUR);
-        assert_eq!(revoked, one(NOW), "the clock was set back");
-        revoked.forget(NOW + LONGEST_LIFE + HOUR + Duration::from_secs(1), HOUR);
-        assert_eq!(revoked, Revoked::default());
-    }
-
-    #[test]
     fn a_second_revocation_counts_from_when_it_was_told() {
         let mut revoked = one(NOW);
         revoked.add([PeerId([1; 32])], NOW + HOUR);
@@ -121,7 +103,7 @@ mod tests {
         };
         let mut revoked = one(NOW);
         revoked.add((0..MOST as u32).map(numbered), NOW + HOUR);
-        revoked.forget(NOW + HOUR, HOUR);
+        revoked.bound();
         assert_eq!(revoked.peers().len(), MOST);
         assert!(!revoked.contains(&PeerId([1; 32])) && revoked.contains(&numbered(0)));
         let bytes: usize = revoked.texts().iter().map(|text| text.len() + "\"\",".len()).sum();

@@ -40,7 +40,6 @@ async fn what_both_sides_did_while_parted_crosses_once_they_meet_in_few_bytes() 
     pair.equal("reports").await;
     let took = healed.elapsed();
     println!("{many} puts, {few} deletes and {few} edits on each side: equal {took:?} after the heal");
-    assert!(took < NOTICED, "equal {took:?} after the heal");
     let documents = pair.agree("reports").await;
     let bytes = pair.link.bytes() - before;
     assert_eq!(documents.len(), 2 * many + 2 * few);

@@ -62,6 +62,11 @@ impl Peer {
         all.into_iter().cloned().collect()
     }
 
+    /// A dial that is under way does not try what is not among the addresses of before.
+    fn note_new_since(&mut self, before: &[Address]) {
+        self.anew |= self.state == State::Dialing && self.addresses().iter().any(|address| !before.contains(address));
+    }
+
     fn shown(&self) -> PeerState {
         match self.state {
             State::Connected { direction, .. } => PeerState::Connected(direction),
@@ -117,7 +122,7 @@ impl PeerBook {
         let before = entry.addresses();
         entry.wishes.insert(source, addresses);
         let changed = entry.addresses() != before;
-        entry.anew |= changed && entry.state == State::Dialing;
+        entry.note_new_since(&before);
         if matches!(entry.state, State::Idle) || (changed && matches!(entry.state, State::Waiting(_))) {
             entry.state = State::Waiting(uptime);
         }
@@ -159,7 +164,7 @@ impl PeerBook {
         if !addresses.is_empty() {
             let before = entry.addresses();
             entry.wishes.insert(Source::Api, addresses);
-            entry.anew |= entry.state == State::Dialing && entry.addresses() != before;
+            entry.note_new_since(&before);
         }
         match entry.state {
             State::Connected { .. } => answers.push((request, Ok(Reply::Done))),
@@ -268,6 +273,9 @@ impl PeerBook {
         }
         if uptime.saturating_sub(since) >= LIVED {
             entry.backoff.lost(uptime);
+        } else {
+            // It is there, and did not want to stay.
+            entry.backoff.refused();
         }
         Self::retry(entry, uptime, rng);
         self.forget(peer);
@@ -287,7 +295,7 @@ impl PeerBook {
         if entry.state != State::Dialing {
             return;
         }
-        if std::mem::take(&mut entry.anew) && !entry.banned {
+        if std::mem::take(&mut entry.anew) && !entry.banned && !entry.addresses().is_empty() {
             // Whoever named the address waits for what becomes of that.
             entry.state = State::Waiting(uptime);
             return;

@@ -177,6 +177,36 @@ fn an_address_that_comes_during_a_dial_is_tried_before_whoever_named_it_is_answe
 }
 
 #[test]
+fn a_caller_is_answered_where_the_address_that_came_during_the_dial_is_gone_when_it_fails() {
+    let (mut book, mut answers) = (PeerBook::new(ME), Vec::new());
+    book.want(Source::Membership, LARGER, vec!["a:1".into()], T0);
+    book.connect(RequestId(1), LARGER, Vec::new(), T0, &mut answers);
+    assert_eq!(book.due(T0).len(), 1);
+    book.want(Source::Membership, LARGER, vec!["b:2".into()], T0);
+    book.unwant(Source::Membership, LARGER);
+    book.dial_failed(LARGER, DialFailure::Unreachable("silent".into()), T0, &mut rng(), &mut answers);
+    assert!(matches!(answers[..], [(RequestId(1), Err(RequestError::Unreachable { .. }))]), "{answers:?}");
+    assert_eq!(book.views().count(), 0, "nobody wants it any more");
+}
+
+#[test]
+fn a_peer_that_ends_a_young_connection_is_not_dialled_without_a_pause() {
+    let (mut book, mut now) = (wanting(LARGER), T0);
+    book.due(now);
+    book.connected(ConnId(1), LARGER, Direction::Out, now, &mut Vec::new());
+    now += LIVED;
+    book.disconnected(ConnId(1), LARGER, now, &mut rng());
+    let mut dials = 0;
+    while now < T0 + LIVED + Duration::from_secs(60) {
+        now = book.deadline().expect("a next try");
+        dials += book.due(now).len();
+        book.connected(ConnId(2), LARGER, Direction::Out, now, &mut Vec::new());
+        book.disconnected(ConnId(2), LARGER, now, &mut ChaCha8Rng::seed_from_u64(dials as u64));
+    }
+    assert!((3..40).contains(&dials), "{dials} in a minute");
+}
+
+#[test]
 fn a_peer_that_lost_an_old_connection_is_let_in_whoever_dialled_that() {
     let mut book = wanting(LARGER);
     book.connected(ConnId(1), LARGER, Direction::Out, T0, &mut Vec::new());
