@@ -80,10 +80,11 @@ pub(super) fn bootstrap(managed: &ManagedMode) -> PeerSet {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn managed(mesh_dir: Option<&Path>) -> ManagedMode {
+    /// A pod of `pier/harbour`, with the mesh's ConfigMap in this folder.
+    pub(in crate::membership) fn managed(mesh_dir: Option<&Path>) -> ManagedMode {
         ManagedMode {
             pod_name: "ferry-0".to_owned(),
             pod_namespace: "pier".to_owned(),

@@ -1,6 +1,7 @@
 //! What is known after which news, and what transport and driver are told.
 
 use super::revoked::Revoked;
+use super::source::tests::managed;
 use super::*;
 use std::path::Path;
 
@@ -46,19 +47,7 @@ fn text(input: &Input) -> String {
 fn supervisor(folder: &Path) -> (Membership, mpsc::Receiver<Message>) {
     let identity = Identity::generate(folder).unwrap();
     let (messages, inputs) = mpsc::channel(16);
-    let managed = ManagedMode {
-        pod_name: "ferry-0".to_owned(),
-        pod_namespace: "pier".to_owned(),
-        pod_uid: "pod".to_owned(),
-        pod_ip: None,
-        kube_node: None,
-        mesh_uid: "mesh".to_owned(),
-        mesh_name: "pier/harbour".to_owned(),
-        membership_url: "https://env:8443".to_owned(),
-        membership_ca: "env".to_owned(),
-        token_file: PathBuf::new(),
-        mesh_dir: None,
-    };
+    let managed = managed(None);
     let membership = Membership {
         managed,
         key_dir: folder.to_owned(),
